@@ -1,0 +1,1 @@
+//! What the expansions of the attributes name. Not API: it changes without notice.

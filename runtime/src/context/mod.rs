@@ -1,0 +1,1 @@
+//! Async context managers.

@@ -1,0 +1,5 @@
+//! Supervised multi-worker servers.
+
+mod stop;
+
+pub use stop::{Signal, Stop, StopReason};

@@ -1,0 +1,152 @@
+//! Why, and until when, a worker is asked to stop.
+
+use std::fmt;
+
+use tokio::time::Instant;
+
+/// A Unix signal, displayed by its name: `SIGTERM`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Signal(i32);
+
+/// Name and number of every signal that a program may handle.
+const NAMES: [(&str, i32); 14] = {
+    use rustix::process::Signal as S;
+    [
+        ("SIGHUP", S::HUP.as_raw()),
+        ("SIGINT", S::INT.as_raw()),
+        ("SIGQUIT", S::QUIT.as_raw()),
+        ("SIGUSR1", S::USR1.as_raw()),
+        ("SIGUSR2", S::USR2.as_raw()),
+        ("SIGPIPE", S::PIPE.as_raw()),
+        ("SIGALRM", S::ALARM.as_raw()),
+        ("SIGTERM", S::TERM.as_raw()),
+        ("SIGCHLD", S::CHILD.as_raw()),
+        ("SIGTTIN", S::TTIN.as_raw()),
+        ("SIGTTOU", S::TTOU.as_raw()),
+        ("SIGWINCH", S::WINCH.as_raw()),
+        ("SIGIO", S::IO.as_raw()),
+        ("SIGKILL", S::KILL.as_raw()),
+    ]
+};
+
+macro_rules! signals {
+    ($($(#[$doc:meta])* $name:ident = $raw:ident,)*) => {
+        impl Signal {
+            $($(#[$doc])* pub const $name: Signal = Signal(rustix::process::Signal::$raw.as_raw());)*
+        }
+    };
+}
+
+signals! {
+    /// Hang-up: by default a rolling restart.
+    SIGHUP = HUP,
+    /// Interrupt: Ctrl-C.
+    SIGINT = INT,
+    /// Quit: Ctrl-\.
+    SIGQUIT = QUIT,
+    /// User-defined 1: told to every worker.
+    SIGUSR1 = USR1,
+    /// User-defined 2.
+    SIGUSR2 = USR2,
+    /// Termination: what service managers send.
+    SIGTERM = TERM,
+    /// Alarm clock.
+    SIGALRM = ALARM,
+}
+
+impl Signal {
+    /// The signal's number on this platform.
+    pub const fn as_raw(self) -> i32 {
+        self.0
+    }
+
+    /// The signal with this number, whatever it is.
+    pub const fn from_raw(raw: i32) -> Signal {
+        Signal(raw)
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.iter().find(|(_, raw)| *raw == self.0) {
+            Some((name, _)) => f.pad(name),
+            None => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What made a worker, or the whole server, stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// A stop signal; the first one, if there were several.
+    Signal(Signal),
+    /// A worker failed and the server goes down with it.
+    Failure,
+    /// A successor has taken this worker's place in a rolling restart.
+    Restart,
+    /// The server runs on with fewer workers.
+    ScaleDown,
+    /// All workers have come to their end.
+    Completed,
+    /// The supervisor of this process worker is gone.
+    SupervisorGone,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StopReason::Signal(signal) => fmt::Display::fmt(signal, f),
+            StopReason::Failure => f.pad("a worker failed"),
+            StopReason::Restart => f.pad("rolling restart"),
+            StopReason::ScaleDown => f.pad("scaled down"),
+            StopReason::Completed => f.pad("all workers have ended"),
+            StopReason::SupervisorGone => f.pad("the supervisor is gone"),
+        }
+    }
+}
+
+/// A request to stop: what a `#[server]` worker's `yield_().await` gives.
+///
+/// Displays as its reason, `SIGTERM` for example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    reason: StopReason,
+    deadline: Instant,
+}
+
+impl Stop {
+    pub(crate) fn new(reason: StopReason, deadline: Instant) -> Stop {
+        Stop { reason, deadline }
+    }
+
+    /// The first stop signal that was seen, when it was a signal.
+    pub fn signal(&self) -> Option<Signal> {
+        match self.reason {
+            StopReason::Signal(signal) => Some(signal),
+            _ => None,
+        }
+    }
+
+    /// What made the worker stop.
+    pub fn reason(&self) -> StopReason {
+        self.reason
+    }
+
+    /// When the worker is ended if it hasn't ended by itself. Fits `tokio::time::timeout_at`.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.reason, f)
+    }
+}

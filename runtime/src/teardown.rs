@@ -1,0 +1,1 @@
+//! Teardown that outlives its caller.

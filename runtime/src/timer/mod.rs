@@ -1,0 +1,1 @@
+//! Periodic tasks on a grid.

@@ -1,0 +1,1 @@
+//! Fixture servers and helpers of the integration tests.
