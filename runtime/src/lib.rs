@@ -18,7 +18,7 @@ pub use aioxide_macros::actxmgr;
 #[cfg(feature = "server")]
 pub use aioxide_macros::server;
 #[cfg(feature = "server")]
-pub use server::{Signal, Stop, StopReason};
+pub use server::{Isolation, OnFailure, Signal, Stop, StopReason};
 
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
