@@ -2,6 +2,8 @@
 
 #[allow(dead_code)]
 mod policy;
+#[allow(dead_code)]
+mod sockets;
 mod stop;
 
 pub use stop::{Signal, Stop, StopReason};
