@@ -203,8 +203,8 @@ impl Options {
         self.positional.take()
     }
 
-    /// The key's token, if the flag was given.
-    pub(crate) fn flag(&self, key: &str) -> Option<&Ident> {
+    /// The key's token, if the option was given.
+    pub(crate) fn key(&self, key: &str) -> Option<&Ident> {
         self.given
             .iter()
             .find(|given| given.key == key)

@@ -18,7 +18,26 @@ pub use aioxide_macros::actxmgr;
 #[cfg(feature = "server")]
 pub use aioxide_macros::server;
 #[cfg(feature = "server")]
-pub use server::{Isolation, OnFailure, Signal, Stop, StopReason};
+pub use server::{
+    ExtraFn, Isolation, OnFailure, Outcome, Reloads, Server, Serving, Signal, Stop, StopReason,
+    Stopping, Worker, worker_index,
+};
 
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
+
+/// temporary
+#[derive(Debug)]
+pub struct Drained {
+    ///
+    pub completed: usize,
+    ///
+    pub abandoned: Vec<&'static str>,
+}
+/// temporary
+pub async fn drain(_timeout: std::time::Duration) -> Drained {
+    Drained {
+        completed: 0,
+        abandoned: Vec::new(),
+    }
+}

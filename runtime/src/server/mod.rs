@@ -1,12 +1,29 @@
 //! Supervised multi-worker servers.
 
+mod builder;
+mod event_loop;
+pub(crate) mod job;
+mod link;
 #[allow(dead_code)]
 mod policy;
+mod report;
+mod serving;
+mod signals;
 #[allow(dead_code)]
 mod sockets;
 mod stop;
+mod stopping;
+mod supervisor;
+mod thread;
+mod watchdog;
+mod worker;
 
+pub use builder::Server;
+pub use job::{ExtraFn, Outcome};
+pub use serving::Serving;
 pub use stop::{Signal, Stop, StopReason};
+pub use stopping::Stopping;
+pub use worker::{Reloads, Worker, worker_index};
 
 /// What a worker of a server is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -57,7 +57,7 @@ pub(crate) enum Role {
 
 /// One life of a worker, from its spawn to its end. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct WorkerId(u64);
+pub(crate) struct WorkerId(pub(crate) u64);
 
 /// A version of the executable. 0 is what runs the supervisor. When the driver first meets a higher
 /// number, it opens what is then on disk and keeps it for as long as [`Policy::uses`] it.
@@ -69,6 +69,8 @@ pub(crate) struct Image(pub(crate) u64);
 pub(crate) enum Ending {
     /// It returned without an error, or exited with 0.
     Clean,
+    /// As `Clean`, but what it still had to do at its deadline was cut off.
+    Overran,
     /// It returned an error, panicked, died, or couldn't be spawned.
     Failed,
     /// A stop signal killed it before its handlers existed: it was asked to leave.
@@ -578,6 +580,19 @@ impl Policy {
         }
     }
 
+    /// The exit code if the server had to be ended now, its time over.
+    pub(crate) fn exit_code(&self) -> i32 {
+        match self.state {
+            State::Forced { signal, .. } => 128 + signal.as_raw(),
+            _ => 3,
+        }
+    }
+
+    /// How many workers there are to be.
+    pub(crate) fn target(&self) -> usize {
+        self.target
+    }
+
     fn spawn_all(&mut self, now: Duration) {
         self.state = State::Starting;
         for extra in 0..self.extras.len() {
@@ -670,6 +685,7 @@ impl Policy {
                 if failed && stopping.code == 0 {
                     stopping.code = 1;
                 }
+                stopping.timed_out |= ending == Ending::Overran;
                 self.advance_stop(now);
             }
             State::Forced { signal, .. } => {
@@ -722,7 +738,7 @@ impl Policy {
         if in_roll {
             self.give_up_roll(role);
         }
-        if ending == Ending::Clean && !killed_for_failure {
+        if matches!(ending, Ending::Clean | Ending::Overran) && !killed_for_failure {
             if self.config.run_to_completion {
                 self.completed |= matches!(role, Role::Slot(_));
                 self.place(role).completed = true;

@@ -17,29 +17,19 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
+use super::policy::{Role, WorkerId};
+
 /// Whether the kernel spreads connections over the sockets of one port, in which case they can be parked.
 const BALANCES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// The most connections that may wait to be accepted; the kernel lowers it to its own limit.
 const BACKLOG: i32 = 4096;
 
-/// One life of a worker. Never used twice.
-pub(super) type WorkerId = u64;
-
-/// A place that workers follow each other in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Slot {
-    Worker(usize),
-    Extra(usize),
-}
-
-impl Slot {
-    /// Slots that may share an address: the workers with each other, an extra with nobody.
-    fn group(self) -> Option<usize> {
-        match self {
-            Slot::Worker(_) => None,
-            Slot::Extra(index) => Some(index),
-        }
+/// Roles that may share an address: the workers with each other, an extra with nobody.
+fn group_of(role: Role) -> Option<usize> {
+    match role {
+        Role::Slot(_) => None,
+        Role::Extra(index) => Some(index),
     }
 }
 
@@ -76,13 +66,13 @@ pub(super) struct Sockets {
     pins: BTreeMap<Asked, SocketAddr>,
     workers: BTreeMap<WorkerId, Claim>,
     /// Slots whose successor is too long in coming.
-    vacant: BTreeSet<Slot>,
+    vacant: BTreeSet<Role>,
 }
 
 /// What the slots hold of one address.
 struct Shared {
     group: Option<usize>,
-    slots: BTreeMap<Slot, Socket>,
+    slots: BTreeMap<Role, Socket>,
     /// Unlinked with the last slot's socket.
     _file: Option<UnixFile>,
 }
@@ -96,7 +86,7 @@ struct Socket {
 
 /// What a living worker has asked for.
 struct Claim {
-    slot: Slot,
+    slot: Role,
     closed: bool,
     ephemeral: BTreeMap<(Kind, String), usize>,
 }
@@ -114,7 +104,7 @@ impl Sockets {
     }
 
     /// A worker is started in `slot`; only now may it ask.
-    pub(super) fn begin(&mut self, worker: WorkerId, slot: Slot) {
+    pub(super) fn begin(&mut self, worker: WorkerId, slot: Role) {
         self.vacant.remove(&slot);
         let claim = Claim {
             slot,
@@ -155,13 +145,13 @@ impl Sockets {
 
     /// Takes a slot without a worker out of the kernel's choice wherever a sibling serves, now or later,
     /// until a successor asks. What waits in its backlog is reset.
-    pub(super) fn park(&mut self, slot: Slot) {
+    pub(super) fn park(&mut self, slot: Role) {
         self.vacant.insert(slot);
         self.park_vacant();
     }
 
     /// Closes all that a slot holds, so that its worker's own drop ends the port; that worker gets no more.
-    pub(super) fn close(&mut self, slot: Slot) {
+    pub(super) fn close(&mut self, slot: Role) {
         self.vacant.remove(&slot);
         for claim in self.workers.values_mut().filter(|claim| claim.slot == slot) {
             claim.closed = true;
@@ -220,7 +210,7 @@ impl Sockets {
     /// Closes what `worker` has asked for as `text`, a path or an address as asked or as bound, unless
     /// another worker of its slot has it too. False if it has nothing of that name.
     pub(super) fn unlisten(&mut self, worker: WorkerId, text: &str) -> bool {
-        let Some(Claim { slot, .. }) = self.workers.get(&worker) else {
+        let Some(&Claim { slot, .. }) = self.workers.get(&worker) else {
             return false;
         };
         let literal: Option<SocketAddr> = text.parse().ok();
@@ -231,7 +221,7 @@ impl Sockets {
                 Name::Unix(at) => path.as_ref() == Some(at),
                 Name::Inet(kind, at) => {
                     let pinned = |((group, of, asked, _), to): (&Asked, &SocketAddr)| {
-                        *group == slot.group() && of == kind && asked == text && to == at
+                        *group == group_of(slot) && of == kind && asked == text && to == at
                     };
                     literal == Some(*at) || self.pins.iter().any(pinned)
                 }
@@ -239,10 +229,10 @@ impl Sockets {
             if !meant {
                 continue;
             }
-            if let Some(socket) = shared.slots.get_mut(slot) {
+            if let Some(socket) = shared.slots.get_mut(&slot) {
                 found |= socket.workers.remove(&worker);
                 if socket.workers.is_empty() {
-                    shared.slots.remove(slot);
+                    shared.slots.remove(&slot);
                 }
             }
         }
@@ -250,7 +240,7 @@ impl Sockets {
         found
     }
 
-    fn slot_of(&self, worker: WorkerId) -> io::Result<Slot> {
+    fn slot_of(&self, worker: WorkerId) -> io::Result<Role> {
         match self.workers.get(&worker) {
             Some(claim) if !claim.closed => Ok(claim.slot),
             _ => Err(io::Error::other("the worker is stopping")),
@@ -272,7 +262,7 @@ impl Sockets {
         } else {
             0
         };
-        let asked = (slot.group(), kind, text.to_owned(), nth);
+        let asked = (group_of(slot), kind, text.to_owned(), nth);
 
         let pinned = self.pins.get(&asked).copied();
         let candidates = pinned.as_ref().map_or(addresses, std::slice::from_ref);
@@ -297,14 +287,14 @@ impl Sockets {
     fn take(
         &mut self,
         worker: WorkerId,
-        slot: Slot,
+        slot: Role,
         name: &Name,
         mode: u32,
     ) -> io::Result<(u16, OwnedFd)> {
         let port = name.port();
         let mut sibling = None;
         if let Some(shared) = self.names.get_mut(name) {
-            if shared.group != slot.group() {
+            if shared.group != group_of(slot) {
                 let error = "another part of this server listens there";
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, error));
             }
@@ -335,7 +325,7 @@ impl Sockets {
             .names
             .entry(name.with_port(port))
             .or_insert_with(|| Shared {
-                group: slot.group(),
+                group: group_of(slot),
                 slots: BTreeMap::new(),
                 _file: file,
             });
@@ -356,7 +346,7 @@ impl Sockets {
                 match (kind, shared.slots.get_mut(slot)) {
                     // Datagrams have no backlog that would be worth keeping the socket for.
                     (Kind::Udp, Some(socket)) if socket.workers.is_empty() => {
-                        shared.slots.remove(slot);
+                        shared.slots.remove(&slot);
                     }
                     (Kind::Tcp, Some(socket)) if socket.workers.is_empty() && !socket.parked => {
                         match rustix::net::shutdown(&socket.fd, rustix::net::Shutdown::Read) {
@@ -575,8 +565,8 @@ mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::unix::net::{UnixListener, UnixStream};
 
-    const A: Slot = Slot::Worker(0);
-    const B: Slot = Slot::Worker(1);
+    const A: Role = Role::Slot(0);
+    const B: Role = Role::Slot(1);
 
     fn localhost() -> SocketAddr {
         "127.0.0.1:0".parse().unwrap()
@@ -589,8 +579,8 @@ mod tests {
     /// A table in which worker 0 runs in slot A and worker 1 in slot B.
     fn table() -> Sockets {
         let mut sockets = Sockets::new(false);
-        sockets.begin(0, A);
-        sockets.begin(1, B);
+        sockets.begin(WorkerId(0), A);
+        sockets.begin(WorkerId(1), B);
         sockets
     }
 
@@ -630,16 +620,24 @@ mod tests {
     #[test]
     fn the_nth_port_zero_is_the_same_port_for_all_workers() {
         let mut sockets = table();
-        let first = [any(&mut sockets, 0), any(&mut sockets, 1)].map(|l| l.local_addr().unwrap());
-        let second = [any(&mut sockets, 1), any(&mut sockets, 0)].map(|l| l.local_addr().unwrap());
+        let first = [
+            any(&mut sockets, WorkerId(0)),
+            any(&mut sockets, WorkerId(1)),
+        ]
+        .map(|l| l.local_addr().unwrap());
+        let second = [
+            any(&mut sockets, WorkerId(1)),
+            any(&mut sockets, WorkerId(0)),
+        ]
+        .map(|l| l.local_addr().unwrap());
         assert_eq!(first[0], first[1]);
         assert_eq!(second[0], second[1]);
         assert_ne!(first[0], second[0]);
 
-        sockets.ended(0);
-        sockets.begin(2, A);
+        sockets.ended(WorkerId(0));
+        sockets.begin(WorkerId(2), A);
         assert_eq!(
-            any(&mut sockets, 2).local_addr().unwrap(),
+            any(&mut sockets, WorkerId(2)).local_addr().unwrap(),
             first[0],
             "a successor counts from the start"
         );
@@ -648,7 +646,10 @@ mod tests {
     #[test]
     fn connections_spread_over_the_slots() {
         let mut sockets = table();
-        let (a, b) = (any(&mut sockets, 0), any(&mut sockets, 1));
+        let (a, b) = (
+            any(&mut sockets, WorkerId(0)),
+            any(&mut sockets, WorkerId(1)),
+        );
         let _clients = connect(a.local_addr().unwrap(), 200);
         let (a, b) = (waiting(&a), waiting(&b));
         assert_eq!(a + b, 200);
@@ -658,9 +659,9 @@ mod tests {
     #[test]
     fn the_same_address_again_is_a_clone() {
         let mut sockets = table();
-        let one = any(&mut sockets, 0);
+        let one = any(&mut sockets, WorkerId(0));
         let address = one.local_addr().unwrap();
-        let two = on(&mut sockets, 0, address).unwrap();
+        let two = on(&mut sockets, WorkerId(0), address).unwrap();
         let _client = connect(address, 1);
         assert_eq!(waiting(&two), 1);
         assert_eq!(waiting(&one), 0);
@@ -669,13 +670,13 @@ mod tests {
     #[test]
     fn a_crash_leaves_the_backlog_to_the_successor() {
         let mut sockets = table();
-        let dead = any(&mut sockets, 0);
+        let dead = any(&mut sockets, WorkerId(0));
         let address = dead.local_addr().unwrap();
         let clients = connect(address, 10);
         drop(dead);
-        sockets.ended(0);
-        sockets.begin(2, A);
-        let successor = any(&mut sockets, 2);
+        sockets.ended(WorkerId(0));
+        sockets.begin(WorkerId(2), A);
+        let successor = any(&mut sockets, WorkerId(2));
         assert_eq!(waiting(&successor), 10);
         drop(clients);
     }
@@ -683,8 +684,8 @@ mod tests {
     #[test]
     fn a_second_server_is_refused_and_told_where() {
         let mut sockets = table();
-        let address = any(&mut sockets, 0).local_addr().unwrap();
-        any(&mut sockets, 1);
+        let address = any(&mut sockets, WorkerId(0)).local_addr().unwrap();
+        any(&mut sockets, WorkerId(1));
         let mut second = table();
         let error = on(&mut second, 0, address).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
@@ -726,22 +727,30 @@ mod tests {
             .local_addr()
             .unwrap();
         let mut sockets = table();
-        let listener = tcp(sockets.listen(0, "some.host:1", &[taken, free]).unwrap());
+        let listener = tcp(sockets
+            .listen(WorkerId(0), "some.host:1", &[taken, free])
+            .unwrap());
         assert_eq!(listener.local_addr().unwrap(), free);
-        let again = tcp(sockets.listen(1, "some.host:1", &[]).unwrap());
+        let again = tcp(sockets.listen(WorkerId(1), "some.host:1", &[]).unwrap());
         assert_eq!(
             again.local_addr().unwrap(),
             free,
             "without resolving it again"
         );
 
-        let error = sockets.listen(1, "other.host:1", &[]).unwrap_err();
+        let error = sockets
+            .listen(WorkerId(1), "other.host:1", &[])
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "cannot listen on other.host:1: it has no address"
         );
         let error = sockets
-            .listen(1, "other.host:1", &["192.0.2.1:1".parse().unwrap()])
+            .listen(
+                WorkerId(1),
+                "other.host:1",
+                &["192.0.2.1:1".parse().unwrap()],
+            )
             .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
         assert!(
@@ -753,18 +762,21 @@ mod tests {
     #[test]
     fn a_parked_slot_gets_no_connection_until_its_successor_asks() {
         let mut sockets = table();
-        let (a, b) = (any(&mut sockets, 0), any(&mut sockets, 1));
+        let (a, b) = (
+            any(&mut sockets, WorkerId(0)),
+            any(&mut sockets, WorkerId(1)),
+        );
         let address = a.local_addr().unwrap();
         drop(a);
-        sockets.ended(0);
+        sockets.ended(WorkerId(0));
         sockets.park(A);
         let _clients = connect(address, 50);
         assert_eq!(waiting(&b), 50);
 
-        sockets.begin(2, A);
+        sockets.begin(WorkerId(2), A);
         let _clients = connect(address, 50);
         assert_eq!(waiting(&b), 50, "a start alone doesn't count");
-        let a = any(&mut sockets, 2);
+        let a = any(&mut sockets, WorkerId(2));
         assert_eq!(a.local_addr().unwrap(), address);
         let _clients = connect(address, 200);
         let (a, b) = (waiting(&a), waiting(&b));
@@ -775,18 +787,18 @@ mod tests {
     #[test]
     fn the_last_listening_slot_is_parked_only_when_a_sibling_serves_again() {
         let mut sockets = table();
-        let address = any(&mut sockets, 0).local_addr().unwrap();
-        any(&mut sockets, 1);
-        sockets.ended(0);
+        let address = any(&mut sockets, WorkerId(0)).local_addr().unwrap();
+        any(&mut sockets, WorkerId(1));
+        sockets.ended(WorkerId(0));
         sockets.park(A);
-        sockets.ended(1);
+        sockets.ended(WorkerId(1));
         sockets.park(B);
         let waits = connect(address, 10);
 
-        sockets.begin(2, A);
-        let a = any(&mut sockets, 2);
+        sockets.begin(WorkerId(2), A);
+        let a = any(&mut sockets, WorkerId(2));
         assert_eq!(waiting(&a), 0);
-        sockets.ready(2);
+        sockets.ready(WorkerId(2));
         for mut client in waits {
             assert!(
                 client.read(&mut [0]).is_err(),
@@ -800,7 +812,10 @@ mod tests {
     #[test]
     fn a_slot_whose_starting_worker_has_its_socket_is_not_parked() {
         let mut sockets = table();
-        let (a, b) = (any(&mut sockets, 0), any(&mut sockets, 1));
+        let (a, b) = (
+            any(&mut sockets, WorkerId(0)),
+            any(&mut sockets, WorkerId(1)),
+        );
         sockets.park(A);
         let _clients = connect(a.local_addr().unwrap(), 100);
         assert!(waiting(&a) > 0);
@@ -810,12 +825,12 @@ mod tests {
     #[test]
     fn what_a_ready_worker_has_not_asked_for_is_closed() {
         let mut sockets = table();
-        let kept = any(&mut sockets, 0).local_addr().unwrap();
-        let left = any(&mut sockets, 0).local_addr().unwrap();
-        sockets.ended(0);
-        sockets.begin(2, A);
-        any(&mut sockets, 2);
-        sockets.ready(2);
+        let kept = any(&mut sockets, WorkerId(0)).local_addr().unwrap();
+        let left = any(&mut sockets, WorkerId(0)).local_addr().unwrap();
+        sockets.ended(WorkerId(0));
+        sockets.begin(WorkerId(2), A);
+        any(&mut sockets, WorkerId(2));
+        sockets.ready(WorkerId(2));
         assert_eq!(names(&sockets), [kept.to_string()]);
         assert!(TcpStream::connect(left).is_err());
     }
@@ -823,7 +838,7 @@ mod tests {
     #[test]
     fn a_closed_port_ends_with_the_workers_own_drop() {
         let mut sockets = table();
-        let listener = any(&mut sockets, 0);
+        let listener = any(&mut sockets, WorkerId(0));
         let address = listener.local_addr().unwrap();
         sockets.close(A);
         TcpStream::connect(address).unwrap();
@@ -832,7 +847,7 @@ mod tests {
             TcpStream::connect(address).unwrap_err().kind(),
             io::ErrorKind::ConnectionRefused
         );
-        let error = on(&mut sockets, 0, address).unwrap_err();
+        let error = on(&mut sockets, WorkerId(0), address).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("cannot listen on {address}: the worker is stopping")
@@ -842,24 +857,30 @@ mod tests {
     #[test]
     fn unlisten_closes_a_port_unless_the_slots_other_worker_has_it() {
         let mut sockets = table();
-        let address = any(&mut sockets, 0).local_addr().unwrap();
-        sockets.begin(2, A);
-        any(&mut sockets, 2);
-        assert!(sockets.unlisten(0, "127.0.0.1:0"));
-        assert!(!sockets.unlisten(0, "127.0.0.1:0"), "it has given it back");
+        let address = any(&mut sockets, WorkerId(0)).local_addr().unwrap();
+        sockets.begin(WorkerId(2), A);
+        any(&mut sockets, WorkerId(2));
+        assert!(sockets.unlisten(WorkerId(0), "127.0.0.1:0"));
+        assert!(
+            !sockets.unlisten(WorkerId(0), "127.0.0.1:0"),
+            "it has given it back"
+        );
         TcpStream::connect(address).unwrap();
-        assert!(sockets.unlisten(2, &address.to_string()));
+        assert!(sockets.unlisten(WorkerId(2), &address.to_string()));
         assert!(TcpStream::connect(address).is_err());
-        assert!(!sockets.unlisten(2, "no address"));
+        assert!(!sockets.unlisten(WorkerId(2), "no address"));
     }
 
     #[test]
     fn an_extra_shares_no_address_with_the_workers() {
         let mut sockets = table();
-        let address = any(&mut sockets, 0).local_addr().unwrap();
-        sockets.begin(9, Slot::Extra(0));
-        assert_ne!(any(&mut sockets, 9).local_addr().unwrap(), address);
-        let error = on(&mut sockets, 9, address).unwrap_err();
+        let address = any(&mut sockets, WorkerId(0)).local_addr().unwrap();
+        sockets.begin(WorkerId(9), Role::Extra(0));
+        assert_ne!(
+            any(&mut sockets, WorkerId(9)).local_addr().unwrap(),
+            address
+        );
+        let error = on(&mut sockets, WorkerId(9), address).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -878,7 +899,7 @@ mod tests {
         assert_eq!(b.local_addr().unwrap(), address);
         assert!(UdpSocket::bind(address).is_err());
         drop(a);
-        sockets.ended(0);
+        sockets.ended(WorkerId(0));
         sockets.park(A);
         for _ in 0..50 {
             UdpSocket::bind(localhost())
@@ -893,7 +914,7 @@ mod tests {
     #[test]
     fn ipv6_is_left_as_the_system_has_it() {
         let mut sockets = table();
-        let Ok(fd) = sockets.listen(0, "[::]:0", &["[::]:0".parse().unwrap()]) else {
+        let Ok(fd) = sockets.listen(WorkerId(0), "[::]:0", &["[::]:0".parse().unwrap()]) else {
             return; // no IPv6 here
         };
         let fresh = TcpListener::bind("[::]:0").unwrap();
@@ -925,8 +946,8 @@ mod tests {
         let folder = Folder::new("shared");
         let path = folder.0.join("echo.sock");
         let mut sockets = table();
-        let a = UnixListener::from(sockets.listen_unix(0, &path, 0o600).unwrap());
-        let b = UnixListener::from(sockets.listen_unix(1, &path, 0o600).unwrap());
+        let a = UnixListener::from(sockets.listen_unix(WorkerId(0), &path, 0o600).unwrap());
+        let b = UnixListener::from(sockets.listen_unix(WorkerId(1), &path, 0o600).unwrap());
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
@@ -949,7 +970,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains("echo.sock"), "{error}");
 
-        assert!(sockets.unlisten(1, path.to_str().unwrap()));
+        assert!(sockets.unlisten(WorkerId(1), path.to_str().unwrap()));
         assert!(!path.exists());
     }
 
@@ -959,7 +980,7 @@ mod tests {
         let path = folder.0.join("echo.sock");
         drop(UnixListener::bind(&path).unwrap());
         let mut sockets = table();
-        let listener = sockets.listen_unix(0, &path, 0o666).unwrap();
+        let listener = sockets.listen_unix(WorkerId(0), &path, 0o666).unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o666
@@ -987,9 +1008,15 @@ mod tests {
         let folder = Folder::new("flags");
         let mut sockets = table();
         let fds = [
-            sockets.listen(0, "127.0.0.1:0", &[localhost()]).unwrap(),
-            sockets.bind_udp(0, "127.0.0.1:0", &[localhost()]).unwrap(),
-            sockets.listen_unix(0, &folder.0.join("s"), 0o600).unwrap(),
+            sockets
+                .listen(WorkerId(0), "127.0.0.1:0", &[localhost()])
+                .unwrap(),
+            sockets
+                .bind_udp(WorkerId(0), "127.0.0.1:0", &[localhost()])
+                .unwrap(),
+            sockets
+                .listen_unix(WorkerId(0), &folder.0.join("s"), 0o600)
+                .unwrap(),
         ];
         for fd in fds {
             assert!(
