@@ -14,6 +14,8 @@ mod timer;
 pub mod __private;
 
 pub use aioxide_macros::actxmgr;
+pub use context::{Always, BorrowedContext, BorrowedGuard, Context, Elapsed, Exit, Guard, Return};
+pub use teardown::{Drained, drain};
 
 #[cfg(feature = "server")]
 pub use aioxide_macros::server;
