@@ -1,35 +1,5 @@
 //! What the expansions of the attributes name. Not API: it changes without notice.
 
+pub use crate::context::{Yield, Yielder, borrowed_context, context};
 #[cfg(feature = "server")]
-pub use self::for_server::*;
-
-#[cfg(feature = "server")]
-mod for_server {
-    use std::future::Future;
-
-    use crate::{Outcome, Server, Worker};
-
-    /// `#[server]` on the function `name`.
-    pub fn server<F, Fut>(name: &'static str, worker: F) -> Server
-    where
-        F: Fn(Worker) -> Fut + Clone + Send + 'static,
-        Fut: Future + 'static,
-        Fut::Output: Outcome,
-    {
-        Server::new(worker).named(name)
-    }
-
-    /// An argument of a `#[server]` function, for one more start of a worker.
-    pub fn clone_argument<A: Argument>(argument: &A) -> A {
-        argument.clone()
-    }
-
-    /// What the caller of a `#[server]` function may pass.
-    #[diagnostic::on_unimplemented(
-        message = "an argument of a `#[server]` function is cloned for every worker, and `{Self}` isn't `Clone`",
-        label = "not `Clone`"
-    )]
-    pub trait Argument: Clone {}
-
-    impl<A: Clone> Argument for A {}
-}
+pub use crate::server::expansion::*;

@@ -14,6 +14,8 @@ mod timer;
 pub mod __private;
 
 pub use aioxide_macros::actxmgr;
+pub use context::{Always, BorrowedContext, BorrowedGuard, Context, Elapsed, Exit, Guard, Return};
+pub use teardown::{Drained, drain};
 
 #[cfg(feature = "server")]
 pub use aioxide_macros::server;
@@ -25,19 +27,3 @@ pub use server::{
 
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
-
-/// temporary
-#[derive(Debug)]
-pub struct Drained {
-    ///
-    pub completed: usize,
-    ///
-    pub abandoned: Vec<&'static str>,
-}
-/// temporary
-pub async fn drain(_timeout: std::time::Duration) -> Drained {
-    Drained {
-        completed: 0,
-        abandoned: Vec::new(),
-    }
-}

@@ -2,6 +2,7 @@
 
 mod builder;
 mod event_loop;
+pub(crate) mod expansion;
 pub(crate) mod job;
 mod link;
 #[allow(dead_code)]

@@ -1,0 +1,29 @@
+//! What the expansion of `#[server]` names.
+
+use std::future::Future;
+
+use crate::{Outcome, Server, Worker};
+
+/// `#[server]` on the function `name`.
+pub fn server<F, Fut>(name: &'static str, worker: F) -> Server
+where
+    F: Fn(Worker) -> Fut + Clone + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Outcome,
+{
+    Server::new(worker).named(name)
+}
+
+/// An argument of a `#[server]` function, for one more start of a worker.
+pub fn clone_argument<A: Argument>(argument: &A) -> A {
+    argument.clone()
+}
+
+/// What the caller of a `#[server]` function may pass.
+#[diagnostic::on_unimplemented(
+    message = "an argument of a `#[server]` function is cloned for every worker, and `{Self}` isn't `Clone`",
+    label = "not `Clone`"
+)]
+pub trait Argument: Clone {}
+
+impl<A: Clone> Argument for A {}
