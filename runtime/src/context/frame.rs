@@ -238,7 +238,9 @@ where
 
 impl<'a, R: Return> Frame<'a, R> {
     fn running(&mut self) -> &mut Option<Running<'a, R>> {
-        self.running.get_mut().unwrap_or_else(PoisonError::into_inner)
+        self.running
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `None` once the function has ended.
@@ -379,7 +381,9 @@ impl<R: Return> Future for Rest<'_, R> {
         if !this.entered {
             match this.frame.poll_setup(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Setup::Ended(ended)) => return Poll::Ready(Left::Ended(ended).outcome()),
+                Poll::Ready(Setup::Ended(ended)) => {
+                    return Poll::Ready(Left::Ended(ended).outcome());
+                }
                 Poll::Ready(Setup::Yielded(value)) => {
                     this.entered = true;
                     this.frame.leave(value, Exit::Cancelled);

@@ -51,6 +51,9 @@ pub trait Return: sealed::Sealed {
     /// A body that ended before its yield; `None` if it was a success, which is the body's mistake.
     #[doc(hidden)]
     fn refused<G>(body: Self::Body) -> Option<Self::Entered<G>>;
+    /// The guard, or what the body ended in before its yield.
+    #[doc(hidden)]
+    fn into_guard<G>(entered: Self::Entered<G>) -> Result<G, Self::Body>;
 }
 
 mod sealed {
@@ -72,6 +75,10 @@ impl<T, E> Return for Result<T, E> {
     fn refused<G>(body: Result<(), E>) -> Option<Result<G, E>> {
         body.err().map(Err)
     }
+
+    fn into_guard<G>(entered: Result<G, E>) -> Result<G, Result<(), E>> {
+        entered.map_err(Err)
+    }
 }
 
 impl<T> Return for Always<T> {
@@ -86,6 +93,10 @@ impl<T> Return for Always<T> {
 
     fn refused<G>((): ()) -> Option<G> {
         None
+    }
+
+    fn into_guard<G>(guard: G) -> Result<G, ()> {
+        Ok(guard)
     }
 }
 

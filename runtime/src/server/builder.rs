@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::job::{Body, Extra, ExtraFn, MakeBody, Outcome};
+use super::job::{Body, Extra, ExtraFn, MakeWorker, Outcome};
+use super::main_context::{MakeMain, make_main};
 use super::policy::Config;
 use super::signals::Signals;
 use super::supervisor::{Job, Supervisor};
 use super::{Isolation, OnFailure, Signal, Worker, report};
+use crate::context::{self, Context, Return};
 
 /// The environment variable that overrides the number of workers.
 const WORKERS_VARIABLE: &str = "AIOXIDE_WORKERS";
@@ -41,7 +43,8 @@ const MOST_WORKERS: usize = 65_536;
 #[must_use = "a server does nothing until it is `run`"]
 pub struct Server {
     name: &'static str,
-    make: MakeBody,
+    make: MakeWorker,
+    main: Option<MakeMain>,
     workers: Option<usize>,
     isolation: Isolation,
     extras: Vec<Extra>,
@@ -68,9 +71,42 @@ impl Server {
         Fut: Future + 'static,
         Fut::Output: Outcome,
     {
+        Server::of(Box::new(move |_| Body::from_async(worker.clone())), None)
+    }
+
+    /// A server with a main context: entered, in a thread of its own, before the workers start, and left
+    /// after all have ended, with [`Exit::Stopped`](crate::Exit::Stopped). Each worker gets a clone of its
+    /// value as its second argument.
+    ///
+    /// `main` is an `#[actxmgr]` function, or any other that gives a [`Context`]. When it can't be entered,
+    /// no worker is started and the exit code is 2.
+    pub fn with_main<M, R, F, Fut>(main: M, worker: F) -> Server
+    where
+        M: FnOnce() -> Context<R> + Send + 'static,
+        R: Return<Body: context::Outcome> + 'static,
+        R::Value: Clone + Send + 'static,
+        F: Fn(Worker, R::Value) -> Fut + Clone + Send + 'static,
+        Fut: Future + 'static,
+        Fut::Output: Outcome,
+    {
+        let make: MakeWorker = Box::new(move |value| {
+            let value = value
+                .and_then(|value| value.downcast_ref::<R::Value>())
+                .cloned();
+            let worker = worker.clone();
+            Body::from_async(async move |handle| match value {
+                Some(value) => worker(handle, value).await.outcome(),
+                None => Err("the main context's value is missing".to_owned()),
+            })
+        });
+        Server::of(make, Some(make_main(main)))
+    }
+
+    fn of(make: MakeWorker, main: Option<MakeMain>) -> Server {
         Server {
             name: "server",
-            make: Box::new(move || Body::from_async(worker.clone())),
+            make,
+            main,
             workers: None,
             isolation: Isolation::Thread,
             extras: Vec::new(),
@@ -232,7 +268,7 @@ impl Server {
                 .iter()
                 .map(|extra| extra.ready_at_start)
                 .collect(),
-            has_main: false,
+            has_main: self.main.is_some(),
             isolation: self.isolation,
             shutdown_timeout: self.shutdown_timeout,
             start_timeout: self.start_timeout,
@@ -244,6 +280,7 @@ impl Server {
         };
         let job = Job {
             make: self.make,
+            main: self.main,
             extras: self.extras,
         };
         let code = runtime.block_on(Supervisor::new(config, job, self.share_port).run(signals));

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 
-use crate::{Outcome, Server, Worker};
+use crate::context::{self, Context, Return};
+use crate::server::Outcome;
+use crate::{Server, Worker};
 
 /// `#[server]` on the function `name`.
 pub fn server<F, Fut>(name: &'static str, worker: F) -> Server
@@ -12,6 +14,19 @@ where
     Fut::Output: Outcome,
 {
     Server::new(worker).named(name)
+}
+
+/// `#[server(main = ..)]` on the function `name`.
+pub fn server_with_main<M, R, F, Fut>(name: &'static str, main: M, worker: F) -> Server
+where
+    M: FnOnce() -> Context<R> + Send + 'static,
+    R: Return<Body: context::Outcome> + 'static,
+    R::Value: Clone + Send + 'static,
+    F: Fn(Worker, R::Value) -> Fut + Clone + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Outcome,
+{
+    Server::with_main(main, worker).named(name)
 }
 
 /// An argument of a `#[server]` function, for one more start of a worker.

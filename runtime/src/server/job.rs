@@ -6,6 +6,7 @@ use std::future::Future;
 use futures_util::future::LocalBoxFuture;
 
 use super::Worker;
+use super::main_context::MainValue;
 
 /// What a worker, an extra or a connection's handler may return: `()` or `Result<(), E>`.
 #[diagnostic::on_unimplemented(
@@ -72,8 +73,11 @@ impl Body {
     }
 }
 
-/// Gives a body for each start of a worker, the arguments cloned.
+/// Gives a body for each start of an extra.
 pub(crate) type MakeBody = Box<dyn FnMut() -> Body + Send>;
+
+/// Gives a body for each start of a worker, the arguments and the main context's value cloned.
+pub(crate) type MakeWorker = Box<dyn FnMut(Option<&MainValue>) -> Body + Send>;
 
 /// A function that a server runs beside its workers: `fn(Worker)` or `async fn(Worker)`.
 ///

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot};
 
 use super::event_loop::Ended;
+use super::main_context::MainValue;
 use super::policy::WorkerId;
 
 /// What a worker asks for.
@@ -45,6 +46,8 @@ pub(crate) enum Message {
 /// Everything that reaches the supervisor from its own process.
 pub(crate) enum Input {
     Worker(WorkerId, Message),
+    Main(Message),
+    MainEntered(MainValue),
 }
 
 /// The worker's end.
@@ -52,6 +55,10 @@ pub(crate) enum Link {
     /// In the supervisor's process.
     Thread {
         id: WorkerId,
+        supervisor: mpsc::UnboundedSender<Input>,
+    },
+    /// The main context's.
+    Main {
         supervisor: mpsc::UnboundedSender<Input>,
     },
 }
@@ -77,11 +84,10 @@ impl Link {
     }
 
     fn send(&self, message: Message) {
-        match self {
-            Link::Thread { id, supervisor } => {
-                // A supervisor that is gone has ended the server; nobody is left to be told.
-                let _ = supervisor.send(Input::Worker(*id, message));
-            }
-        }
+        // A supervisor that is gone has ended the server; nobody is left to be told.
+        let _ = match self {
+            Link::Thread { id, supervisor } => supervisor.send(Input::Worker(*id, message)),
+            Link::Main { supervisor } => supervisor.send(Input::Main(message)),
+        };
     }
 }

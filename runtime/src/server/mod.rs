@@ -5,6 +5,7 @@ mod event_loop;
 pub(crate) mod expansion;
 pub(crate) mod job;
 mod link;
+mod main_context;
 #[allow(dead_code)]
 mod policy;
 mod report;

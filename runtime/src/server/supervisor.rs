@@ -8,15 +8,16 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::event_loop::{Ended, Failure};
-use super::job::{Extra, MakeBody};
+use super::job::{Extra, MakeWorker};
 use super::link::{Answer, Input, Link, Message, Request};
+use super::main_context::{MainValue, MakeMain};
 use super::policy::{Action, Config, Ending, Event, Image, Policy, Report, Role, WorkerId};
 use super::signals::{Asked, Signals};
 use super::sockets::Sockets;
 use super::thread::Thread;
 use super::watchdog::Watchdog;
 use super::worker::{Identity, Shared};
-use super::{Stop, StopReason, report};
+use super::{Isolation, Stop, StopReason, report};
 
 /// The driver was out for at least this long: suspended, or stopped by a signal.
 const GAP: Duration = Duration::from_secs(1);
@@ -25,9 +26,12 @@ const GAP: Duration = Duration::from_secs(1);
 /// what follows a drain that lasted to the deadline still runs.
 const RESERVE: Duration = Duration::from_millis(500);
 
+const MAIN: &str = "the main context";
+
 /// What a server runs.
 pub(crate) struct Job {
-    pub(crate) make: MakeBody,
+    pub(crate) make: MakeWorker,
+    pub(crate) main: Option<MakeMain>,
     pub(crate) extras: Vec<Extra>,
 }
 
@@ -37,6 +41,8 @@ pub(crate) struct Supervisor {
     epoch: Instant,
     job: Job,
     sockets: Sockets,
+    main: Option<Thread>,
+    main_value: Option<MainValue>,
     workers: BTreeMap<WorkerId, Live>,
     generations: BTreeMap<Role, u64>,
     inbox: mpsc::UnboundedReceiver<Input>,
@@ -62,6 +68,8 @@ impl Supervisor {
             epoch: Instant::now(),
             job,
             sockets: Sockets::new(share_port),
+            main: None,
+            main_value: None,
             workers: BTreeMap::new(),
             generations: BTreeMap::new(),
             inbox,
@@ -130,7 +138,17 @@ impl Supervisor {
     }
 
     fn received(&mut self, input: Input) {
-        let Input::Worker(id, message) = input;
+        match input {
+            Input::Worker(id, message) => self.worker_said(id, message),
+            Input::Main(message) => self.main_said(message),
+            Input::MainEntered(value) => {
+                self.main_value = Some(value);
+                self.happened(Event::MainEntered);
+            }
+        }
+    }
+
+    fn worker_said(&mut self, id: WorkerId, message: Message) {
         match message {
             Message::Ready => {
                 if let Some(live) = self.workers.get(&id) {
@@ -154,6 +172,71 @@ impl Supervisor {
                 self.happened(Event::Ended(id, ending));
             }
         }
+    }
+
+    fn main_said(&mut self, message: Message) {
+        match message {
+            // It waits for its stop; that it was entered has been told.
+            Message::Ready => {}
+            Message::Request(_, reply) => {
+                let _ = reply.send(Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "the main context has no listening sockets",
+                )));
+            }
+            Message::Ended(ended) => {
+                let failed = self.judge(MAIN, ended) == Ending::Failed;
+                if let Some(main) = self.main.take() {
+                    main.join();
+                }
+                self.happened(match self.main_value {
+                    None if failed => Event::MainFailed,
+                    _ => Event::MainLeft { failed },
+                });
+            }
+        }
+    }
+
+    fn enter_main(&mut self) {
+        let Some(make) = self.job.main.take() else {
+            return;
+        };
+        let identity = Identity {
+            index: None,
+            name: MAIN.to_owned(),
+            count: self.policy.target(),
+            generation: 0,
+            isolation: Isolation::Thread,
+            to_completion: None,
+        };
+        let link = Link::Main {
+            supervisor: self.supervisor.clone(),
+        };
+        let body = make(self.supervisor.clone());
+        match Thread::spawn(
+            Shared::new(identity, link),
+            body,
+            self.config.shutdown_timeout,
+        ) {
+            Ok(thread) => self.main = Some(thread),
+            Err(error) => {
+                self.tell_failure(MAIN, &Failure::Spawn(error.to_string()));
+                self.happened(Event::MainFailed);
+            }
+        }
+    }
+
+    fn leave_main(&mut self, reason: StopReason, by: Duration) {
+        match &self.main {
+            Some(main) => main.worker.stop.set(self.stop(reason, by)),
+            None => self.happened(Event::MainLeft { failed: false }),
+        }
+    }
+
+    /// What a worker is told: a little less than the time that it really has.
+    fn stop(&self, reason: StopReason, by: Duration) -> Stop {
+        let reserve = (by.saturating_sub(self.now()) / 10).min(RESERVE);
+        Stop::new(reason, self.at(by.saturating_sub(reserve)))
     }
 
     fn answer(&mut self, id: WorkerId, request: Request) -> Answer {
@@ -202,13 +285,14 @@ impl Supervisor {
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::EnterMain | Action::DropEnter { .. } | Action::LeaveMain { .. } => {}
+                Action::EnterMain => self.enter_main(),
+                Action::DropEnter { reason, by } | Action::LeaveMain { reason, by } => {
+                    self.leave_main(reason, by)
+                }
                 Action::Spawn { id, role, image } => self.spawn(id, role, image),
                 Action::Stop { id, reason, by } => {
                     if let Some(live) = self.workers.get(&id) {
-                        let reserve = (by.saturating_sub(self.now()) / 10).min(RESERVE);
-                        let deadline = self.at(by.saturating_sub(reserve));
-                        live.thread.worker.stop.set(Stop::new(reason, deadline));
+                        live.thread.worker.stop.set(self.stop(reason, by));
                     }
                 }
                 Action::Kill(id) => {
@@ -258,7 +342,7 @@ impl Supervisor {
                 .then(|| Stop::new(StopReason::Completed, self.at(Duration::MAX))),
         };
         let body = match role {
-            Role::Slot(_) => (self.job.make)(),
+            Role::Slot(_) => (self.job.make)(self.main_value.as_ref()),
             Role::Extra(extra) => (self.job.extras[extra].make)(),
         };
         let link = Link::Thread {
