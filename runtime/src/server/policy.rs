@@ -1345,3 +1345,6 @@ impl Policy {
         std::mem::take(&mut self.actions)
     }
 }
+
+#[cfg(test)]
+mod tests;
