@@ -665,7 +665,7 @@ impl Policy {
             State::Stopping(stopping) => {
                 let failed = match worker.phase {
                     Phase::Killed { failed, .. } => failed,
-                    _ => ending == Ending::Failed && worker.asked.is_none(),
+                    _ => ending == Ending::Failed,
                 };
                 if failed && stopping.code == 0 {
                     stopping.code = 1;
@@ -956,10 +956,11 @@ impl Policy {
             self.exit(128 + signal.as_raw());
             return;
         }
-        self.state = State::Forced {
-            signal,
-            by: now.saturating_add(GRACE),
-        };
+        let by = self
+            .hard_end()
+            .unwrap_or(Duration::MAX)
+            .min(now.saturating_add(GRACE));
+        self.state = State::Forced { signal, by };
         for id in self.ids_of(|_| true) {
             if !matches!(self.workers[&id].phase, Phase::Killed { .. }) {
                 self.kill(now, id, false);
@@ -1348,3 +1349,6 @@ impl Policy {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod model;
