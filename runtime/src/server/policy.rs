@@ -680,7 +680,7 @@ impl Policy {
             State::Stopping(stopping) => {
                 let failed = match worker.phase {
                     Phase::Killed { failed, .. } => failed,
-                    _ => ending == Ending::Failed && worker.asked.is_none(),
+                    _ => ending == Ending::Failed,
                 };
                 if failed && stopping.code == 0 {
                     stopping.code = 1;
@@ -972,10 +972,11 @@ impl Policy {
             self.exit(128 + signal.as_raw());
             return;
         }
-        self.state = State::Forced {
-            signal,
-            by: now.saturating_add(GRACE),
-        };
+        let by = self
+            .hard_end()
+            .unwrap_or(Duration::MAX)
+            .min(now.saturating_add(GRACE));
+        self.state = State::Forced { signal, by };
         for id in self.ids_of(|_| true) {
             if !matches!(self.workers[&id].phase, Phase::Killed { .. }) {
                 self.kill(now, id, false);
@@ -1361,3 +1362,9 @@ impl Policy {
         std::mem::take(&mut self.actions)
     }
 }
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod model;
