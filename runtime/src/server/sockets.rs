@@ -28,6 +28,7 @@ pub(super) type WorkerId = u64;
 
 /// A place that workers follow each other in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "process", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Slot {
     Worker(usize),
     Extra(usize),
@@ -574,12 +575,16 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
     const A: Slot = Slot::Worker(0);
     const B: Slot = Slot::Worker(1);
 
+    /// Port 0 of a local address of this test's own, so that a port that it has closed stays closed.
     fn localhost() -> SocketAddr {
-        "127.0.0.1:0".parse().unwrap()
+        static TESTS: AtomicU8 = AtomicU8::new(2);
+        thread_local!(static LAST: u8 = TESTS.fetch_add(1, Relaxed));
+        SocketAddr::from(([127, 0, 0, LAST.with(|last| *last)], 0))
     }
 
     fn tcp(fd: OwnedFd) -> TcpListener {
@@ -597,7 +602,7 @@ mod tests {
     /// A listener for `worker`, on its next shared port.
     fn any(sockets: &mut Sockets, worker: WorkerId) -> TcpListener {
         tcp(sockets
-            .listen(worker, "127.0.0.1:0", &[localhost()])
+            .listen(worker, &localhost().to_string(), &[localhost()])
             .unwrap())
     }
 
@@ -845,8 +850,11 @@ mod tests {
         let address = any(&mut sockets, 0).local_addr().unwrap();
         sockets.begin(2, A);
         any(&mut sockets, 2);
-        assert!(sockets.unlisten(0, "127.0.0.1:0"));
-        assert!(!sockets.unlisten(0, "127.0.0.1:0"), "it has given it back");
+        assert!(sockets.unlisten(0, &localhost().to_string()));
+        assert!(
+            !sockets.unlisten(0, &localhost().to_string()),
+            "it has given it back"
+        );
         TcpStream::connect(address).unwrap();
         assert!(sockets.unlisten(2, &address.to_string()));
         assert!(TcpStream::connect(address).is_err());
@@ -869,7 +877,7 @@ mod tests {
         let mut open = |worker| {
             UdpSocket::from(
                 sockets
-                    .bind_udp(worker, "127.0.0.1:0", &[localhost()])
+                    .bind_udp(worker, &localhost().to_string(), &[localhost()])
                     .unwrap(),
             )
         };
@@ -987,8 +995,8 @@ mod tests {
         let folder = Folder::new("flags");
         let mut sockets = table();
         let fds = [
-            sockets.listen(0, "127.0.0.1:0", &[localhost()]).unwrap(),
-            sockets.bind_udp(0, "127.0.0.1:0", &[localhost()]).unwrap(),
+            sockets.listen(0, "a:0", &[localhost()]).unwrap(),
+            sockets.bind_udp(0, "a:0", &[localhost()]).unwrap(),
             sockets.listen_unix(0, &folder.0.join("s"), 0o600).unwrap(),
         ];
         for fd in fds {
