@@ -18,6 +18,9 @@ mod stopping;
 mod supervisor;
 mod thread;
 mod watchdog;
+#[cfg(feature = "process")]
+#[allow(dead_code, unused_imports)]
+mod wire;
 mod worker;
 
 pub use builder::Server;

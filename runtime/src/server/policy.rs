@@ -48,6 +48,7 @@ pub(crate) struct Config {
 
 /// What a worker is for. Extras are workers without an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "process", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Role {
     /// A worker of this index.
     Slot(usize),

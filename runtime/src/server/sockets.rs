@@ -564,12 +564,16 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
     const A: Role = Role::Slot(0);
     const B: Role = Role::Slot(1);
 
+    /// Port 0 of a local address of this test's own, so that a port that it has closed stays closed.
     fn localhost() -> SocketAddr {
-        "127.0.0.1:0".parse().unwrap()
+        static TESTS: AtomicU8 = AtomicU8::new(2);
+        thread_local!(static LAST: u8 = TESTS.fetch_add(1, Relaxed));
+        SocketAddr::from(([127, 0, 0, LAST.with(|last| *last)], 0))
     }
 
     fn tcp(fd: OwnedFd) -> TcpListener {
@@ -587,7 +591,7 @@ mod tests {
     /// A listener for `worker`, on its next shared port.
     fn any(sockets: &mut Sockets, worker: WorkerId) -> TcpListener {
         tcp(sockets
-            .listen(worker, "127.0.0.1:0", &[localhost()])
+            .listen(worker, &localhost().to_string(), &[localhost()])
             .unwrap())
     }
 
@@ -687,7 +691,7 @@ mod tests {
         let address = any(&mut sockets, WorkerId(0)).local_addr().unwrap();
         any(&mut sockets, WorkerId(1));
         let mut second = table();
-        let error = on(&mut second, 0, address).unwrap_err();
+        let error = on(&mut second, WorkerId(0), address).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(
             error
@@ -698,19 +702,19 @@ mod tests {
         assert!(names(&second).is_empty());
 
         let mut sharing = Sockets::new(true);
-        sharing.begin(0, A);
-        on(&mut sharing, 0, address).unwrap();
+        sharing.begin(WorkerId(0), A);
+        on(&mut sharing, WorkerId(0), address).unwrap();
 
         sockets.close(A);
         sockets.close(B);
         sharing.close(A);
-        on(&mut second, 0, address).unwrap();
+        on(&mut second, WorkerId(0), address).unwrap();
     }
 
     #[test]
     fn a_server_without_reuse_is_in_the_way() {
         let other = TcpListener::bind(localhost()).unwrap();
-        let error = on(&mut table(), 0, other.local_addr().unwrap()).unwrap_err();
+        let error = on(&mut table(), WorkerId(0), other.local_addr().unwrap()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -860,9 +864,9 @@ mod tests {
         let address = any(&mut sockets, WorkerId(0)).local_addr().unwrap();
         sockets.begin(WorkerId(2), A);
         any(&mut sockets, WorkerId(2));
-        assert!(sockets.unlisten(WorkerId(0), "127.0.0.1:0"));
+        assert!(sockets.unlisten(WorkerId(0), &localhost().to_string()));
         assert!(
-            !sockets.unlisten(WorkerId(0), "127.0.0.1:0"),
+            !sockets.unlisten(WorkerId(0), &localhost().to_string()),
             "it has given it back"
         );
         TcpStream::connect(address).unwrap();
@@ -890,11 +894,11 @@ mod tests {
         let mut open = |worker| {
             UdpSocket::from(
                 sockets
-                    .bind_udp(worker, "127.0.0.1:0", &[localhost()])
+                    .bind_udp(worker, &localhost().to_string(), &[localhost()])
                     .unwrap(),
             )
         };
-        let (a, b) = (open(0), open(1));
+        let (a, b) = (open(WorkerId(0)), open(WorkerId(1)));
         let address = a.local_addr().unwrap();
         assert_eq!(b.local_addr().unwrap(), address);
         assert!(UdpSocket::bind(address).is_err());
@@ -966,7 +970,7 @@ mod tests {
         accepted.read_exact(&mut [0]).unwrap();
 
         let mut second = table();
-        let error = second.listen_unix(0, &path, 0o600).unwrap_err();
+        let error = second.listen_unix(WorkerId(0), &path, 0o600).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains("echo.sock"), "{error}");
 
@@ -996,7 +1000,7 @@ mod tests {
 
         fs::remove_file(&path).unwrap();
         fs::write(&path, "a file").unwrap();
-        let error = table().listen_unix(0, &path, 0o600).unwrap_err();
+        let error = table().listen_unix(WorkerId(0), &path, 0o600).unwrap_err();
         assert!(
             error.to_string().ends_with("what is there is not a socket"),
             "{error}"
@@ -1008,11 +1012,9 @@ mod tests {
         let folder = Folder::new("flags");
         let mut sockets = table();
         let fds = [
+            sockets.listen(WorkerId(0), "a:0", &[localhost()]).unwrap(),
             sockets
-                .listen(WorkerId(0), "127.0.0.1:0", &[localhost()])
-                .unwrap(),
-            sockets
-                .bind_udp(WorkerId(0), "127.0.0.1:0", &[localhost()])
+                .bind_udp(WorkerId(0), "a:0", &[localhost()])
                 .unwrap(),
             sockets
                 .listen_unix(WorkerId(0), &folder.0.join("s"), 0o600)
