@@ -178,9 +178,9 @@ pub fn on_error(hook: impl Fn(&TeardownError) + Send + Sync + 'static) {
 /// Logs `error` and tells the hook. Never panics: it is called from `Drop`.
 pub(crate) fn report(error: &TeardownError) {
     // A subscriber is foreign code as well.
-    let _ = catch_unwind(AssertUnwindSafe(
-        || tracing::error!(context = error.name(), "{error}"),
-    ));
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        tracing::error!(context = error.name(), "{error}")
+    }));
     let hook = HOOK.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let Some(hook) = hook else { return };
     if catch_unwind(AssertUnwindSafe(|| hook(error))).is_err() {

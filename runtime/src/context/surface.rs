@@ -344,7 +344,10 @@ fn elapsed<T, E: From<Elapsed>>(elapsed: Elapsed) -> Result<T, E> {
 }
 
 /// What `#[actxmgr]` expands to.
-pub fn context<R, F>(name: &'static str, function: impl FnOnce(Yielder<R::Value>) -> F) -> Context<R>
+pub fn context<R, F>(
+    name: &'static str,
+    function: impl FnOnce(Yielder<R::Value>) -> F,
+) -> Context<R>
 where
     R: Return<Body: Outcome> + 'static,
     R::Value: Send,
