@@ -204,7 +204,7 @@ impl Options {
     }
 
     /// The key's token, if the option was given.
-    pub(crate) fn key(&self, key: &str) -> Option<&Ident> {
+    pub(crate) fn flag(&self, key: &str) -> Option<&Ident> {
         self.given
             .iter()
             .find(|given| given.key == key)

@@ -3,3 +3,13 @@
 pub use crate::context::{Yield, Yielder, borrowed_context, context};
 #[cfg(feature = "server")]
 pub use crate::server::expansion::*;
+
+use crate::Return;
+
+/// What the body of a context's function ends in.
+pub type End<R> = <R as Return>::Body;
+
+/// Never anything: it only tells the type of the frame before its body is seen.
+pub fn no_end<R: Return>() -> Option<End<R>> {
+    None
+}

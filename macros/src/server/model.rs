@@ -63,7 +63,7 @@ impl Model {
             options.length(name);
         }
         for name in ["share_port", "run_to_completion"] {
-            if args.options.key(name).is_some() {
+            if args.options.flag(name).is_some() {
                 options.call(name, quote!(true));
             }
         }
@@ -243,7 +243,7 @@ impl OptionCheck<'_> {
         let span = self
             .args
             .options
-            .key(name)
+            .flag(name)
             .map_or_else(proc_macro2::Span::call_site, Ident::span);
         self.calls.push((Ident::new(name, span), argument));
     }

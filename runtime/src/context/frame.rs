@@ -39,13 +39,45 @@ pub struct Yielder<V> {
 }
 
 impl<V> Yielder<V> {
-    /// Gives `value` to whoever enters the context; ready when the context is left.
-    #[must_use = "`yield_(..)` does nothing unless it is awaited"]
+    /// `yield_(value)`: gives `value` to whoever enters the context; ready when the context is left.
     pub fn give(self, value: V) -> Yield<V> {
         Yield {
             slot: self.slot,
             value: Some(value),
         }
+    }
+}
+
+/// What a context without a value yields.
+#[diagnostic::on_unimplemented(
+    message = "`yield_()` yields nothing, but a `{Self}` is due",
+    label = "yields nothing",
+    note = "write `yield_(value).await`, where `value` is the `{Self}` that the return type declares"
+)]
+pub trait Nothing {
+    #[doc(hidden)]
+    fn nothing() -> Self;
+}
+
+impl Nothing for () {
+    fn nothing() {}
+}
+
+impl<V: Nothing> Yielder<V> {
+    /// `yield_()`
+    pub fn give_nothing(self) -> YieldNothing<V> {
+        YieldNothing(self.give(V::nothing()))
+    }
+}
+
+/// The future of `yield_()`.
+pub struct YieldNothing<V>(Yield<V>);
+
+impl<V> Future for YieldNothing<V> {
+    type Output = Exit;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Exit> {
+        Pin::new(&mut self.0).poll(cx).map(|(_, exit)| exit)
     }
 }
 
