@@ -1,5 +1,8 @@
 //! Supervised multi-worker servers.
 
+#[cfg(feature = "process")]
+#[allow(dead_code)]
+mod image;
 #[allow(dead_code)]
 mod sockets;
 mod stop;
