@@ -11,6 +11,9 @@ mod policy;
 mod report;
 mod serving;
 mod signals;
+#[cfg(feature = "process")]
+#[allow(dead_code)]
+mod image;
 #[allow(dead_code)]
 mod sockets;
 mod stop;
