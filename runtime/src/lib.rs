@@ -22,3 +22,7 @@ pub use server::{Signal, Stop, StopReason};
 
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
+#[cfg(feature = "timer")]
+pub use timer::{
+    InvalidInterval, Missed, Overlap, Tick, TickReturn, Timer, TimerBuilder, TimerStats,
+};
