@@ -1,6 +1,7 @@
 //! Periodic tasks on a grid.
 
 mod driver;
+pub mod private;
 mod schedule;
 mod tick;
 
