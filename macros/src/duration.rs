@@ -31,10 +31,12 @@ pub(crate) enum Length {
 }
 
 impl Length {
+    /// What an expansion uses in place of a length that isn't legal or is missing.
+    pub(crate) const STAND_IN: Length = Length::Literal(Duration::from_secs(1));
+
     /// Checks `expr`, the value of the option `name`. On an error a legal length comes back, so that
     /// the expansion can go on.
     pub(crate) fn check(name: &str, expr: &Expr, errors: &mut Errors) -> Length {
-        const STAND_IN: Duration = Duration::from_secs(1);
         let text = match ungroup(expr) {
             Expr::Lit(ExprLit {
                 lit: Lit::Int(lit), ..
@@ -55,7 +57,7 @@ impl Length {
                     ),
                     FORMS,
                 );
-                return Length::Literal(STAND_IN);
+                return Length::STAND_IN;
             }
             other => {
                 let mut suffixed = Suffixed {
@@ -65,7 +67,7 @@ impl Length {
                 };
                 suffixed.visit_expr(other);
                 return if suffixed.found {
-                    Length::Literal(STAND_IN)
+                    Length::STAND_IN
                 } else {
                     Length::Expr(other.clone())
                 };
@@ -75,7 +77,7 @@ impl Length {
             Ok(length) => Length::Literal(length),
             Err(Fault { what, help }) => {
                 errors.push(expr, format!("`{name}`: {what}"), help);
-                Length::Literal(STAND_IN)
+                Length::STAND_IN
             }
         }
     }

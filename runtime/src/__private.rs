@@ -3,6 +3,8 @@
 pub use crate::context::{Yield, Yielder, borrowed_context, context};
 #[cfg(feature = "server")]
 pub use crate::server::expansion::*;
+#[cfg(feature = "timer")]
+pub use crate::timer::private as timer;
 
 use crate::Return;
 

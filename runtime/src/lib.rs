@@ -27,3 +27,7 @@ pub use server::{
 
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
+#[cfg(feature = "timer")]
+pub use timer::{
+    InvalidInterval, Missed, Overlap, Tick, TickReturn, Timer, TimerBuilder, TimerStats,
+};

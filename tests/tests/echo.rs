@@ -11,12 +11,18 @@ use rustix::process::{Resource, Rlimit};
 
 fn echo(args: &[&str]) -> Running {
     let program = env!("CARGO_BIN_EXE_echo-example");
-    Running::start(Command::new(program).args(["--listen", "127.0.0.1:0"]).args(args))
+    Running::start(
+        Command::new(program)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(args),
+    )
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the server accepts");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
     stream
 }
 
@@ -33,8 +39,12 @@ fn assert_graceful(ended: &Ended, workers: usize, signal: &str) {
     assert_eq!(ended.errors(), Vec::<&str>::new());
     for worker in 0..workers {
         let teardown = format!("worker={worker} ");
-        let mut torn_down = ended.lines("torn down").filter(|line| line.contains(&teardown));
-        let line = torn_down.next().unwrap_or_else(|| panic!("worker {worker} is missing: {:#?}", ended.log));
+        let mut torn_down = ended
+            .lines("torn down")
+            .filter(|line| line.contains(&teardown));
+        let line = torn_down
+            .next()
+            .unwrap_or_else(|| panic!("worker {worker} is missing: {:#?}", ended.log));
         assert!(line.contains(signal), "{line}");
         assert_eq!(torn_down.next(), None);
     }
@@ -45,14 +55,21 @@ fn a_large_payload_comes_back_byte_for_byte() {
     let mut server = echo(&[]);
     let address = server.wait_until_ready();
     let words = 10 * 1024 * 1024 / 4u32;
-    let payload: Vec<u8> = (0..words).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let payload: Vec<u8> = (0..words)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+        .collect();
 
     let mut stream = connect(address);
     let writer = thread::spawn({
-        let (mut stream, payload) = (stream.try_clone().expect("a stream can be cloned"), payload.clone());
+        let (mut stream, payload) = (
+            stream.try_clone().expect("a stream can be cloned"),
+            payload.clone(),
+        );
         move || {
             stream.write_all(&payload).expect("the server reads");
-            stream.shutdown(Shutdown::Write).expect("a stream can be shut down");
+            stream
+                .shutdown(Shutdown::Write)
+                .expect("a stream can be shut down");
         }
     });
     let mut back = Vec::new();
@@ -66,12 +83,22 @@ fn a_large_payload_comes_back_byte_for_byte() {
 #[test]
 fn a_thousand_open_connections_are_served_by_all_workers() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
-        .expect("the test may open many files");
+    rustix::process::setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    )
+    .expect("the test may open many files");
 
     let mut server = echo(&[]);
     let ready = server.wait_for("4 workers are ready, listening on ");
-    let address = ready.rsplit(' ').next().and_then(|text| text.parse().ok()).expect("an address");
+    let address = ready
+        .rsplit(' ')
+        .next()
+        .and_then(|text| text.parse().ok())
+        .expect("an address");
     let mut streams: Vec<TcpStream> = (0..1000).map(|_| connect(address)).collect();
     for (nth, stream) in streams.iter_mut().enumerate() {
         exchange(stream, format!("connection {nth}").as_bytes());
@@ -82,13 +109,21 @@ fn a_thousand_open_connections_are_served_by_all_workers() {
     assert_graceful(&ended, 4, "SIGTERM");
     let served: Vec<u64> = ended.lines("torn down").map(served).collect();
     assert_eq!(served.iter().sum::<u64>(), 1000);
-    assert!(served.iter().all(|&served| served >= 100), "unevenly spread: {served:?}");
+    assert!(
+        served.iter().all(|&served| served >= 100),
+        "unevenly spread: {served:?}"
+    );
 }
 
 /// The number of connections in a line of a teardown.
 fn served(line: &str) -> u64 {
-    let number = line.split("served=").nth(1).and_then(|rest| rest.split(' ').next());
-    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no number in `{line}`"))
+    let number = line
+        .split("served=")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    number
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("no number in `{line}`"))
 }
 
 #[test]
@@ -128,8 +163,18 @@ fn connections_that_stay_open_are_cut_at_the_deadline() {
     exchange(&mut stream, b"before");
     let ended = server.stop(Signal::TERM);
     assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
-    assert_eq!(ended.lines("connections cut at the deadline").count(), 1, "{:#?}", ended.log);
-    assert_eq!(ended.lines("torn down: stopped: SIGTERM").count(), 1, "{:#?}", ended.log);
+    assert_eq!(
+        ended.lines("connections cut at the deadline").count(),
+        1,
+        "{:#?}",
+        ended.log
+    );
+    assert_eq!(
+        ended.lines("torn down: stopped: SIGTERM").count(),
+        1,
+        "{:#?}",
+        ended.log
+    );
     assert_eq!(stream.read(&mut [0]).ok(), Some(0));
 }
 
@@ -159,7 +204,11 @@ fn assert_refused(args: &[&str], says: &[&str]) {
     let errors = ended.errors();
     assert_eq!(errors.len(), 1, "{:#?}", ended.log);
     for text in says {
-        assert!(errors[0].contains(text), "`{text}` is not in `{}`", errors[0]);
+        assert!(
+            errors[0].contains(text),
+            "`{text}` is not in `{}`",
+            errors[0]
+        );
     }
 }
 

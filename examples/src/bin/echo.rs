@@ -84,7 +84,10 @@ async fn echo(worker: Worker, options: Options) -> io::Result<()> {
 /// A connection is a file descriptor, and shells start programs with a low limit of those.
 fn allow_many_connections() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the number of connections stays limited");
     }
@@ -93,6 +96,9 @@ fn allow_many_connections() {
 fn main() -> ExitCode {
     let options = Options::parse();
     let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(level).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(level)
+        .with_writer(io::stderr)
+        .init();
     echo(options).run()
 }

@@ -3,6 +3,9 @@
 mod builder;
 mod event_loop;
 pub(crate) mod expansion;
+#[cfg(feature = "process")]
+#[allow(dead_code)]
+mod image;
 pub(crate) mod job;
 mod link;
 mod main_context;
@@ -11,9 +14,6 @@ mod policy;
 mod report;
 mod serving;
 mod signals;
-#[cfg(feature = "process")]
-#[allow(dead_code)]
-mod image;
 #[allow(dead_code)]
 mod sockets;
 mod stop;
