@@ -1,4 +1,4 @@
-//! aioxide: async context managers, supervised servers and periodic tasks for tokio.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

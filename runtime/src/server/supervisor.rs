@@ -48,7 +48,7 @@ pub(crate) struct Supervisor {
     inbox: mpsc::UnboundedReceiver<Input>,
     supervisor: mpsc::UnboundedSender<Input>,
     watchdog: Watchdog,
-    /// Failures that have been told since the server began to stop.
+    /// The failure that made the server stop, and those told since.
     told: BTreeSet<String>,
     stopping: bool,
     exit: Option<i32>,
@@ -56,6 +56,7 @@ pub(crate) struct Supervisor {
 
 struct Live {
     role: Role,
+    ready: bool,
     thread: Thread,
 }
 
@@ -151,7 +152,8 @@ impl Supervisor {
     fn worker_said(&mut self, id: WorkerId, message: Message) {
         match message {
             Message::Ready => {
-                if let Some(live) = self.workers.get(&id) {
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.ready = true;
                     tracing::debug!(worker = %live.thread.worker.name(), "ready");
                 }
                 self.happened(Event::Ready(id));
@@ -167,8 +169,16 @@ impl Supervisor {
                 };
                 self.sockets.ended(id);
                 let name = live.thread.worker.name().to_owned();
+                let stopped_at_start = !live.ready && live.thread.worker.stop.get().is_some();
                 live.thread.join();
-                let ending = self.judge(&name, ended);
+                let ending = match ended.failure {
+                    // It gets no more sockets and has to give up: that is what it was asked to do.
+                    Some(Failure::Error(cause)) if stopped_at_start => {
+                        tracing::info!("{name} was stopped while it was starting: {cause}");
+                        Ending::Clean
+                    }
+                    _ => self.judge(&name, ended),
+                };
                 self.happened(Event::Ended(id, ending));
             }
         }
@@ -274,11 +284,14 @@ impl Supervisor {
         let cause = failure.to_string();
         let pid = std::process::id();
         // When the server goes down because no worker can start, all of them say the same.
-        if self.told.contains(&cause) {
+        if self.stopping && self.told.contains(&cause) {
             tracing::info!("{name} (pid {pid}) failed likewise");
             return;
         }
         report::failure(format_args!("{name} (pid {pid}) failed: {cause}"));
+        if !self.stopping {
+            self.told.clear();
+        }
         self.told.insert(cause);
     }
 
@@ -353,7 +366,14 @@ impl Supervisor {
         self.sockets.begin(id, role);
         match Thread::spawn(worker, body, self.config.shutdown_timeout) {
             Ok(thread) => {
-                self.workers.insert(id, Live { role, thread });
+                self.workers.insert(
+                    id,
+                    Live {
+                        role,
+                        ready: false,
+                        thread,
+                    },
+                );
             }
             Err(error) => {
                 self.sockets.ended(id);
