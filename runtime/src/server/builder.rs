@@ -11,8 +11,16 @@ use super::job::{Body, Extra, ExtraFn, MakeWorker, Outcome};
 use super::main_context::{MakeMain, make_main};
 use super::policy::Config;
 use super::signals::Signals;
-use super::supervisor::{Job, Supervisor};
+use super::supervisor::{Job, Setup, Supervisor};
 use super::{Isolation, OnFailure, Signal, Worker, report};
+#[cfg(feature = "process")]
+use super::{
+    image::Origin,
+    main_context::MainValue,
+    process::Processes,
+    wire,
+    worker_process::{self, Turn},
+};
 use crate::context::{self, Context, Return};
 
 /// The environment variable that overrides the number of workers.
@@ -45,6 +53,8 @@ pub struct Server {
     name: &'static str,
     make: MakeWorker,
     main: Option<MakeMain>,
+    #[cfg(feature = "process")]
+    decode: Option<fn(&[u8]) -> Result<MainValue, String>>,
     workers: Option<usize>,
     isolation: Isolation,
     extras: Vec<Extra>,
@@ -89,17 +99,28 @@ impl Server {
         Fut: Future + 'static,
         Fut::Output: Outcome,
     {
-        let make: MakeWorker = Box::new(move |value| {
-            let value = value
-                .and_then(|value| value.downcast_ref::<R::Value>())
-                .cloned();
-            let worker = worker.clone();
-            Body::from_async(async move |handle| match value {
-                Some(value) => worker(handle, value).await.outcome(),
-                None => Err("the main context's value is missing".to_owned()),
-            })
-        });
-        Server::of(make, Some(make_main(main)))
+        Server::of(
+            make_worker::<R::Value, _, _>(worker),
+            Some(make_main(main, None)),
+        )
+    }
+
+    /// As [`with_main`](Server::with_main), with a value that can go to process workers too. What it
+    /// serialises to, at most 16 MiB, must be all that there is to it: a database's address, not a connection.
+    #[cfg(feature = "process")]
+    pub fn with_shared_main<M, R, F, Fut>(main: M, worker: F) -> Server
+    where
+        M: FnOnce() -> Context<R> + Send + 'static,
+        R: Return<Body: context::Outcome> + 'static,
+        R::Value: Clone + Send + serde::Serialize + serde::de::DeserializeOwned + 'static,
+        F: Fn(Worker, R::Value) -> Fut + Clone + Send + 'static,
+        Fut: Future + 'static,
+        Fut::Output: Outcome,
+    {
+        let main = make_main(main, Some(encode::<R::Value>));
+        let mut server = Server::of(make_worker::<R::Value, _, _>(worker), Some(main));
+        server.decode = Some(decode::<R::Value>);
+        server
     }
 
     fn of(make: MakeWorker, main: Option<MakeMain>) -> Server {
@@ -107,6 +128,8 @@ impl Server {
             name: "server",
             make,
             main,
+            #[cfg(feature = "process")]
+            decode: None,
             workers: None,
             isolation: Isolation::Thread,
             extras: Vec::new(),
@@ -230,11 +253,13 @@ impl Server {
     /// | 3 | the shutdown timeout ran out |
     /// | 4 | a worker failed more often than `max_restarts` within `restart_window` |
     /// | 128 + n | forced by a second signal n: Ctrl-C 130, SIGTERM 143 |
+    ///
+    /// With process workers, the program is started again for each of them and runs up to the same call,
+    /// where it becomes the worker: what stands before it runs in every worker too, and must not read stdin.
     pub fn run(self) -> ExitCode {
         let name = self.name;
         match self.try_run() {
-            // The policy's codes are those of the table.
-            Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+            Ok(code) => code,
             Err(error) => {
                 report::failure(format_args!("`{name}` cannot run: {error}"));
                 ExitCode::FAILURE
@@ -242,23 +267,52 @@ impl Server {
         }
     }
 
-    fn try_run(mut self) -> Result<i32, StartError> {
+    fn try_run(mut self) -> Result<ExitCode, StartError> {
         if tokio::runtime::Handle::try_current().is_ok() {
             return Err(StartError::InRuntime);
         }
+        let init = self.init.take();
+        #[cfg(feature = "process")]
+        let run = match worker_process::turn().map_err(StartError::System)? {
+            Turn::Supervisor { run } => run,
+            Turn::Worker(socket) => return Ok(worker_process::run(socket, self.into_job(), init)),
+            Turn::NotMine => return Ok(ExitCode::SUCCESS),
+        };
+
         let workers = self.number_of_workers()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| StartError::Runtime(error.to_string()))?;
-        let signals = {
-            let _entered = runtime.enter();
-            Signals::install(&self.stop_signals)
-                .map_err(|error| StartError::Runtime(error.to_string()))?
+            .map_err(StartError::System)?;
+        let entered = runtime.enter();
+        let signals = Signals::install(&self.stop_signals).map_err(StartError::System)?;
+        let setup = Setup {
+            share_port: self.share_port,
+            hang_timeout: self.hang_timeout,
+            #[cfg(feature = "process")]
+            stop_signals: self.stop_signals.clone(),
+            #[cfg(feature = "process")]
+            processes: match self.isolation {
+                Isolation::Thread => None,
+                Isolation::Process if self.main.is_some() && self.decode.is_none() => {
+                    return Err(StartError::MainNotShared);
+                }
+                Isolation::Process => {
+                    let processes =
+                        Origin::at_start().and_then(|origin| Processes::new(origin, run));
+                    Some(processes.map_err(StartError::System)?)
+                }
+            },
         };
-        if let Some(init) = self.init.take() {
+        #[cfg(not(feature = "process"))]
+        if self.isolation == Isolation::Process {
+            return Err(StartError::NoProcesses);
+        }
+        drop(entered);
+        if let Some(init) = init {
             init();
         }
+
         let cores = available_parallelism().map_or(1, usize::from);
         let config = Config {
             workers,
@@ -278,14 +332,20 @@ impl Server {
             run_to_completion: self.run_to_completion,
             jitter: |delay| delay,
         };
-        let job = Job {
+        let code = runtime.block_on(Supervisor::new(config, self.into_job(), setup).run(signals));
+        runtime.shutdown_background();
+        // The policy's codes are those of the table, which fit.
+        Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+    }
+
+    fn into_job(self) -> Job {
+        Job {
             make: self.make,
             main: self.main,
             extras: self.extras,
-        };
-        let code = runtime.block_on(Supervisor::new(config, job, self.share_port).run(signals));
-        runtime.shutdown_background();
-        Ok(code)
+            #[cfg(feature = "process")]
+            decode: self.decode,
+        }
     }
 
     fn number_of_workers(&self) -> Result<usize, StartError> {
@@ -310,6 +370,46 @@ impl Server {
     }
 }
 
+fn make_worker<V, F, Fut>(worker: F) -> MakeWorker
+where
+    V: Clone + Send + 'static,
+    F: Fn(Worker, V) -> Fut + Clone + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Outcome,
+{
+    Box::new(move |main| {
+        let value = main
+            .and_then(|main| main.value.downcast_ref::<V>())
+            .cloned();
+        let worker = worker.clone();
+        Body::from_async(async move |handle| match value {
+            Some(value) => worker(handle, value).await.outcome(),
+            None => Err("the main context's value is missing".to_owned()),
+        })
+    })
+}
+
+#[cfg(feature = "process")]
+fn encode<V: serde::Serialize>(value: &V) -> Result<std::sync::Arc<[u8]>, String> {
+    wire::encode_main(value)
+        .map_err(|error| format!("its value can't be sent to process workers: {error}"))
+}
+
+#[cfg(feature = "process")]
+fn decode<V: serde::de::DeserializeOwned + Send + 'static>(
+    bytes: &[u8],
+) -> Result<MainValue, String> {
+    match wire::decode_main::<V>(bytes) {
+        Ok(value) => Ok(MainValue {
+            value: Box::new(value),
+            encoded: None,
+        }),
+        Err(error) => Err(format!(
+            "the main context's value can't be understood: {error}"
+        )),
+    }
+}
+
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
@@ -330,6 +430,15 @@ enum StartError {
     Workers(usize),
     #[error("{WORKERS_VARIABLE} is `{0}`; allowed is a number from 1 to {MOST_WORKERS}")]
     WorkersVariable(String),
+    #[cfg(feature = "process")]
+    #[error(
+        "the main context's value can't go to process workers; build the server with `Server::with_shared_main`, \
+         or write `isolation = process` beside `main` in `#[server]`"
+    )]
+    MainNotShared,
+    #[cfg(not(feature = "process"))]
+    #[error("process workers need the feature `process` of aioxide")]
+    NoProcesses,
     #[error("{0}")]
-    Runtime(String),
+    System(std::io::Error),
 }

@@ -39,6 +39,9 @@ pub(crate) enum Failure {
     Spawn(String),
     /// Its thread or process ended without a word.
     Died(String),
+    /// A stop signal, meant for it alone, killed it before it could handle signals.
+    #[cfg(feature = "process")]
+    StopSignal(super::Signal),
 }
 
 impl fmt::Display for Failure {
@@ -46,6 +49,8 @@ impl fmt::Display for Failure {
         match self {
             Failure::Error(text) | Failure::Died(text) => f.write_str(text),
             Failure::Panic(text) => write!(f, "panicked: {text}"),
+            #[cfg(feature = "process")]
+            Failure::StopSignal(signal) => write!(f, "killed by {signal} while it was starting"),
             Failure::Spawn(text) => write!(f, "could not be started: {text}"),
         }
     }
@@ -99,11 +104,12 @@ pub(crate) fn run(
 }
 
 async fn to_its_end(
-    worker: &Shared,
+    worker: &Arc<Shared>,
     make: impl FnOnce() -> LocalBoxFuture<'static, Result<(), String>>,
     patience: Duration,
     kill: &CancellationToken,
 ) -> Option<Failure> {
+    let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings());
     let body = AssertUnwindSafe(async { make().await }).catch_unwind();
     let failure = tokio::select! {
         biased;
@@ -140,6 +146,7 @@ async fn to_its_end(
         worker.overran.store(true, Ordering::Relaxed);
         tracing::error!(worker = %worker.name(), contexts = ?drained.abandoned, "teardowns cut at the deadline");
     }
+    pings.abort();
     failure
 }
 

@@ -29,6 +29,20 @@ where
     Server::with_main(main, worker).named(name)
 }
 
+/// `#[server(isolation = process, main = ..)]` on the function `name`.
+#[cfg(feature = "process")]
+pub fn server_with_shared_main<M, R, F, Fut>(name: &'static str, main: M, worker: F) -> Server
+where
+    M: FnOnce() -> Context<R> + Send + 'static,
+    R: Return<Body: context::Outcome> + 'static,
+    R::Value: Clone + Send + serde::Serialize + serde::de::DeserializeOwned + 'static,
+    F: Fn(Worker, R::Value) -> Fut + Clone + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Outcome,
+{
+    Server::with_shared_main(main, worker).named(name)
+}
+
 /// An argument of a `#[server]` function, for one more start of a worker.
 pub fn clone_argument<A: Argument>(argument: &A) -> A {
     argument.clone()

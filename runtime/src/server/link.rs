@@ -39,6 +39,11 @@ pub(crate) type Answer = io::Result<Option<OwnedFd>>;
 /// What a worker tells the supervisor.
 pub(crate) enum Message {
     Ready,
+    /// The answer to a ping.
+    Pong(u64),
+    /// A process worker got a stop signal of its own.
+    #[cfg(feature = "process")]
+    Signalled(super::Signal),
     Request(Request, oneshot::Sender<Answer>),
     Ended(Ended),
 }
@@ -61,20 +66,34 @@ pub(crate) enum Link {
     Main {
         supervisor: mpsc::UnboundedSender<Input>,
     },
+    #[cfg(feature = "process")]
+    Process(super::worker_process::ProcessLink),
 }
 
 impl Link {
     pub(crate) fn ready(&self) {
-        self.send(Message::Ready);
+        match self {
+            #[cfg(feature = "process")]
+            Link::Process(link) => link.ready(),
+            _ => self.send(Message::Ready),
+        }
     }
 
-    pub(crate) fn ended(&self, ended: Ended) {
-        self.send(Message::Ended(ended));
+    pub(crate) fn pong(&self, number: u64) {
+        match self {
+            #[cfg(feature = "process")]
+            Link::Process(link) => link.pong(number),
+            _ => self.send(Message::Pong(number)),
+        }
     }
 
     pub(crate) async fn request(&self, request: Request) -> Answer {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Request(request, reply));
+        match self {
+            #[cfg(feature = "process")]
+            Link::Process(link) => link.request(request, reply),
+            _ => self.send(Message::Request(request, reply)),
+        }
         answer.await.unwrap_or_else(|_| {
             Err(io::Error::new(
                 io::ErrorKind::BrokenPipe,
@@ -83,11 +102,14 @@ impl Link {
         })
     }
 
-    fn send(&self, message: Message) {
+    /// Tells the supervisor in this process.
+    pub(crate) fn send(&self, message: Message) {
         // A supervisor that is gone has ended the server; nobody is left to be told.
         let _ = match self {
             Link::Thread { id, supervisor } => supervisor.send(Input::Worker(*id, message)),
             Link::Main { supervisor } => supervisor.send(Input::Main(message)),
+            #[cfg(feature = "process")]
+            Link::Process(_) => return,
         };
     }
 }

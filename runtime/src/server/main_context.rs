@@ -1,6 +1,7 @@
 //! The context that is entered before a server's workers start and left after all have ended.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -10,22 +11,35 @@ use super::link::Input;
 use crate::context::{Context, Exit, Guard, Outcome as _, Return};
 
 /// The value of the main context, given to every worker.
-pub(crate) type MainValue = Box<dyn Any + Send>;
+pub(crate) struct MainValue {
+    pub(crate) value: Box<dyn Any + Send>,
+    /// As process workers get it.
+    #[cfg_attr(not(feature = "process"), expect(dead_code))]
+    pub(crate) encoded: Option<Arc<[u8]>>,
+}
 
-/// Enters the context, tells its value, and leaves it when the worker handle is asked to stop.
-pub(crate) type MakeMain = Box<dyn FnOnce(mpsc::UnboundedSender<Input>) -> Body + Send>;
+/// Makes what process workers get of a value.
+pub(crate) type Encode<V> = fn(&V) -> Result<Arc<[u8]>, String>;
 
-pub(crate) fn make_main<M, R>(main: M) -> MakeMain
+/// Enters the context, tells its value, and leaves it when the worker handle is asked to stop. The last
+/// argument says whether the value goes to processes.
+pub(crate) type MakeMain = Box<dyn FnOnce(mpsc::UnboundedSender<Input>, bool) -> Body + Send>;
+
+pub(crate) fn make_main<M, R>(main: M, encode: Option<Encode<R::Value>>) -> MakeMain
 where
     M: FnOnce() -> Context<R> + Send + 'static,
     R: Return<Body: crate::context::Outcome> + 'static,
     R::Value: Clone + Send + 'static,
 {
-    Box::new(move |supervisor| Body::from_async(move |worker| hold(main, worker, supervisor)))
+    Box::new(move |supervisor, to_processes| {
+        let encode = encode.filter(|_| to_processes);
+        Body::from_async(move |worker| hold(main, encode, worker, supervisor))
+    })
 }
 
 async fn hold<M, R>(
     main: M,
+    encode: Option<Encode<R::Value>>,
     worker: Worker,
     supervisor: mpsc::UnboundedSender<Input>,
 ) -> Result<(), String>
@@ -41,7 +55,17 @@ where
     };
     let guard: Guard<R> =
         R::into_guard(entered).map_err(|body| body.failure().unwrap_or_default())?;
-    let value: MainValue = Box::new(R::Value::clone(&guard));
+    let encoded = match encode.map(|encode| encode(&guard)).transpose() {
+        Ok(encoded) => encoded,
+        Err(error) => {
+            guard.exit_with(Exit::Failed(error.clone())).await;
+            return Err(error);
+        }
+    };
+    let value = MainValue {
+        value: Box::new(R::Value::clone(&guard)),
+        encoded,
+    };
     // A supervisor that is gone has ended the process.
     let _ = supervisor.send(Input::MainEntered(value));
     let stop = worker.stopping().await;

@@ -11,6 +11,9 @@ mod link;
 mod main_context;
 #[allow(dead_code)]
 mod policy;
+#[cfg(feature = "process")]
+mod process;
+mod pulse;
 mod report;
 mod serving;
 mod signals;
@@ -25,6 +28,8 @@ mod watchdog;
 #[allow(dead_code, unused_imports)]
 mod wire;
 mod worker;
+#[cfg(feature = "process")]
+mod worker_process;
 
 pub use builder::Server;
 pub use job::{ExtraFn, Outcome};

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event_loop::{self, Ended, Failure};
 use super::job::Body;
+use super::link::Message;
 use super::worker::Shared;
 
 /// A thread that runs a worker or an extra.
@@ -65,6 +66,6 @@ impl Drop for LastWord<'_> {
             failure: Some(Failure::Died("its thread panicked".to_owned())),
             overran: false,
         });
-        self.worker.link.ended(ended);
+        self.worker.link.send(Message::Ended(ended));
     }
 }

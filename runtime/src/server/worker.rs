@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) stop: StopCell,
     pub(crate) tasks: TaskTracker,
     pub(crate) reloads: watch::Sender<u64>,
+    /// The number of the last ping.
+    pinged: watch::Sender<u64>,
     /// Work was cut because the deadline had come.
     pub(crate) overran: AtomicBool,
     ready: AtomicBool,
@@ -63,8 +65,23 @@ impl Shared {
             stop: StopCell::default(),
             tasks: TaskTracker::new(),
             reloads: watch::Sender::new(0),
+            pinged: watch::Sender::new(0),
             overran: AtomicBool::new(false),
             ready: AtomicBool::new(false),
+        }
+    }
+
+    /// Has the event loop answer, from any thread.
+    pub(crate) fn ping(&self, number: u64) {
+        self.pinged.send_replace(number);
+    }
+
+    /// Answers pings for as long as the event loop turns.
+    pub(crate) async fn answer_pings(self: Arc<Self>) {
+        let mut pinged = self.pinged.subscribe();
+        while pinged.changed().await.is_ok() {
+            let number = *pinged.borrow_and_update();
+            self.link.pong(number);
         }
     }
 

@@ -397,6 +397,7 @@ mod tests {
         supervisor.send(&ToWorker::Ping(1), None).unwrap();
         let ended = ToSupervisor::Ended {
             failure: Some("no space".to_owned()),
+            overran: false,
         };
         worker.sender().send(&ended).unwrap();
         assert!(worker.sender().finish(Instant::now()).unwrap());

@@ -61,6 +61,8 @@ pub(in crate::server) enum ToSupervisor {
     /// The worker is about to exit, for this reason if it has failed.
     Ended {
         failure: Option<String>,
+        /// Something was cut off because the deadline had come.
+        overran: bool,
     },
 }
 
