@@ -240,8 +240,11 @@ impl Sockets {
             if !meant {
                 continue;
             }
-            if let Some(socket) = shared.slots.get_mut(slot) {
-                found |= socket.workers.remove(&worker);
+            let Some(socket) = shared.slots.get_mut(slot) else {
+                continue;
+            };
+            if socket.workers.remove(&worker) {
+                found = true;
                 if socket.workers.is_empty() {
                     shared.slots.remove(slot);
                 }
@@ -866,6 +869,10 @@ mod tests {
         let mut sockets = table();
         let address = any(&mut sockets, 0).local_addr().unwrap();
         sockets.begin(2, A);
+        assert!(
+            !sockets.unlisten(2, &address.to_string()),
+            "it has not asked for it yet"
+        );
         any(&mut sockets, 2);
         assert!(sockets.unlisten(0, &localhost().to_string()));
         assert!(
