@@ -129,7 +129,7 @@ impl Sockets {
                 shared.slots.remove(&claim.slot);
             }
         }
-        self.forget_unheld();
+        self.settle();
         self.park_vacant();
     }
 
@@ -159,7 +159,7 @@ impl Sockets {
         for shared in self.names.values_mut() {
             shared.slots.remove(&slot);
         }
-        self.forget_unheld();
+        self.settle();
     }
 
     /// What is listened on, for the log.
@@ -229,14 +229,17 @@ impl Sockets {
             if !meant {
                 continue;
             }
-            if let Some(socket) = shared.slots.get_mut(&slot) {
-                found |= socket.workers.remove(&worker);
+            let Some(socket) = shared.slots.get_mut(&slot) else {
+                continue;
+            };
+            if socket.workers.remove(&worker) {
+                found = true;
                 if socket.workers.is_empty() {
                     shared.slots.remove(&slot);
                 }
             }
         }
-        self.forget_unheld();
+        self.settle();
         found
     }
 
@@ -362,12 +365,22 @@ impl Sockets {
         }
     }
 
-    /// What no slot holds is another's to bind, so nothing is known about it any more.
-    fn forget_unheld(&mut self) {
+    /// To follow every removal. What no slot holds is another's to bind, so nothing is known about it any
+    /// more; what is held listens, if only for a successor.
+    fn settle(&mut self) {
         self.names.retain(|_, shared| !shared.slots.is_empty());
         let names = &self.names;
         self.pins
             .retain(|(_, kind, _, _), address| names.contains_key(&Name::Inet(*kind, *address)));
+        for (name, shared) in &mut self.names {
+            if shared.slots.values().all(|socket| socket.parked) {
+                for socket in shared.slots.values_mut() {
+                    if let Err(error) = socket.resume() {
+                        tracing::warn!(%name, %error, "cannot listen again");
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -395,12 +408,17 @@ impl Socket {
     /// A clone for `worker`, listening again if it was parked.
     fn give(&mut self, worker: WorkerId) -> io::Result<OwnedFd> {
         let fd = self.fd.try_clone()?;
+        self.resume()?;
+        self.workers.insert(worker);
+        Ok(fd)
+    }
+
+    fn resume(&mut self) -> io::Result<()> {
         if self.parked {
             rustix::net::listen(&self.fd, BACKLOG)?;
             self.parked = false;
         }
-        self.workers.insert(worker);
-        Ok(fd)
+        Ok(())
     }
 }
 
@@ -565,6 +583,8 @@ mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+    use proptest::prelude::*;
 
     const A: Role = Role::Slot(0);
     const B: Role = Role::Slot(1);
@@ -863,6 +883,10 @@ mod tests {
         let mut sockets = table();
         let address = any(&mut sockets, WorkerId(0)).local_addr().unwrap();
         sockets.begin(WorkerId(2), A);
+        assert!(
+            !sockets.unlisten(WorkerId(2), &address.to_string()),
+            "it has not asked for it yet"
+        );
         any(&mut sockets, WorkerId(2));
         assert!(sockets.unlisten(WorkerId(0), &localhost().to_string()));
         assert!(
@@ -926,6 +950,81 @@ mod tests {
             rustix::net::sockopt::ipv6_v6only(&fd).unwrap(),
             rustix::net::sockopt::ipv6_v6only(&fresh).unwrap()
         );
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Start(usize),
+        Listen(usize),
+        Unlisten(usize),
+        Ready(usize),
+        End(usize),
+        Park(usize),
+        Close(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let at = || 0..3_usize;
+        prop_oneof![
+            at().prop_map(Step::Start),
+            at().prop_map(Step::Listen),
+            at().prop_map(Step::Listen),
+            at().prop_map(Step::Unlisten),
+            at().prop_map(Step::Ready),
+            at().prop_map(Step::End),
+            at().prop_map(Step::Park),
+            at().prop_map(Step::Close),
+        ]
+    }
+
+    proptest! {
+        /// The steps name a slot, or the living worker at that place.
+        #[test]
+        fn whatever_happens_living_workers_listen(
+            steps in proptest::collection::vec(step(), 0..60),
+        ) {
+            let mut sockets = Sockets::new(false);
+            let mut workers: Vec<(WorkerId, Role, Vec<TcpListener>)> = Vec::new();
+            let text = localhost().to_string();
+            for (worker, step) in (0..).map(WorkerId).zip(steps) {
+                let count = workers.len();
+                match step {
+                    Step::Start(slot) => {
+                        sockets.begin(worker, Role::Slot(slot));
+                        workers.push((worker, Role::Slot(slot), Vec::new()));
+                    }
+                    Step::Park(slot) => sockets.park(Role::Slot(slot)),
+                    Step::Close(slot) => {
+                        sockets.close(Role::Slot(slot));
+                        workers.retain(|(_, of, _)| *of != Role::Slot(slot));
+                    }
+                    _ if count == 0 => {}
+                    Step::Listen(at) => {
+                        let (worker, _, has) = &mut workers[at % count];
+                        has.push(tcp(sockets.listen(*worker, &text, &[localhost()]).unwrap()));
+                    }
+                    Step::Unlisten(at) => {
+                        let (worker, _, has) = &mut workers[at % count];
+                        let found = sockets.unlisten(*worker, &text);
+                        prop_assert!(!found || !has.is_empty());
+                        has.clear();
+                    }
+                    Step::Ready(at) => sockets.ready(workers[at % count].0),
+                    Step::End(at) => {
+                        let (worker, ..) = workers.remove(at % count);
+                        sockets.ended(worker);
+                    }
+                }
+                for shared in sockets.names.values() {
+                    prop_assert!(shared.slots.values().any(|socket| !socket.parked));
+                }
+                for listener in workers.iter().flat_map(|(_, _, has)| has) {
+                    // Would be EINVAL on a parked one.
+                    waiting(listener);
+                    TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                }
+            }
+        }
     }
 
     /// A folder of the test's own, removed at its end.
