@@ -499,7 +499,10 @@ impl World {
                 assert!(worker.killed);
                 self.timed_out |= self.end.is_some();
             }
-            Report::ReturnedUnasked(_) => assert!(!self.config.run_to_completion),
+            Report::ReturnedUnasked(id) => {
+                assert_eq!(self.event, Some(Event::Ended(id, Ending::Clean)));
+                assert_eq!(self.end, None);
+            }
             Report::Backoff { role, .. } => {
                 assert_eq!(self.config.on_failure, OnFailure::Restart);
                 self.failed_at.insert(role, self.now);
@@ -671,7 +674,7 @@ fn history() -> impl Strategy<Value = History> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever happens, a stop comes to its end, in time and with the right code.
     #[test]

@@ -391,6 +391,31 @@ fn serving_backoff_is_reset_by_a_restart_window_of_being_ready() {
 }
 
 #[test]
+fn serving_backoff_is_reset_before_a_hang_and_a_roll_too() {
+    let mut server = Server::serving(Config {
+        on_failure: OnFailure::Restart,
+        ..config()
+    });
+    server.failed(0);
+    server.wait(SECOND);
+    server.ready(2);
+    server.wait(60 * SECOND);
+    server.on(E::Hung(id(2)));
+    let backoff = A::Report(R::Backoff {
+        role: S0,
+        delay: ms(100),
+    });
+    assert_eq!(server.failed(2), [backoff]);
+    server.wait(SECOND);
+    server.ready(3);
+    server.wait(60 * SECOND);
+    server.on(E::WorkerSignalled(id(3), TERM));
+    server.ready(4);
+    server.clean(3);
+    assert_eq!(server.failed(4), [backoff]);
+}
+
+#[test]
 fn serving_return_unasked_is_a_failure() {
     let mut server = Server::serving(config());
     assert_eq!(server.clean(0)[0], A::Report(R::ReturnedUnasked(id(0))));
