@@ -507,12 +507,11 @@ impl Policy {
         };
         let workers = self
             .workers
-            .iter()
-            .filter_map(|(id, worker)| match worker.phase {
-                Phase::Starting { by, .. } if self.is_running() => Some(
-                    self.park_at(*id, worker)
-                        .map_or(by, |park_at| by.min(park_at)),
-                ),
+            .values()
+            .filter_map(|worker| match worker.phase {
+                Phase::Starting { by, .. } if self.is_running() => {
+                    Some(self.park_at(worker).map_or(by, |at| by.min(at)))
+                }
                 Phase::Draining { by } | Phase::Killed { by, .. } => Some(by),
                 _ => None,
             });
@@ -695,6 +694,11 @@ impl Policy {
                 || matches!(worker.phase, Phase::Draining { .. } | Phase::Killed { .. }));
         if place.next == Some(id) {
             place.next = None;
+            // It may have had the sockets listen again.
+            let current = place.current.and_then(|id| self.workers.get_mut(&id));
+            if let Some(Phase::Starting { parked, .. }) = current.map(|worker| &mut worker.phase) {
+                *parked = false;
+            }
             if asked {
                 let successor = self.spawn(now, role, worker.image);
                 self.place(role).next = Some(successor);
@@ -800,12 +804,11 @@ impl Policy {
     }
 
     fn hung(&mut self, now: Duration, id: WorkerId) {
-        let ready = self
-            .workers
-            .get(&id)
-            .is_some_and(|worker| matches!(worker.phase, Phase::Ready));
         // A blocked thread can't be ended, and its future not be dropped.
-        if ready && self.is_running() && self.config.isolation == Isolation::Process {
+        if self.is_ready(Some(id))
+            && self.is_running()
+            && self.config.isolation == Isolation::Process
+        {
             self.kill(now, id, true);
         }
     }
@@ -889,8 +892,6 @@ impl Policy {
         };
         self.state = State::Stopping(stopping);
         self.push(Action::Report(Report::Stopping { reason, by: end }));
-        self.roll = None;
-        self.reload = false;
         for slot in 0..self.slots.len() {
             self.push(Action::Close(Role::Slot(slot)));
         }
@@ -998,10 +999,7 @@ impl Policy {
             }
             Phase::Starting { since, by, .. } if self.is_running() => {
                 let role = worker.role;
-                if self
-                    .park_at(id, worker)
-                    .is_some_and(|park_at| park_at <= now)
-                {
+                if self.park_at(worker).is_some_and(|park_at| park_at <= now) {
                     let parked = true;
                     self.set_phase(id, Phase::Starting { since, by, parked });
                     self.push(Action::Park(role));
@@ -1265,7 +1263,7 @@ impl Policy {
     }
 
     /// When the sockets left by the predecessors of this starting worker are parked.
-    fn park_at(&self, id: WorkerId, worker: &Worker) -> Option<Duration> {
+    fn park_at(&self, worker: &Worker) -> Option<Duration> {
         let Phase::Starting {
             since,
             parked: false,
@@ -1275,7 +1273,7 @@ impl Policy {
             return None;
         };
         let place = self.place_ref(worker.role);
-        let vacant = place.served && place.current == Some(id);
+        let vacant = place.served && !self.is_ready(place.current);
         vacant.then(|| since.saturating_add(PARK_STARTING))
     }
 
@@ -1287,14 +1285,14 @@ impl Policy {
         self.is_running() || self.state == State::Entering
     }
 
+    fn is_ready(&self, id: Option<WorkerId>) -> bool {
+        let worker = id.and_then(|id| self.workers.get(&id));
+        worker.is_some_and(|worker| worker.phase == Phase::Ready)
+    }
+
     fn all_ready(&self) -> bool {
-        self.slots[..self.target]
-            .iter()
-            .chain(&self.extras)
-            .all(|place| {
-                let worker = place.current.and_then(|id| self.workers.get(&id));
-                place.out || worker.is_some_and(|worker| matches!(worker.phase, Phase::Ready))
-            })
+        let mut places = self.slots[..self.target].iter().chain(&self.extras);
+        places.all(|place| place.out || self.is_ready(place.current))
     }
 
     /// The roll, if it waits for this worker to be ready.

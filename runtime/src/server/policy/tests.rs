@@ -549,6 +549,20 @@ fn serving_extra_signalled_goes_before_it_comes() {
 }
 
 #[test]
+fn serving_extra_signalled_and_killed_at_its_deadline_comes_again() {
+    let mut server = Server::serving(Config {
+        extra_sync: vec![false],
+        ..config()
+    });
+    server.on(E::WorkerSignalled(id(0), TERM));
+    assert_eq!(
+        server.wait(25 * SECOND),
+        [A::Report(R::StopTimedOut(id(0))), A::Kill(id(0))]
+    );
+    assert_eq!(server.failed(0), [spawn(3, X0, 0)]);
+}
+
+#[test]
 fn serving_hup_rolls_one_slot_after_the_other_with_a_new_image() {
     let mut server = Server::serving(config());
     assert_eq!(
@@ -700,6 +714,20 @@ fn roll_drain_deadline_kills_the_old() {
         [A::Report(R::StopTimedOut(id(0))), A::Kill(id(0))]
     );
     assert_eq!(server.failed(0), [A::Report(R::RollDone)]);
+}
+
+#[test]
+fn roll_old_killed_before_the_stop_is_no_failure_of_the_stop() {
+    let mut server = Server::serving(Config {
+        workers: 1,
+        ..config()
+    });
+    server.on(E::Reload);
+    server.ready(1);
+    server.wait(25 * SECOND);
+    server.on(E::StopSignal(TERM));
+    server.failed(0);
+    assert_eq!(server.clean(1), [A::Exit(0)]);
 }
 
 #[test]
