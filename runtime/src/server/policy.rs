@@ -686,6 +686,7 @@ impl Policy {
             return;
         }
         self.forgive(now, role, worker.ready_at);
+        self.unpark(role);
         let place = self.place(role);
         let killed_for_failure = matches!(worker.phase, Phase::Killed { failed: true, .. });
         let asked = !killed_for_failure
@@ -694,11 +695,6 @@ impl Policy {
                 || matches!(worker.phase, Phase::Draining { .. } | Phase::Killed { .. }));
         if place.next == Some(id) {
             place.next = None;
-            // It may have had the sockets listen again.
-            let current = place.current.and_then(|id| self.workers.get_mut(&id));
-            if let Some(Phase::Starting { parked, .. }) = current.map(|worker| &mut worker.phase) {
-                *parked = false;
-            }
             if asked {
                 let successor = self.spawn(now, role, worker.image);
                 self.place(role).next = Some(successor);
@@ -784,6 +780,17 @@ impl Policy {
         let window = self.config.restart_window;
         if ready_at.is_some_and(|at| now.saturating_sub(at) >= window) {
             self.place(role).streak = 0;
+        }
+    }
+
+    /// A worker that is gone may have had the sockets listen again.
+    fn unpark(&mut self, role: Role) {
+        let place = self.place(role);
+        for id in [place.current, place.next].into_iter().flatten() {
+            let worker = self.workers.get_mut(&id);
+            if let Some(Phase::Starting { parked, .. }) = worker.map(|worker| &mut worker.phase) {
+                *parked = false;
+            }
         }
     }
 

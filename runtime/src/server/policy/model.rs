@@ -653,7 +653,8 @@ fn outside() -> impl Strategy<Value = Outside> {
     let operator = vec![Event::Reload, Event::ScaleUp, Event::ScaleDown, Event::Tell];
     prop_oneof![
         6 => select(operator).prop_map(Outside::Event),
-        2 => (any::<usize>(), stop_signal()).prop_map(|(which, signal)| Outside::ToWorker(which, signal)),
+        2 => (any::<usize>(), stop_signal())
+            .prop_map(|(which, signal)| Outside::ToWorker(which, signal)),
         1 => (1..100_000_u64).prop_map(Outside::Gap),
     ]
 }
