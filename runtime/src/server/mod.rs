@@ -48,13 +48,15 @@ pub enum Isolation {
     Process,
 }
 
-/// What happens when a worker fails that was ready: it errs, panics, dies, hangs, or returns unasked.
+/// What happens when a worker fails that was ready: it errs, panics, dies, hangs, or returns
+/// unasked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
     /// The server stops, with exit code 1.
     #[default]
     Shutdown,
-    /// A successor is started after a backoff. A worker that fails too often stops the server, with exit code 4.
+    /// A successor is started after a backoff. One that fails too often stops the server, with exit
+    /// code 4.
     Restart,
     /// The others go on without it. When none is left the server stops, with exit code 1.
     Ignore,

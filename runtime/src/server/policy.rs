@@ -308,6 +308,7 @@ struct Worker {
     role: Role,
     image: Image,
     phase: Phase,
+    ready_at: Option<Duration>,
     /// The stop signal that it reported: from then on its end is no failure.
     asked: Option<Signal>,
 }
@@ -319,9 +320,7 @@ enum Phase {
         by: Duration,
         parked: bool,
     },
-    Ready {
-        since: Duration,
-    },
+    Ready,
     /// Has been told to stop.
     Draining {
         by: Duration,
@@ -511,12 +510,11 @@ impl Policy {
         };
         let workers = self
             .workers
-            .iter()
-            .filter_map(|(id, worker)| match worker.phase {
-                Phase::Starting { by, .. } if self.is_running() => Some(
-                    self.park_at(*id, worker)
-                        .map_or(by, |park_at| by.min(park_at)),
-                ),
+            .values()
+            .filter_map(|worker| match worker.phase {
+                Phase::Starting { by, .. } if self.is_running() => {
+                    Some(self.park_at(worker).map_or(by, |at| by.min(at)))
+                }
                 Phase::Draining { by } | Phase::Killed { by, .. } => Some(by),
                 _ => None,
             });
@@ -542,16 +540,14 @@ impl Policy {
             _ => {}
         }
         for worker in self.workers.values_mut() {
+            worker.ready_at.iter_mut().for_each(shift);
             match &mut worker.phase {
                 Phase::Starting { since, by, .. } => {
                     shift(since);
                     shift(by);
                 }
-                Phase::Ready { since: time }
-                | Phase::Draining { by: time }
-                | Phase::Killed { by: time, .. } => {
-                    shift(time);
-                }
+                Phase::Draining { by } | Phase::Killed { by, .. } => shift(by),
+                Phase::Ready => {}
             }
         }
         for place in self.slots.iter_mut().chain(&mut self.extras) {
@@ -607,23 +603,22 @@ impl Policy {
     fn spawn(&mut self, now: Duration, role: Role, image: Image) -> WorkerId {
         let id = WorkerId(self.next_id);
         self.next_id += 1;
-        let phase = match role {
-            Role::Extra(extra) if self.config.extra_sync[extra] => Phase::Ready { since: now },
-            _ => Phase::Starting {
-                since: now,
-                by: now.saturating_add(self.config.start_timeout),
-                parked: false,
-            },
+        let (phase, ready_at) = match role {
+            Role::Extra(extra) if self.config.extra_sync[extra] => (Phase::Ready, Some(now)),
+            _ => {
+                let by = now.saturating_add(self.config.start_timeout);
+                let (since, parked) = (now, false);
+                (Phase::Starting { since, by, parked }, None)
+            }
         };
-        self.workers.insert(
-            id,
-            Worker {
-                role,
-                image,
-                phase,
-                asked: None,
-            },
-        );
+        let worker = Worker {
+            role,
+            image,
+            phase,
+            ready_at,
+            asked: None,
+        };
+        self.workers.insert(id, worker);
         self.push(Action::Spawn { id, role, image });
         id
     }
@@ -644,7 +639,8 @@ impl Policy {
         let Phase::Starting { .. } = worker.phase else {
             return;
         };
-        worker.phase = Phase::Ready { since: now };
+        worker.phase = Phase::Ready;
+        worker.ready_at = Some(now);
         let (role, image) = (worker.role, worker.image);
         if !self.is_running() {
             return;
@@ -659,13 +655,12 @@ impl Policy {
             if let Some(old) = place.current.replace(id) {
                 place.leaving.push(old);
                 stage = Stage::Draining(old);
-                let asked = self.workers[&old].asked;
+                let worker = &self.workers[&old];
+                let (asked, ready_at) = (worker.asked, worker.ready_at);
+                self.forgive(now, role, ready_at);
                 let reason = asked.map_or(StopReason::Restart, StopReason::Signal);
-                self.stop_worker(
-                    old,
-                    reason,
-                    now.saturating_add(self.config.shutdown_timeout),
-                );
+                let by = now.saturating_add(self.config.shutdown_timeout);
+                self.stop_worker(old, reason, by);
             }
         }
         if let Some(roll) = self.roll_of(id) {
@@ -707,6 +702,9 @@ impl Policy {
             place.leaving.remove(position);
             return;
         }
+        self.forgive(now, role, worker.ready_at);
+        self.unpark(role);
+        let place = self.place(role);
         let killed_for_failure = matches!(worker.phase, Phase::Killed { failed: true, .. });
         let asked = !killed_for_failure
             && (ending == Ending::KilledByStopSignal
@@ -719,6 +717,9 @@ impl Policy {
                 self.place(role).next = Some(successor);
                 self.set_stage(Stage::Starting(successor));
             } else {
+                if ending == Ending::Clean && !killed_for_failure {
+                    self.push(Action::Report(Report::ReturnedUnasked(id)));
+                }
                 self.give_up_roll(role);
             }
             return;
@@ -748,10 +749,10 @@ impl Policy {
             }
             self.push(Action::Report(Report::ReturnedUnasked(id)));
         }
-        self.failed(now, role, worker.phase);
+        self.failed(now, role);
     }
 
-    fn failed(&mut self, now: Duration, role: Role, phase: Phase) {
+    fn failed(&mut self, now: Duration, role: Role) {
         match self.config.on_failure {
             _ if self.state == State::Starting => self.stop(now, StopReason::Failure, 1),
             OnFailure::Shutdown => self.stop(now, StopReason::Failure, 1),
@@ -759,11 +760,11 @@ impl Policy {
                 self.push(Action::Report(Report::Vacant(role)));
                 self.vacate(now, role);
             }
-            OnFailure::Restart => self.back_off(now, role, phase),
+            OnFailure::Restart => self.back_off(now, role),
         }
     }
 
-    fn back_off(&mut self, now: Duration, role: Role, phase: Phase) {
+    fn back_off(&mut self, now: Duration, role: Role) {
         let (window, limit, jitter) = (
             self.config.restart_window,
             self.config.max_restarts,
@@ -780,9 +781,6 @@ impl Policy {
             self.stop(now, StopReason::Failure, 4);
             return;
         }
-        if matches!(phase, Phase::Ready { since } if now.saturating_sub(since) >= window) {
-            place.streak = 0;
-        }
         let doublings = 2_u32.saturating_pow(place.streak);
         let delay = jitter(BACKOFF_MIN.saturating_mul(doublings).min(BACKOFF_MAX));
         place.streak = place.streak.saturating_add(1);
@@ -791,6 +789,25 @@ impl Policy {
         self.push(Action::Report(Report::Backoff { role, delay }));
         if park {
             self.push(Action::Park(role));
+        }
+    }
+
+    /// A worker that was ready for long enough makes up for the failures before it.
+    fn forgive(&mut self, now: Duration, role: Role, ready_at: Option<Duration>) {
+        let window = self.config.restart_window;
+        if ready_at.is_some_and(|at| now.saturating_sub(at) >= window) {
+            self.place(role).streak = 0;
+        }
+    }
+
+    /// A worker that is gone may have had the sockets listen again.
+    fn unpark(&mut self, role: Role) {
+        let place = self.place(role);
+        for id in [place.current, place.next].into_iter().flatten() {
+            let worker = self.workers.get_mut(&id);
+            if let Some(Phase::Starting { parked, .. }) = worker.map(|worker| &mut worker.phase) {
+                *parked = false;
+            }
         }
     }
 
@@ -811,12 +828,11 @@ impl Policy {
     }
 
     fn hung(&mut self, now: Duration, id: WorkerId) {
-        let ready = self
-            .workers
-            .get(&id)
-            .is_some_and(|worker| matches!(worker.phase, Phase::Ready { .. }));
         // A blocked thread can't be ended, and its future not be dropped.
-        if ready && self.is_running() && self.config.isolation == Isolation::Process {
+        if self.is_ready(Some(id))
+            && self.is_running()
+            && self.config.isolation == Isolation::Process
+        {
             self.kill(now, id, true);
         }
     }
@@ -829,8 +845,7 @@ impl Policy {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        if worker.asked.is_some()
-            || !matches!(worker.phase, Phase::Starting { .. } | Phase::Ready { .. })
+        if worker.asked.is_some() || !matches!(worker.phase, Phase::Starting { .. } | Phase::Ready)
         {
             return;
         }
@@ -901,8 +916,6 @@ impl Policy {
         };
         self.state = State::Stopping(stopping);
         self.push(Action::Report(Report::Stopping { reason, by: end }));
-        self.roll = None;
-        self.reload = false;
         for slot in 0..self.slots.len() {
             self.push(Action::Close(Role::Slot(slot)));
         }
@@ -1010,10 +1023,7 @@ impl Policy {
             }
             Phase::Starting { since, by, .. } if self.is_running() => {
                 let role = worker.role;
-                if self
-                    .park_at(id, worker)
-                    .is_some_and(|park_at| park_at <= now)
-                {
+                if self.park_at(worker).is_some_and(|park_at| park_at <= now) {
                     let parked = true;
                     self.set_phase(id, Phase::Starting { since, by, parked });
                     self.push(Action::Park(role));
@@ -1210,7 +1220,7 @@ impl Policy {
             return;
         };
         match &mut worker.phase {
-            Phase::Starting { .. } | Phase::Ready { .. } => {
+            Phase::Starting { .. } | Phase::Ready => {
                 worker.phase = Phase::Draining { by };
                 self.push(Action::Stop { id, reason, by });
             }
@@ -1277,7 +1287,7 @@ impl Policy {
     }
 
     /// When the sockets left by the predecessors of this starting worker are parked.
-    fn park_at(&self, id: WorkerId, worker: &Worker) -> Option<Duration> {
+    fn park_at(&self, worker: &Worker) -> Option<Duration> {
         let Phase::Starting {
             since,
             parked: false,
@@ -1287,7 +1297,7 @@ impl Policy {
             return None;
         };
         let place = self.place_ref(worker.role);
-        let vacant = place.served && place.current == Some(id);
+        let vacant = place.served && !self.is_ready(place.current);
         vacant.then(|| since.saturating_add(PARK_STARTING))
     }
 
@@ -1299,15 +1309,14 @@ impl Policy {
         self.is_running() || self.state == State::Entering
     }
 
+    fn is_ready(&self, id: Option<WorkerId>) -> bool {
+        let worker = id.and_then(|id| self.workers.get(&id));
+        worker.is_some_and(|worker| worker.phase == Phase::Ready)
+    }
+
     fn all_ready(&self) -> bool {
-        self.slots[..self.target]
-            .iter()
-            .chain(&self.extras)
-            .all(|place| {
-                let worker = place.current.and_then(|id| self.workers.get(&id));
-                place.out
-                    || worker.is_some_and(|worker| matches!(worker.phase, Phase::Ready { .. }))
-            })
+        let mut places = self.slots[..self.target].iter().chain(&self.extras);
+        places.all(|place| place.out || self.is_ready(place.current))
     }
 
     /// The roll, if it waits for this worker to be ready.

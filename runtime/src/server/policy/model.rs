@@ -106,6 +106,11 @@ struct World {
     /// The image of each slot's last ready worker.
     images: BTreeMap<Role, Image>,
     closed: BTreeSet<Role>,
+    /// Has sockets that a worker was ready with.
+    served: BTreeSet<Role>,
+    parked: BTreeSet<Role>,
+    /// When a worker last came or went.
+    changed_at: BTreeMap<Role, Duration>,
     failed_at: BTreeMap<Role, Duration>,
     roll: Option<Image>,
     first_signal: Option<(Duration, Signal)>,
@@ -144,6 +149,9 @@ impl World {
             all_ready: false,
             images: BTreeMap::new(),
             closed: BTreeSet::new(),
+            served: BTreeSet::new(),
+            parked: BTreeSet::new(),
+            changed_at: BTreeMap::new(),
             failed_at: BTreeMap::new(),
             roll: None,
             first_signal: None,
@@ -188,6 +196,7 @@ impl World {
             return false;
         };
         self.now = self.now.max(at);
+        self.check_vacant();
         // What happened is told before deadlines are judged.
         while let Some(entry) = self
             .queue
@@ -213,6 +222,31 @@ impl World {
         true
     }
 
+    /// A vacant slot doesn't swallow connections.
+    fn check_vacant(&self) {
+        if self.end.is_some() {
+            return;
+        }
+        for role in self.served.difference(&self.parked) {
+            let mut workers = self.workers.values().filter(|worker| worker.role == *role);
+            if workers
+                .clone()
+                .any(|worker| worker.killed || (worker.ready && !worker.told))
+            {
+                continue;
+            }
+            let limit = if workers.any(|worker| !worker.told) {
+                PARK_STARTING
+            } else {
+                PARK_BACKOFF
+            };
+            assert!(
+                self.now <= self.changed_at[role] + limit,
+                "{role:?} is vacant and not parked"
+            );
+        }
+    }
+
     fn occur(&mut self, occurrence: Occurrence) {
         match occurrence {
             Occurrence::Event(event) => self.tell(event),
@@ -226,8 +260,17 @@ impl World {
             Occurrence::Outside(Outside::Gap(millis)) => {
                 let by = ms(millis);
                 self.now += by;
+                let deadline = self.policy.next_deadline();
                 self.policy.gap(by);
-                for time in self.end.iter_mut().chain(self.failed_at.values_mut()) {
+                assert_eq!(
+                    self.policy.next_deadline(),
+                    deadline.map(|deadline| deadline + by)
+                );
+                let times = self
+                    .failed_at
+                    .values_mut()
+                    .chain(self.changed_at.values_mut());
+                for time in self.end.iter_mut().chain(times) {
                     *time += by;
                 }
                 for (time, _) in self.first_signal.iter_mut().chain(&mut self.forced) {
@@ -248,6 +291,10 @@ impl World {
                     worker.ready = true;
                     if !worker.told {
                         self.images.insert(worker.role, worker.image);
+                        self.parked.remove(&worker.role);
+                        if matches!(worker.role, Role::Slot(_)) {
+                            self.served.insert(worker.role);
+                        }
                     }
                     let life = worker.behaviour.life;
                     match life {
@@ -264,6 +311,7 @@ impl World {
                 let Some(worker) = self.workers.remove(&id) else {
                     return;
                 };
+                self.changed_at.insert(worker.role, self.now);
                 let failed = if worker.killed {
                     worker.at_fault
                 } else {
@@ -345,14 +393,18 @@ impl World {
                 Action::Kill(id) => self.kill(id),
                 Action::Close(role) => {
                     self.closed.insert(role);
+                    self.served.remove(&role);
                 }
                 Action::CloseUnasked(id) | Action::Tell(id) => {
                     assert!(self.workers.contains_key(&id));
                 }
                 Action::Park(role) => {
-                    let ready = |worker: &Seen| worker.role == role && worker.ready && !worker.told;
+                    let ready = |worker: &Seen| {
+                        worker.role == role && worker.ready && !worker.told && !worker.killed
+                    };
                     assert!(!self.workers.values().any(ready), "parked in use");
                     assert!(self.end.is_none());
+                    self.parked.insert(role);
                 }
                 Action::Report(report) => self.report(report),
                 Action::Exit(code) => self.exit(code),
@@ -394,6 +446,8 @@ impl World {
             assert!(!early || self.roll.is_some() || self.config.on_failure == OnFailure::Ignore);
         }
         self.closed.remove(&role);
+        self.parked.remove(&role);
+        self.changed_at.insert(role, self.now);
         let behaviour = self.behaviours.get(id.0 as usize).copied().unwrap_or(TAME);
         let sync = matches!(role, Role::Extra(extra) if self.config.extra_sync[extra]);
         match behaviour.start {
@@ -497,9 +551,13 @@ impl World {
             Report::Stuck { id, .. } => {
                 let worker = self.workers.remove(&id).expect("lives");
                 assert!(worker.killed);
+                self.changed_at.insert(worker.role, self.now);
                 self.timed_out |= self.end.is_some();
             }
-            Report::ReturnedUnasked(_) => assert!(!self.config.run_to_completion),
+            Report::ReturnedUnasked(id) => {
+                assert_eq!(self.event, Some(Event::Ended(id, Ending::Clean)));
+                assert_eq!(self.end, None);
+            }
             Report::Backoff { role, .. } => {
                 assert_eq!(self.config.on_failure, OnFailure::Restart);
                 self.failed_at.insert(role, self.now);
@@ -595,7 +653,8 @@ fn outside() -> impl Strategy<Value = Outside> {
     let operator = vec![Event::Reload, Event::ScaleUp, Event::ScaleDown, Event::Tell];
     prop_oneof![
         6 => select(operator).prop_map(Outside::Event),
-        2 => (any::<usize>(), stop_signal()).prop_map(|(which, signal)| Outside::ToWorker(which, signal)),
+        2 => (any::<usize>(), stop_signal())
+            .prop_map(|(which, signal)| Outside::ToWorker(which, signal)),
         1 => (1..100_000_u64).prop_map(Outside::Gap),
     ]
 }
@@ -671,7 +730,11 @@ fn history() -> impl Strategy<Value = History> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Whatever happens, a stop comes to its end, in time and with the right code.
     #[test]

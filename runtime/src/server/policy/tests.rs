@@ -391,6 +391,31 @@ fn serving_backoff_is_reset_by_a_restart_window_of_being_ready() {
 }
 
 #[test]
+fn serving_backoff_is_reset_before_a_hang_and_a_roll_too() {
+    let mut server = Server::serving(Config {
+        on_failure: OnFailure::Restart,
+        ..config()
+    });
+    server.failed(0);
+    server.wait(SECOND);
+    server.ready(2);
+    server.wait(60 * SECOND);
+    server.on(E::Hung(id(2)));
+    let backoff = A::Report(R::Backoff {
+        role: S0,
+        delay: ms(100),
+    });
+    assert_eq!(server.failed(2), [backoff]);
+    server.wait(SECOND);
+    server.ready(3);
+    server.wait(60 * SECOND);
+    server.on(E::WorkerSignalled(id(3), TERM));
+    server.ready(4);
+    server.clean(3);
+    assert_eq!(server.failed(4), [backoff]);
+}
+
+#[test]
 fn serving_return_unasked_is_a_failure() {
     let mut server = Server::serving(config());
     assert_eq!(server.clean(0)[0], A::Report(R::ReturnedUnasked(id(0))));
@@ -521,6 +546,20 @@ fn serving_extra_signalled_goes_before_it_comes() {
         [server.stop(0, StopReason::Signal(TERM), 25 * SECOND)]
     );
     assert_eq!(server.clean(0), [spawn(3, X0, 0)]);
+}
+
+#[test]
+fn serving_extra_signalled_and_killed_at_its_deadline_comes_again() {
+    let mut server = Server::serving(Config {
+        extra_sync: vec![false],
+        ..config()
+    });
+    server.on(E::WorkerSignalled(id(0), TERM));
+    assert_eq!(
+        server.wait(25 * SECOND),
+        [A::Report(R::StopTimedOut(id(0))), A::Kill(id(0))]
+    );
+    assert_eq!(server.failed(0), [spawn(3, X0, 0)]);
 }
 
 #[test]
@@ -675,6 +714,20 @@ fn roll_drain_deadline_kills_the_old() {
         [A::Report(R::StopTimedOut(id(0))), A::Kill(id(0))]
     );
     assert_eq!(server.failed(0), [A::Report(R::RollDone)]);
+}
+
+#[test]
+fn roll_old_killed_before_the_stop_is_no_failure_of_the_stop() {
+    let mut server = Server::serving(Config {
+        workers: 1,
+        ..config()
+    });
+    server.on(E::Reload);
+    server.ready(1);
+    server.wait(25 * SECOND);
+    server.on(E::StopSignal(TERM));
+    server.failed(0);
+    assert_eq!(server.clean(1), [A::Exit(0)]);
 }
 
 #[test]
