@@ -12,6 +12,19 @@ pub use rustix::process::Signal;
 /// Longer than anything a test waits for, on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Makes a test of each function, once with the argument `"thread"` and once with `"process"`.
+#[macro_export]
+macro_rules! under_both_isolations {
+    ($($test:ident),* $(,)?) => {
+        mod threads {
+            $(#[test] fn $test() { super::$test("thread"); })*
+        }
+        mod processes {
+            $(#[test] fn $test() { super::$test("process"); })*
+        }
+    };
+}
+
 /// A server under test. Its log is its stderr, which all of its processes inherit: the log's end is the
 /// end of the last of them.
 pub struct Running {

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use aioxide_tests::{Ended, PATIENCE, Running, Signal};
 use rustix::process::{Resource, Rlimit};
 
-fn echo(args: &[&str]) -> Running {
+fn echo(isolation: &str, args: &[&str]) -> Running {
     let program = env!("CARGO_BIN_EXE_echo-example");
     Running::start(
         Command::new(program)
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--isolation", isolation, "--listen", "127.0.0.1:0"])
             .args(args),
     )
 }
@@ -50,9 +50,8 @@ fn assert_graceful(ended: &Ended, workers: usize, signal: &str) {
     }
 }
 
-#[test]
-fn a_large_payload_comes_back_byte_for_byte() {
-    let mut server = echo(&[]);
+fn a_large_payload_comes_back_byte_for_byte(isolation: &str) {
+    let mut server = echo(isolation, &[]);
     let address = server.wait_until_ready();
     let words = 10 * 1024 * 1024 / 4u32;
     let payload: Vec<u8> = (0..words)
@@ -80,8 +79,7 @@ fn a_large_payload_comes_back_byte_for_byte() {
     assert_graceful(&server.stop(Signal::TERM), 4, "SIGTERM");
 }
 
-#[test]
-fn a_thousand_open_connections_are_served_by_all_workers() {
+fn a_thousand_open_connections_are_served_by_all_workers(isolation: &str) {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     rustix::process::setrlimit(
         Resource::Nofile,
@@ -92,7 +90,7 @@ fn a_thousand_open_connections_are_served_by_all_workers() {
     )
     .expect("the test may open many files");
 
-    let mut server = echo(&[]);
+    let mut server = echo(isolation, &[]);
     let ready = server.wait_for("4 workers are ready, listening on ");
     let address = ready
         .rsplit(' ')
@@ -126,18 +124,16 @@ fn served(line: &str) -> u64 {
         .unwrap_or_else(|| panic!("no number in `{line}`"))
 }
 
-#[test]
-fn stop_signals_are_told_apart() {
+fn stop_signals_are_told_apart(isolation: &str) {
     for (signal, name) in [(Signal::INT, "SIGINT"), (Signal::TERM, "SIGTERM")] {
-        let mut server = echo(&["--workers", "2"]);
+        let mut server = echo(isolation, &["--workers", "2"]);
         server.wait_until_ready();
         assert_graceful(&server.stop(signal), 2, name);
     }
 }
 
-#[test]
-fn open_connections_are_drained_not_cut() {
-    let mut server = echo(&["--workers", "1"]);
+fn open_connections_are_drained_not_cut(isolation: &str) {
+    let mut server = echo(isolation, &["--workers", "1"]);
     let address = server.wait_until_ready();
     let mut stream = connect(address);
     exchange(&mut stream, b"before");
@@ -155,9 +151,8 @@ fn open_connections_are_drained_not_cut() {
     assert_graceful(&server.wait(), 1, "SIGTERM");
 }
 
-#[test]
-fn connections_that_stay_open_are_cut_at_the_deadline() {
-    let mut server = echo(&["--workers", "1", "--shutdown-timeout", "1"]);
+fn connections_that_stay_open_are_cut_at_the_deadline(isolation: &str) {
+    let mut server = echo(isolation, &["--workers", "1", "--shutdown-timeout", "1"]);
     let address = server.wait_until_ready();
     let mut stream = connect(address);
     exchange(&mut stream, b"before");
@@ -178,10 +173,9 @@ fn connections_that_stay_open_are_cut_at_the_deadline() {
     assert_eq!(stream.read(&mut [0]).ok(), Some(0));
 }
 
-#[test]
-fn a_second_signal_ends_the_server_at_once() {
+fn a_second_signal_ends_the_server_at_once(isolation: &str) {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let mut server = echo(&["--workers", "2"]);
+        let mut server = echo(isolation, &["--workers", "2"]);
         let address = server.wait_until_ready();
         let mut stream = connect(address);
         exchange(&mut stream, b"before");
@@ -197,9 +191,14 @@ fn a_second_signal_ends_the_server_at_once() {
 }
 
 /// Exits with a failure and one line of error, which says all of `says`, and no panic.
-fn assert_refused(args: &[&str], says: &[&str]) {
+fn assert_refused(isolation: &str, args: &[&str], says: &[&str]) {
     let program = env!("CARGO_BIN_EXE_echo-example");
-    let ended = Running::start(Command::new(program).args(args)).wait();
+    let ended = Running::start(
+        Command::new(program)
+            .args(["--isolation", isolation])
+            .args(args),
+    )
+    .wait();
     assert!(ended.code.is_some_and(|code| code != 0), "{:?}", ended.code);
     let errors = ended.errors();
     assert_eq!(errors.len(), 1, "{:#?}", ended.log);
@@ -212,27 +211,44 @@ fn assert_refused(args: &[&str], says: &[&str]) {
     }
 }
 
-#[test]
-fn a_port_in_use_is_refused_in_one_line() {
+fn a_port_in_use_is_refused_in_one_line(isolation: &str) {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("its address").to_string();
-    assert_refused(&["--listen", &address], &[&address, "in use"]);
+    assert_refused(isolation, &["--listen", &address], &[&address, "in use"]);
 }
 
-#[test]
-fn a_second_server_on_the_same_port_is_refused() {
-    let mut server = echo(&[]);
+fn a_second_server_on_the_same_port_is_refused(isolation: &str) {
+    let mut server = echo(isolation, &[]);
     let address = server.wait_until_ready().to_string();
-    assert_refused(&["--listen", &address], &[&address, "in use"]);
+    assert_refused(isolation, &["--listen", &address], &[&address, "in use"]);
     assert_graceful(&server.stop(Signal::TERM), 4, "SIGTERM");
 }
 
-#[test]
-fn an_unparsable_address_is_refused_in_one_line() {
-    assert_refused(&["--listen", "no address at all"], &["`no address at all`"]);
+fn an_unparsable_address_is_refused_in_one_line(isolation: &str) {
+    assert_refused(
+        isolation,
+        &["--listen", "no address at all"],
+        &["`no address at all`"],
+    );
 }
 
-#[test]
-fn no_workers_are_refused_in_one_line() {
-    assert_refused(&["--workers", "0"], &["number of workers is 0", "1 to "]);
+fn no_workers_are_refused_in_one_line(isolation: &str) {
+    assert_refused(
+        isolation,
+        &["--workers", "0"],
+        &["number of workers is 0", "1 to "],
+    );
+}
+
+aioxide_tests::under_both_isolations! {
+    a_large_payload_comes_back_byte_for_byte,
+    a_thousand_open_connections_are_served_by_all_workers,
+    stop_signals_are_told_apart,
+    open_connections_are_drained_not_cut,
+    connections_that_stay_open_are_cut_at_the_deadline,
+    a_second_signal_ends_the_server_at_once,
+    a_port_in_use_is_refused_in_one_line,
+    a_second_server_on_the_same_port_is_refused,
+    an_unparsable_address_is_refused_in_one_line,
+    no_workers_are_refused_in_one_line,
 }
