@@ -17,8 +17,9 @@ use super::Worker;
 use super::job::Body;
 use super::worker::{Shared, set_thread_index};
 
-/// What detached teardowns get at least, and all that they get once the worker's deadline has passed.
-const LAST_TEARDOWNS: Duration = Duration::from_secs(1);
+/// What detached teardowns get at least, and all that they get once the worker is killed: a little less than
+/// the second after which a thread that is still there counts as stuck.
+const LAST_TEARDOWNS: Duration = Duration::from_millis(900);
 
 /// How a worker came to its end.
 #[derive(Debug)]
