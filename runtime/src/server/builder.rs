@@ -330,7 +330,7 @@ impl Server {
             max_restarts: self.max_restarts,
             restart_window: self.restart_window,
             run_to_completion: self.run_to_completion,
-            jitter: |delay| delay,
+            jitter: |delay| delay.mul_f64(1.0 - 0.1 * fastrand::f64()),
         };
         let code = runtime.block_on(Supervisor::new(config, self.into_job(), setup).run(signals));
         runtime.shutdown_background();

@@ -199,8 +199,9 @@ impl Worker {
     ///
     /// Dropping the future is safe; the socket, if it was opened, waits for the next call.
     pub async fn listen(&self, addr: impl ToSocketAddrs + fmt::Debug) -> io::Result<TcpListener> {
-        let (asked, addrs) = resolve(addr).await?;
-        let fd = self.socket(Request::Listen { asked, addrs }).await?;
+        let fd = self
+            .inet_socket(addr, |asked, addrs| Request::Listen { asked, addrs })
+            .await?;
         TcpListener::from_std(fd.into())
     }
 
@@ -248,8 +249,9 @@ impl Worker {
     ///
     /// As for [`listen`](Worker::listen).
     pub async fn bind_udp(&self, addr: impl ToSocketAddrs + fmt::Debug) -> io::Result<UdpSocket> {
-        let (asked, addrs) = resolve(addr).await?;
-        let fd = self.socket(Request::BindUdp { asked, addrs }).await?;
+        let fd = self
+            .inet_socket(addr, |asked, addrs| Request::BindUdp { asked, addrs })
+            .await?;
         UdpSocket::from_std(fd.into())
     }
 
@@ -272,6 +274,25 @@ impl Worker {
             .map(drop)
     }
 
+    async fn inet_socket(
+        &self,
+        addr: impl ToSocketAddrs + fmt::Debug,
+        request: impl FnOnce(String, Vec<SocketAddr>) -> Request,
+    ) -> io::Result<OwnedFd> {
+        let asked = format!("{addr:?}").trim_matches('"').to_owned();
+        match tokio::net::lookup_host(addr).await {
+            Ok(addrs) => self.socket(request(asked, addrs.collect())).await,
+            // What a name stood for when it was first asked for is kept: no outage of the name service
+            // keeps a worker from starting again.
+            Err(error) => self
+                .socket(request(asked.clone(), Vec::new()))
+                .await
+                .map_err(|_| {
+                    io::Error::new(error.kind(), format!("cannot resolve `{asked}`: {error}"))
+                }),
+        }
+    }
+
     async fn socket(&self, request: Request) -> io::Result<OwnedFd> {
         let granted = self.shared.link.request(request).await?;
         granted.ok_or_else(|| io::Error::other("the supervisor's answer has no socket"))
@@ -288,18 +309,6 @@ impl fmt::Debug for Worker {
             .field("isolation", &identity.isolation)
             .field("stop", &self.shared.stop.get())
             .finish()
-    }
-}
-
-/// The address as it was written, and what it resolves to.
-async fn resolve(addr: impl ToSocketAddrs + fmt::Debug) -> io::Result<(String, Vec<SocketAddr>)> {
-    let asked = format!("{addr:?}").trim_matches('"').to_owned();
-    match tokio::net::lookup_host(addr).await {
-        Ok(addrs) => Ok((asked, addrs.collect())),
-        Err(error) => Err(io::Error::new(
-            error.kind(),
-            format!("cannot resolve `{asked}`: {error}"),
-        )),
     }
 }
 
