@@ -16,7 +16,7 @@ use super::{Isolation, OnFailure, Signal, Worker, report};
 #[cfg(feature = "process")]
 use super::{
     image::Origin,
-    main_context::MainValue,
+    main_context::{Decode, MainValue},
     process::Processes,
     wire,
     worker_process::{self, Turn},
@@ -54,7 +54,7 @@ pub struct Server {
     make: MakeWorker,
     main: Option<MakeMain>,
     #[cfg(feature = "process")]
-    decode: Option<fn(&[u8]) -> Result<MainValue, String>>,
+    decode: Option<Decode>,
     workers: Option<usize>,
     isolation: Isolation,
     extras: Vec<Extra>,

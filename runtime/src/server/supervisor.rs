@@ -22,6 +22,7 @@ use super::{Isolation, Stop, StopReason, report};
 #[cfg(feature = "process")]
 use super::{
     Signal,
+    main_context::Decode,
     process::{self, Processes},
     wire::Assignment,
 };
@@ -41,7 +42,7 @@ pub(crate) struct Job {
     pub(crate) main: Option<MakeMain>,
     pub(crate) extras: Vec<Extra>,
     #[cfg(feature = "process")]
-    pub(crate) decode: Option<fn(&[u8]) -> Result<MainValue, String>>,
+    pub(crate) decode: Option<Decode>,
 }
 
 impl Job {

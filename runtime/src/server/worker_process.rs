@@ -145,10 +145,10 @@ fn try_run(
     Ok(code)
 }
 
-/// None if the supervisor is gone already.
-fn receive_assignment(
-    end: &mut WorkerEnd,
-) -> Result<Option<(Assignment, Option<Vec<u8>>)>, WireError> {
+/// What the worker is to be, with the main context's value. None if there is nothing left to be done.
+type Assigned = Option<(Assignment, Option<Vec<u8>>)>;
+
+fn receive_assignment(end: &mut WorkerEnd) -> Result<Assigned, WireError> {
     let until = Some(Instant::now() + ASSIGNMENT);
     let mut assignment: Option<Assignment> = None;
     let mut value = Assembly::default();
