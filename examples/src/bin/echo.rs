@@ -85,9 +85,9 @@ async fn serve(mut stream: TcpStream, connections: Arc<Connections>) -> io::Resu
     shutdown_timeout = Duration::from_secs(options.shutdown_timeout),
 )]
 async fn echo(worker: Worker, options: Options) -> io::Result<()> {
+    let listener = worker.listen(options.listen).await?;
     let connections = connections(worker.index()).await;
     let heartbeat = heartbeat(worker.index(), Arc::clone(&connections));
-    let listener = worker.listen(options.listen).await?;
     let serving = worker.serve(listener, {
         let connections = Arc::clone(&connections);
         move |stream| serve(stream, Arc::clone(&connections))

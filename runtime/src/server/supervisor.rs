@@ -365,7 +365,12 @@ impl Supervisor {
                 let ending = match ended.failure {
                     // It gets no more sockets and has to give up: that is what it was asked to do.
                     Some(Failure::Error(cause)) if stopped_at_start => {
-                        tracing::info!("{name} was stopped while it was starting: {cause}");
+                        match self.told.contains(&cause) {
+                            true => tracing::info!("{name} (pid {pid}) failed likewise"),
+                            false => {
+                                tracing::info!("{name} was stopped while it was starting: {cause}")
+                            }
+                        }
                         Ending::Clean
                     }
                     #[cfg(feature = "process")]
