@@ -125,7 +125,8 @@ fn inner_fn(function: &RawFn, stopping: &TokenStream, yield_: &Ident) -> TokenSt
     let body = &function.body;
     quote! {
         async fn #name #generics (
-            #yield_: impl ::core::ops::Fn() -> #stopping + ::core::clone::Clone + 'static,
+            #yield_: impl ::core::ops::Fn() -> #stopping
+                + ::core::clone::Clone + ::core::marker::Send + ::core::marker::Sync + 'static,
             #inputs
         ) #output #where_clause #body
     }
