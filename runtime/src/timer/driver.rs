@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -17,7 +17,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::schedule::{Action, Due, NEVER, Nanos, STARVED, Schedule};
+use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
 use super::tick::{Tick, TickReturn};
 
 /// Ticks that may start in one poll before others on the runtime have their turn: a tick that never
@@ -39,23 +39,28 @@ pub(super) enum Request {
     },
 }
 
-/// What handle, ticks and task have in common.
+/// What handle, ticks and task have in common; in front what every tick touches.
+#[repr(C)]
 pub(super) struct Shared {
-    name: Cow<'static, str>,
     start: Instant,
-    requests: Mutex<Vec<(Nanos, Request)>>,
-    requested: AtomicBool,
-    task: AtomicWaker,
     pub(super) counts: Counts,
+    requested: AtomicBool,
+    over: AtomicBool,
+    /// Dropping the handle doesn't stop the timer.
+    pub(super) detached: AtomicBool,
     /// Ticks with a lower number are asked to end.
     asked_below: AtomicU64,
-    over: AtomicBool,
-    /// Told when one of the last two changes.
+    /// Told when `over` or `asked_below` changes.
     changed: Notify,
+    task: AtomicWaker,
+    requests: Mutex<Vec<(Nanos, Request)>>,
+    name: Cow<'static, str>,
+    pub(super) jitter: Nanos,
 }
 
 /// Written by the task alone, which is why adding is a load and a store.
 #[derive(Default)]
+#[repr(C)]
 pub(super) struct Counts {
     pub(super) started: AtomicU64,
     pub(super) completed: AtomicU64,
@@ -77,17 +82,19 @@ pub(super) fn nanos(length: Duration) -> Nanos {
 }
 
 impl Shared {
-    pub(super) fn new(name: Cow<'static, str>) -> Shared {
+    pub(super) fn new(name: Cow<'static, str>, jitter: Nanos) -> Shared {
         Shared {
-            name,
             start: Instant::now(),
-            requests: Mutex::default(),
-            requested: AtomicBool::new(false),
-            task: AtomicWaker::new(),
             counts: Counts::default(),
-            asked_below: AtomicU64::new(0),
+            requested: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
+            asked_below: AtomicU64::new(0),
             changed: Notify::new(),
+            task: AtomicWaker::new(),
+            requests: Mutex::default(),
+            name,
+            jitter,
         }
     }
 
@@ -99,7 +106,7 @@ impl Shared {
         nanos(Instant::now().saturating_duration_since(self.start))
     }
 
-    fn instant(&self, at: Nanos) -> Instant {
+    pub(super) fn instant(&self, at: Nanos) -> Instant {
         self.start + Duration::from_nanos(at)
     }
 
@@ -174,6 +181,7 @@ impl Drop for Over {
     }
 }
 
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) timeout: Option<Duration>,
     pub(super) grace: Nanos,
@@ -193,16 +201,16 @@ where
     let mut driver = Driver {
         armed: schedule.wake_at(),
         schedule,
-        limits,
-        make,
-        crowd: None,
-        inline: Label::default(),
-        crowded: false,
-        asked: false,
         drop_at: NEVER,
         finish_at: NEVER,
+        inline: Label::default(),
+        registered: false,
+        asked: false,
+        crowded: false,
         stopping: false,
-        task: None,
+        limits: (limits != Limits::default()).then(|| Box::new(limits)),
+        crowd: None,
+        make,
         over: Over(shared),
     };
     // A block and not an async fn, which would hold its arguments twice.
@@ -215,25 +223,26 @@ where
 
 struct Driver<F, Fut> {
     schedule: Schedule,
-    limits: Limits,
-    make: F,
-    /// The running ticks when several may run at once; a single one has its place in the task itself.
-    crowd: Option<FuturesUnordered<Entry<Fut>>>,
-    inline: Label,
-    /// Told that ticks are skipped at a high cap.
-    crowded: bool,
-    /// The running ticks have been asked to end.
-    asked: bool,
-    /// When they are dropped.
-    drop_at: Nanos,
-    /// When those that are let to their end are stopped after all.
-    finish_at: Nanos,
-    /// No tick starts any more.
-    stopping: bool,
     /// What the alarm is set to.
     armed: Nanos,
-    /// The waker that requests know.
-    task: Option<Waker>,
+    /// When the running ticks, which have been asked to end, are dropped.
+    drop_at: Nanos,
+    /// When those that are let to their end are asked after all.
+    finish_at: Nanos,
+    /// Of the running tick, unless several may run; its place is in the task itself.
+    inline: Label,
+    /// Requests know the task's waker.
+    registered: bool,
+    /// The running ticks have been asked to end.
+    asked: bool,
+    /// Told that ticks are skipped at a high cap.
+    crowded: bool,
+    /// No tick starts any more.
+    stopping: bool,
+    limits: Option<Box<Limits>>,
+    /// The running ticks when several may run at once.
+    crowd: Option<Box<FuturesUnordered<Entry<Fut>>>>,
+    make: F,
     // Last: the timer is over when the closure, which holds the arguments, is gone.
     over: Over,
 }
@@ -249,13 +258,10 @@ where
         mut alarm: Pin<&mut Sleep>,
         mut slot: Pin<&mut Option<Fut>>,
     ) -> Poll<()> {
-        if !self
-            .task
-            .as_ref()
-            .is_some_and(|task| task.will_wake(cx.waker()))
-        {
+        // Once is enough: this is the whole of a task, whose waker stays the same.
+        if !self.registered {
             self.over.0.task.register(cx.waker());
-            self.task = Some(cx.waker().clone());
+            self.registered = true;
         }
 
         let mut starts = 0;
@@ -368,13 +374,17 @@ where
         self.stopping = true;
     }
 
+    fn limits(&self) -> Limits {
+        self.limits.as_deref().copied().unwrap_or_default()
+    }
+
     /// Asks the running ticks to end within the grace.
     fn ask(&mut self, now: Nanos) {
         if self.schedule.running() == 0 {
             return;
         }
         self.asked = true;
-        self.drop_at = self.drop_at.min(now.saturating_add(self.limits.grace));
+        self.drop_at = self.drop_at.min(now.saturating_add(self.limits().grace));
         self.over.0.ask_all();
     }
 
@@ -385,20 +395,20 @@ where
         let tick = Tick {
             shared: Arc::clone(shared),
             index: due.index,
-            scheduled: shared.instant(due.at),
+            scheduled: due.at,
             lateness: now - due.at,
             missed,
             interval: self.schedule.interval(),
             number,
         };
         match catch_unwind(AssertUnwindSafe(|| (self.make)(tick))) {
-            Ok(tick) if self.schedule.overlap().capacity() == 1 => {
-                self.inline.renew(due.index, self.limits.timeout);
+            Ok(tick) if !self.schedule.is_concurrent() => {
+                self.inline.renew(due.index, self.limits().timeout);
                 slot.set(Some(tick));
             }
             Ok(tick) => {
                 let mut label = Label::default();
-                label.renew(due.index, self.limits.timeout);
+                label.renew(due.index, self.limits().timeout);
                 let crowd = self.crowd.get_or_insert_default();
                 crowd.push(Entry {
                     tick: Some(Box::pin(tick)),
@@ -422,7 +432,7 @@ where
             }
         }
         while let Some(crowd) = &mut self.crowd {
-            let Poll::Ready(Some((index, end, tick))) = Pin::new(crowd).poll_next(cx) else {
+            let Poll::Ready(Some((index, end, tick))) = Pin::new(&mut **crowd).poll_next(cx) else {
                 break;
             };
             self.drop_caught(index, || drop(tick));
@@ -436,7 +446,12 @@ where
         if slot.is_some() {
             self.drop_caught(self.inline.index, || slot.set(None));
         }
-        for entry in self.crowd.take().iter_mut().flatten() {
+        for entry in self
+            .crowd
+            .take()
+            .iter_mut()
+            .flat_map(|crowd| crowd.iter_mut())
+        {
             let tick = entry.tick.take();
             self.drop_caught(entry.label.index, || drop(tick));
         }
@@ -472,7 +487,7 @@ where
             End::Failed(error) => tracing::error!(timer, tick = index, error, "a tick failed"),
             End::Panicked(panic) => tracing::error!(timer, tick = index, panic, "a tick panicked"),
             End::TimedOut => {
-                let timeout = self.limits.timeout;
+                let timeout = self.limits().timeout;
                 tracing::error!(timer, tick = index, ?timeout, "a tick timed out");
             }
         }
@@ -482,8 +497,13 @@ where
 
     fn publish(&mut self) {
         let counts = &self.over.0.counts;
-        counts.skipped.store(self.schedule.skipped, Release);
-        counts.missed.store(self.schedule.missed, Release);
+        let Dropped { skipped, missed } = self.schedule.take_dropped();
+        if skipped > 0 {
+            add(&counts.skipped, skipped);
+        }
+        if missed > 0 {
+            add(&counts.missed, missed);
+        }
         let crowded = self.schedule.crowded();
         if crowded && !self.crowded {
             tracing::warn!(

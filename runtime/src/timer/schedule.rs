@@ -96,61 +96,129 @@ pub(super) enum Action {
 /// Replacements in a row, with no tick completed, that are worth a warning.
 pub(super) const STARVED: u32 = 10;
 
+/// What a timer with default options touches at each tick comes first, and is small: with thousands of
+/// timers a tick costs as much as the memory that it misses.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    rules: Rules,
     interval: Nanos,
-    /// The last due time that has passed; with [`Cadence::Delay`] the end of the last tick.
-    last: Option<Nanos>,
     /// The first due time that hasn't been dealt with, and when it takes effect after jitter.
     next: Due,
     next_at: Nanos,
-    rng: fastrand::Rng,
+    /// Once `anchored`, the last due time that has passed; with [`Cadence::Delay`] the end of the last tick.
+    last: Nanos,
+    anchored: bool,
+    cadence: Cadence,
     paused: bool,
-    /// Ticks that run, and whether they were asked to end by [`Action::Cancel`].
-    running: usize,
+    /// The running tick was asked to end by [`Action::Cancel`].
     ending: bool,
+    /// Ticks are being skipped at the cap of [`Overlap::ALLOW`].
+    crowded: bool,
+    running: u32,
+    overlap: Overlap,
     /// Due ticks that wait for a place.
     pending: Fifo,
+    /// Present once needed.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Debug)]
+struct Rare {
+    missed_policy: Missed,
+    jitter: Nanos,
+    rng: fastrand::Rng,
     /// Missed due times still to be replayed.
     replay: Run,
     /// Ticks asked for by hand, off the grid.
     triggered: u64,
+    /// Replacements in a row.
     replaced: u32,
     missed_since_start: u64,
-    /// Ticks are being skipped at the cap of [`Overlap::ALLOW`].
-    crowded: bool,
+    dropped: Dropped,
+}
+
+/// Due times that passed without a tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Dropped {
     pub(super) skipped: u64,
     pub(super) missed: u64,
 }
 
 impl Schedule {
-    /// The first tick is due at `first`. `interval` isn't zero.
-    pub(super) fn new(rules: Rules, interval: Nanos, first: Nanos, rng: fastrand::Rng) -> Schedule {
+    /// The first tick is due at `first`. `interval` isn't zero. `seed` decides on the jitter.
+    pub(super) fn new(rules: Rules, interval: Nanos, first: Nanos, seed: u64) -> Schedule {
+        let Rules {
+            cadence,
+            overlap,
+            missed,
+            jitter,
+        } = rules;
         let mut schedule = Schedule {
-            rules,
             interval,
-            last: None,
             next: Due {
                 index: 0,
                 at: first,
             },
-            next_at: NEVER,
-            rng,
+            next_at: first,
+            last: 0,
+            anchored: false,
+            cadence,
             paused: false,
-            running: 0,
             ending: false,
-            pending: Fifo::default(),
-            replay: Run::default(),
-            triggered: 0,
-            replaced: 0,
-            missed_since_start: 0,
             crowded: false,
-            skipped: 0,
-            missed: 0,
+            running: 0,
+            overlap,
+            pending: Fifo::default(),
+            rare: None,
         };
-        schedule.next_at = schedule.jittered(first);
+        if missed != Missed::default() || jitter > 0 {
+            let rare = schedule.rare();
+            rare.missed_policy = missed;
+            rare.jitter = jitter;
+            rare.rng = fastrand::Rng::with_seed(seed);
+            schedule.next_at = schedule.jittered(first);
+        }
         schedule
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_with(|| {
+            Box::new(Rare {
+                missed_policy: Missed::default(),
+                jitter: 0,
+                rng: fastrand::Rng::with_seed(0),
+                replay: Run::default(),
+                triggered: 0,
+                replaced: 0,
+                missed_since_start: 0,
+                dropped: Dropped::default(),
+            })
+        })
+    }
+
+    /// What was dropped since the last call.
+    pub(super) fn take_dropped(&mut self) -> Dropped {
+        match &mut self.rare {
+            Some(rare) => std::mem::take(&mut rare.dropped),
+            None => Dropped::default(),
+        }
+    }
+
+    fn skip(&mut self, count: u64) {
+        if count > 0 {
+            self.rare().dropped.skipped += count;
+        }
+    }
+
+    fn drop_missed(&mut self, count: u64) {
+        if count > 0 {
+            let rare = self.rare();
+            rare.dropped.missed += count;
+            rare.missed_since_start += count;
+        }
+    }
+
+    fn places(&self) -> usize {
+        self.overlap.capacity()
     }
 
     /// When [`advance`](Schedule::advance) has something to do at the earliest.
@@ -159,7 +227,7 @@ impl Schedule {
     }
 
     pub(super) fn running(&self) -> usize {
-        self.running
+        self.running as usize
     }
 
     /// As many ticks run as an `overlap = allow` without a number lets, and another was due.
@@ -171,21 +239,23 @@ impl Schedule {
         self.interval
     }
 
-    pub(super) fn overlap(&self) -> Overlap {
-        self.rules.overlap
+    /// Several ticks may run at once.
+    pub(super) fn is_concurrent(&self) -> bool {
+        self.places() > 1
     }
 
     /// `count` ticks were found to have ended at `now`; `completed` tells whether one of them came to
     /// its own end.
     pub(super) fn ended(&mut self, now: Nanos, count: usize, completed: bool) {
-        self.running -= count;
-        if completed {
-            self.replaced = 0;
+        self.running -= count as u32;
+        if let (true, Some(rare)) = (completed, &mut self.rare) {
+            rare.replaced = 0;
         }
         if self.running == 0 {
             self.ending = false;
-            if self.rules.cadence == Cadence::Delay {
-                self.last = Some(now);
+            if self.cadence == Cadence::Delay {
+                self.last = now;
+                self.anchored = true;
                 self.next.at = now.saturating_add(self.interval);
                 self.next_at = self.jittered(self.next.at);
             }
@@ -208,49 +278,61 @@ impl Schedule {
         // A tick that ended at the very instant of a due time has made room for it.
         let (earlier, newest) = points.split_newest();
         self.admit(earlier, busy);
-        self.admit(newest, self.running);
+        self.admit(newest, self.running());
     }
 
     /// What to do now, given the time up to which [`advance`](Schedule::advance) was told.
     pub(super) fn act(&mut self, now: Nanos) -> Option<Action> {
         loop {
-            if self.running < self.rules.overlap.capacity() {
-                if let Some(due) = self.pending.pop_front() {
-                    self.running += 1;
-                    if self.rules.cadence == Cadence::Delay {
-                        self.next_at = NEVER;
-                    }
-                    let missed = std::mem::take(&mut self.missed_since_start);
-                    return Some(Action::Start { due, missed });
+            if !self.pending.is_empty() {
+                if self.running() < self.places() {
+                    return self.start();
                 }
-            } else if self.rules.overlap == Overlap::Cancel
-                && !self.ending
-                && !self.pending.is_empty()
-            {
-                self.ending = true;
-                self.replaced += 1;
-                let starved = self.replaced >= STARVED;
-                if starved {
-                    self.replaced = 0;
+                if self.overlap == Overlap::Cancel && !self.ending {
+                    return Some(self.replace());
                 }
-                return Some(Action::Cancel { starved });
             }
-
-            if let Some(due) = self.replay.pop_front() {
-                self.admit(Run::one(due), self.running);
-            } else if self.triggered > 0 {
-                self.triggered -= 1;
+            let rare = self.rare.as_mut()?;
+            let due = if let Some(due) = rare.replay.pop_front() {
+                due
+            } else if rare.triggered > 0 {
+                rare.triggered -= 1;
                 let index = self.next.index.saturating_sub(1);
-                self.admit(Run::one(Due { index, at: now }), self.running);
+                Due { index, at: now }
             } else {
                 return None;
-            }
+            };
+            self.admit(Run::one(due), self.running());
         }
+    }
+
+    fn start(&mut self) -> Option<Action> {
+        let due = self.pending.pop_front()?;
+        self.running += 1;
+        if self.cadence == Cadence::Delay {
+            self.next_at = NEVER;
+        }
+        let missed = match &mut self.rare {
+            Some(rare) => std::mem::take(&mut rare.missed_since_start),
+            None => 0,
+        };
+        Some(Action::Start { due, missed })
+    }
+
+    fn replace(&mut self) -> Action {
+        self.ending = true;
+        let rare = self.rare();
+        rare.replaced += 1;
+        let starved = rare.replaced == STARVED;
+        if starved {
+            rare.replaced = 0;
+        }
+        Action::Cancel { starved }
     }
 
     /// A tick asked for by hand.
     pub(super) fn trigger(&mut self) {
-        self.triggered += 1;
+        self.rare().triggered += 1;
     }
 
     /// From `at` on no due time counts, and what was due and hasn't started won't.
@@ -259,15 +341,17 @@ impl Schedule {
             return;
         }
         // A delay that runs out in a pause starts again with `resume`.
-        if self.rules.cadence == Cadence::Grid && self.next_at < at {
+        if self.cadence == Cadence::Grid && self.next_at < at {
             let (points, _) = self.pass(at - 1);
             self.drop_unstarted(points.count);
         }
-        self.skipped += self.pending.len() as u64;
-        self.pending.clear();
-        let unplayed = std::mem::take(&mut self.replay).count;
-        self.drop_unstarted(unplayed);
-        self.triggered = 0;
+        self.skip(self.pending.len() as u64);
+        self.pending = Fifo::default();
+        if let Some(rare) = &mut self.rare {
+            rare.triggered = 0;
+            let unplayed = std::mem::take(&mut rare.replay).count;
+            self.drop_unstarted(unplayed);
+        }
         self.paused = true;
     }
 
@@ -278,7 +362,7 @@ impl Schedule {
         }
         self.paused = false;
         if self.next_at < at {
-            match self.rules.cadence {
+            match self.cadence {
                 Cadence::Grid => {
                     self.pass(at - 1);
                 }
@@ -294,8 +378,11 @@ impl Schedule {
     /// once when that has passed at `at`.
     pub(super) fn set_interval(&mut self, interval: Nanos, at: Nanos) {
         self.interval = interval;
-        let Some(last) = self.last else { return };
-        let intervals = match self.rules.cadence {
+        if !self.anchored {
+            return;
+        }
+        let last = self.last;
+        let intervals = match self.cadence {
             Cadence::Grid => (at.saturating_sub(last) / interval).max(1),
             Cadence::Delay if self.running == 0 => 1,
             Cadence::Delay => return,
@@ -305,10 +392,12 @@ impl Schedule {
     }
 
     fn jittered(&mut self, at: Nanos) -> Nanos {
-        if self.rules.jitter == 0 || at == NEVER {
-            return at;
+        match &mut self.rare {
+            Some(rare) if rare.jitter > 0 && at != NEVER => {
+                at.saturating_add(rare.rng.u64(..rare.jitter))
+            }
+            _ => at,
         }
-        at.saturating_add(self.rng.u64(..self.rules.jitter))
     }
 
     /// Takes the due times that took effect up to `now`, of which there is at least one, off the grid.
@@ -320,7 +409,7 @@ impl Schedule {
             count: 1,
         };
         let mut newest_at = self.next_at;
-        if self.rules.cadence == Cadence::Delay {
+        if self.cadence == Cadence::Delay {
             self.next.index += 1;
             self.next_at = NEVER;
             return (points, newest_at == now);
@@ -334,12 +423,14 @@ impl Schedule {
                 self.next = points.newest();
                 self.next_at = newest_at;
                 points.count -= 1;
-                self.last = Some(points.newest().at);
+                self.last = points.newest().at;
+                self.anchored = true;
                 return (points, false);
             }
         }
         let newest = points.newest();
-        self.last = Some(newest.at);
+        self.last = newest.at;
+        self.anchored = true;
         self.next = Due {
             index: newest.index + 1,
             at: newest.at.saturating_add(self.interval),
@@ -350,28 +441,24 @@ impl Schedule {
 
     /// Several due times that have passed while no tick was running.
     fn miss(&mut self, points: Run) {
-        let kept = match self.rules.missed {
+        let policy = self.rare().missed_policy;
+        let kept = match policy {
             Missed::Coalesce => 1,
             Missed::Skip => 0,
             Missed::Burst(most) => points.count.min(most as u64),
         };
         self.drop_missed(points.count - kept);
         let kept = points.newest_of(kept);
-        match self.rules.missed {
-            Missed::Burst(_) => self.replay = kept,
-            _ => self.admit(kept, self.running),
+        match policy {
+            Missed::Burst(_) => self.rare().replay = kept,
+            _ => self.admit(kept, self.running()),
         }
-    }
-
-    fn drop_missed(&mut self, count: u64) {
-        self.missed += count;
-        self.missed_since_start += count;
     }
 
     /// Due times that a pause or a stop has overtaken.
     fn drop_unstarted(&mut self, count: u64) {
         if self.running > 0 {
-            self.skipped += count;
+            self.skip(count);
         } else {
             self.drop_missed(count);
         }
@@ -382,18 +469,18 @@ impl Schedule {
         if points.count == 0 {
             return;
         }
-        if self.rules.overlap == Overlap::Cancel {
-            self.skipped += points.count - 1 + self.pending.len() as u64;
-            self.pending.clear();
+        if self.overlap == Overlap::Cancel {
+            self.skip(points.count - 1 + self.pending.len() as u64);
+            self.pending = Fifo::default();
             self.pending.push_back(points.newest());
             return;
         }
 
-        let free = self.rules.overlap.capacity().saturating_sub(occupied);
+        let free = self.places().saturating_sub(occupied);
         let waiting = self.pending.len().saturating_sub(free);
         let room = free.saturating_sub(self.pending.len());
-        let seats = match self.rules.overlap {
-            Overlap::Queue(most) => room + most.saturating_sub(waiting),
+        let seats = match self.overlap {
+            Overlap::Queue(most) => room.saturating_add(most.saturating_sub(waiting)),
             _ => room,
         };
         let taken = points.count.min(seats as u64);
@@ -401,26 +488,26 @@ impl Schedule {
             self.pending.push_back(points.nth(i));
         }
         let rest = points.count - taken;
-        self.crowded = rest > 0 && self.rules.overlap == Overlap::ALLOW;
-        if rest == 0 {
-            return;
+        self.crowded = rest > 0 && self.overlap == Overlap::ALLOW;
+        if rest > 0 && self.overlap == Overlap::Wait {
+            self.skip(rest - 1);
+            self.wait(points.newest(), waiting > 0);
+        } else {
+            self.skip(rest);
         }
-        match self.rules.overlap {
-            Overlap::Wait => {
-                let newest = points.newest();
-                self.skipped += rest - 1;
-                match self.pending.last_mut().filter(|_| waiting > 0) {
-                    Some(last) => {
-                        // A replayed due time may be older than the one that waits.
-                        if newest.at >= last.at {
-                            *last = newest;
-                        }
-                        self.skipped += 1;
-                    }
-                    None => self.pending.push_back(newest),
+    }
+
+    /// Lets the newest due tick wait, in the place of the one that does already.
+    fn wait(&mut self, newest: Due, taken: bool) {
+        match self.pending.last_mut().filter(|_| taken) {
+            Some(last) => {
+                // A replayed due time may be older than the one that waits.
+                if newest.at >= last.at {
+                    *last = newest;
                 }
+                self.skip(1);
             }
-            _ => self.skipped += rest,
+            None => self.pending.push_back(newest),
         }
     }
 }
@@ -496,12 +583,13 @@ impl Run {
 #[derive(Debug, Default)]
 struct Fifo {
     front: Option<Due>,
-    rest: VecDeque<Due>,
+    rest: Option<Box<VecDeque<Due>>>,
 }
 
 impl Fifo {
     fn len(&self) -> usize {
-        usize::from(self.front.is_some()) + self.rest.len()
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.len());
+        usize::from(self.front.is_some()) + rest
     }
 
     fn is_empty(&self) -> bool {
@@ -512,23 +600,20 @@ impl Fifo {
         if self.front.is_none() {
             self.front = Some(due);
         } else {
-            self.rest.push_back(due);
+            self.rest.get_or_insert_default().push_back(due);
         }
     }
 
     fn pop_front(&mut self) -> Option<Due> {
         let due = self.front.take();
-        if !self.rest.is_empty() {
-            self.front = self.rest.pop_front();
+        if let Some(rest) = &mut self.rest {
+            self.front = rest.pop_front();
         }
         due
     }
 
     fn last_mut(&mut self) -> Option<&mut Due> {
-        self.rest.back_mut().or(self.front.as_mut())
-    }
-
-    fn clear(&mut self) {
-        *self = Fifo::default();
+        let rest = self.rest.as_mut().and_then(|rest| rest.back_mut());
+        rest.or(self.front.as_mut())
     }
 }
