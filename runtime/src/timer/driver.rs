@@ -2,13 +2,13 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -43,17 +43,18 @@ pub(super) enum Request {
 #[repr(C)]
 pub(super) struct Shared {
     start: Instant,
-    pub(super) counts: Counts,
     requested: AtomicBool,
     over: AtomicBool,
     /// Dropping the handle doesn't stop the timer.
     pub(super) detached: AtomicBool,
+    pub(super) counts: Counts,
     /// Ticks with a lower number are asked to end.
     asked_below: AtomicU64,
     /// Told when `over` or `asked_below` changes.
     changed: Notify,
     task: AtomicWaker,
-    requests: Mutex<Vec<(Nanos, Request)>>,
+    /// In a box of its own, which most timers need for their stop alone.
+    requests: Mutex<Option<Box<Vec<(Nanos, Request)>>>>,
     name: Cow<'static, str>,
     pub(super) jitter: Nanos,
 }
@@ -115,18 +116,21 @@ impl Shared {
         self.requests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_default()
             .push((at, request));
         self.requested.store(true, Release);
         self.task.wake();
     }
 
-    fn take_requests(&self) -> Vec<(Nanos, Request)> {
+    fn take_requests(&self, waker: &Waker) -> Option<Box<Vec<(Nanos, Request)>>> {
         if !self.requested.load(Acquire) {
-            return Vec::new();
+            return None;
         }
+        // The request has taken the waker with it.
+        self.task.register(waker);
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         self.requested.store(false, Release);
-        std::mem::take(&mut requests)
+        requests.take()
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -187,7 +191,8 @@ pub(super) struct Limits {
     pub(super) grace: Nanos,
 }
 
-/// The timer's task.
+/// The timer's task. Panics as tokio does if the current runtime has no time driver.
+#[track_caller]
 pub(super) fn drive<F, Fut>(
     shared: Arc<Shared>,
     schedule: Schedule,
@@ -198,26 +203,48 @@ where
     F: FnMut(Tick) -> Fut,
     Fut: Future<Output: TickReturn>,
 {
-    let mut driver = Driver {
+    let driver = Driver {
         armed: schedule.wake_at(),
         schedule,
-        drop_at: NEVER,
-        finish_at: NEVER,
-        inline: Label::default(),
+        until: NEVER,
+        index: 0,
         registered: false,
         asked: false,
         crowded: false,
         stopping: false,
-        limits: (limits != Limits::default()).then(|| Box::new(limits)),
-        crowd: None,
+        special: (limits != Limits::default()).then(|| Box::new(Special::new(limits))),
         make,
         over: Over(shared),
     };
-    // A block and not an async fn, which would hold its arguments twice.
-    async move {
-        let mut alarm = pin!(sleep_until(driver.over.0.instant(driver.armed)));
-        let mut slot = pin!(None);
-        poll_fn(|cx| driver.poll(cx, alarm.as_mut(), slot.as_mut())).await;
+    Drive {
+        alarm: sleep_until(driver.over.0.instant(driver.armed)),
+        slot: None,
+        driver,
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A hand-written future, which is smaller than an async block with the same in it.
+    struct Drive<F, Fut> {
+        // The running tick, unless several may run: dropped before the closure that made it.
+        #[pin]
+        slot: Option<Fut>,
+        #[pin]
+        alarm: Sleep,
+        driver: Driver<F, Fut>,
+    }
+}
+
+impl<F, Fut> Future for Drive<F, Fut>
+where
+    F: FnMut(Tick) -> Fut,
+    Fut: Future<Output: TickReturn>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        this.driver.poll(cx, this.alarm, this.slot)
     }
 }
 
@@ -225,12 +252,11 @@ struct Driver<F, Fut> {
     schedule: Schedule,
     /// What the alarm is set to.
     armed: Nanos,
-    /// When the running ticks, which have been asked to end, are dropped.
-    drop_at: Nanos,
-    /// When those that are let to their end are asked after all.
-    finish_at: Nanos,
-    /// Of the running tick, unless several may run; its place is in the task itself.
-    inline: Label,
+    /// When the running ticks are dropped, if they have been `asked` to end; if they are let to their end
+    /// before a stop, when they are asked.
+    until: Nanos,
+    /// Of the running tick, unless several may run.
+    index: u64,
     /// Requests know the task's waker.
     registered: bool,
     /// The running ticks have been asked to end.
@@ -239,12 +265,40 @@ struct Driver<F, Fut> {
     crowded: bool,
     /// No tick starts any more.
     stopping: bool,
-    limits: Option<Box<Limits>>,
-    /// The running ticks when several may run at once.
-    crowd: Option<Box<FuturesUnordered<Entry<Fut>>>>,
+    /// Present if a limit is set or several ticks may run.
+    special: Option<Box<Special<Fut>>>,
     make: F,
     // Last: the timer is over when the closure, which holds the arguments, is gone.
     over: Over,
+}
+
+struct Special<Fut> {
+    limits: Limits,
+    /// Of the running tick, unless several may run.
+    timeout: Option<Pin<Box<Sleep>>>,
+    /// The running ticks when several may run at once.
+    crowd: Option<FuturesUnordered<Entry<Fut>>>,
+}
+
+impl<Fut> Special<Fut> {
+    fn new(limits: Limits) -> Self {
+        Special {
+            limits,
+            timeout: None,
+            crowd: None,
+        }
+    }
+
+    fn set_timeout(&mut self) {
+        let Some(timeout) = self.limits.timeout else {
+            return;
+        };
+        match &mut self.timeout {
+            // As far as `sleep` goes, for what the clock can't express.
+            Some(set) => set.as_mut().reset(sleep(timeout).deadline()),
+            unset => *unset = Some(Box::pin(sleep(timeout))),
+        }
+    }
 }
 
 impl<F, Fut> Driver<F, Fut>
@@ -258,7 +312,7 @@ where
         mut alarm: Pin<&mut Sleep>,
         mut slot: Pin<&mut Option<Fut>>,
     ) -> Poll<()> {
-        // Once is enough: this is the whole of a task, whose waker stays the same.
+        // Once is enough until a request takes it: this is the whole of a task, whose waker stays the same.
         if !self.registered {
             self.over.0.task.register(cx.waker());
             self.registered = true;
@@ -273,24 +327,23 @@ where
                 Ended::default()
             };
             // Requests before the clock, so that none is newer than now.
-            let requests = self.over.0.take_requests();
+            let requests = self.over.0.take_requests(cx.waker());
             let now = self.over.0.now();
             if ended.count > 0 {
                 self.schedule.ended(now, ended.count, ended.completed);
             }
-            for (at, request) in requests {
-                self.obey(at.min(now), now, request);
+            for (at, request) in requests.into_iter().flat_map(|requests| *requests) {
+                self.obey(at.min(now), now, busy, request);
             }
-            if now >= self.finish_at {
-                self.finish_at = NEVER;
+            if now >= self.until && !self.asked {
                 self.ask(now);
             }
-            if now >= self.drop_at {
+            if now >= self.until {
                 self.drop_ticks(now, slot.as_mut());
             }
             if self.schedule.running() == 0 {
                 self.asked = false;
-                self.drop_at = NEVER;
+                self.until = NEVER;
                 if self.stopping {
                     self.publish();
                     return Poll::Ready(());
@@ -314,7 +367,7 @@ where
                         );
                     }
                     self.ask(now);
-                    if now >= self.drop_at {
+                    if now >= self.until {
                         self.drop_ticks(now, slot.as_mut());
                     }
                     continue;
@@ -322,11 +375,7 @@ where
                 None => {}
             }
 
-            let wake_at = self
-                .schedule
-                .wake_at()
-                .min(self.drop_at)
-                .min(self.finish_at);
+            let wake_at = self.schedule.wake_at().min(self.until);
             if wake_at == NEVER {
                 // An alarm that is still set wakes the task once more, which does no harm.
                 return Poll::Pending;
@@ -345,37 +394,37 @@ where
         Poll::Pending
     }
 
-    fn obey(&mut self, at: Nanos, now: Nanos, request: Request) {
+    fn obey(&mut self, at: Nanos, now: Nanos, busy: usize, request: Request) {
         match request {
             Request::Stop { grace } => {
-                self.end(at);
+                self.end(at, busy);
                 self.ask(now);
                 if !grace {
-                    self.drop_at = now;
+                    self.until = now;
                 }
             }
             Request::Finish(until) => {
-                self.end(at);
-                self.finish_at = self.finish_at.min(until);
+                self.end(at, busy);
+                if !self.asked {
+                    self.until = self.until.min(until);
+                }
             }
             _ if self.stopping => {}
-            Request::Pause => self.schedule.pause(at),
+            Request::Pause => self.schedule.pause(at, busy),
             Request::Resume => self.schedule.resume(at),
             Request::Trigger => self.schedule.trigger(),
-            Request::SetInterval(interval) => {
-                self.schedule.advance(at, self.schedule.running());
-                self.schedule.set_interval(interval, at);
-            }
+            Request::SetInterval(interval) => self.schedule.set_interval(interval, at, busy),
         }
     }
 
-    fn end(&mut self, at: Nanos) {
-        self.schedule.pause(at);
+    fn end(&mut self, at: Nanos, busy: usize) {
+        self.schedule.pause(at, busy);
         self.stopping = true;
     }
 
     fn limits(&self) -> Limits {
-        self.limits.as_deref().copied().unwrap_or_default()
+        let special = self.special.as_ref();
+        special.map_or_else(Limits::default, |special| special.limits)
     }
 
     /// Asks the running ticks to end within the grace.
@@ -383,8 +432,13 @@ where
         if self.schedule.running() == 0 {
             return;
         }
+        let drop_at = now.saturating_add(self.limits().grace);
+        self.until = if self.asked {
+            self.until.min(drop_at)
+        } else {
+            drop_at
+        };
         self.asked = true;
-        self.drop_at = self.drop_at.min(now.saturating_add(self.limits().grace));
         self.over.0.ask_all();
     }
 
@@ -402,18 +456,23 @@ where
             number,
         };
         match catch_unwind(AssertUnwindSafe(|| (self.make)(tick))) {
-            Ok(tick) if !self.schedule.is_concurrent() => {
-                self.inline.renew(due.index, self.limits().timeout);
-                slot.set(Some(tick));
+            Ok(tick) if self.schedule.is_concurrent() => {
+                let special = &mut self.special;
+                let special =
+                    special.get_or_insert_with(|| Box::new(Special::new(Limits::default())));
+                let timeout = special.limits.timeout;
+                special.crowd.get_or_insert_default().push(Entry {
+                    index: due.index,
+                    tick: Some(Box::pin(tick)),
+                    timeout: timeout.map(|timeout| Box::pin(sleep(timeout))),
+                });
             }
             Ok(tick) => {
-                let mut label = Label::default();
-                label.renew(due.index, self.limits().timeout);
-                let crowd = self.crowd.get_or_insert_default();
-                crowd.push(Entry {
-                    tick: Some(Box::pin(tick)),
-                    label,
-                });
+                slot.set(Some(tick));
+                self.index = due.index;
+                if let Some(special) = &mut self.special {
+                    special.set_timeout();
+                }
             }
             Err(panic) => {
                 self.account(due.index, End::Panicked(text_of(&*panic)));
@@ -425,14 +484,18 @@ where
     fn poll_ticks(&mut self, cx: &mut Context<'_>, mut slot: Pin<&mut Option<Fut>>) -> Ended {
         let mut ended = Ended::default();
         if let Some(tick) = slot.as_mut().as_pin_mut() {
-            if let Poll::Ready(end) = self.inline.poll(tick, cx) {
-                let index = self.inline.index;
-                self.drop_caught(index, || slot.set(None));
-                ended.add(self.account(index, end));
+            let special = self.special.as_mut();
+            let timeout = special.and_then(|special| special.timeout.as_mut());
+            if let Poll::Ready(end) = poll_tick(tick, timeout, cx) {
+                self.drop_caught(self.index, || slot.set(None));
+                ended.add(self.account(self.index, end));
             }
         }
-        while let Some(crowd) = &mut self.crowd {
-            let Poll::Ready(Some((index, end, tick))) = Pin::new(&mut **crowd).poll_next(cx) else {
+        while let Some(Special {
+            crowd: Some(crowd), ..
+        }) = self.special.as_deref_mut()
+        {
+            let Poll::Ready(Some((index, end, tick))) = Pin::new(crowd).poll_next(cx) else {
                 break;
             };
             self.drop_caught(index, || drop(tick));
@@ -444,16 +507,14 @@ where
     fn drop_ticks(&mut self, now: Nanos, mut slot: Pin<&mut Option<Fut>>) {
         let running = self.schedule.running();
         if slot.is_some() {
-            self.drop_caught(self.inline.index, || slot.set(None));
+            self.drop_caught(self.index, || slot.set(None));
         }
-        for entry in self
-            .crowd
-            .take()
-            .iter_mut()
-            .flat_map(|crowd| crowd.iter_mut())
-        {
-            let tick = entry.tick.take();
-            self.drop_caught(entry.label.index, || drop(tick));
+        let crowd = self
+            .special
+            .as_mut()
+            .and_then(|special| special.crowd.take());
+        for entry in crowd.into_iter().flatten() {
+            self.drop_caught(entry.index, || drop(entry.tick));
         }
         add(&self.over.0.counts.cancelled, running as u64);
         self.schedule.ended(now, running, false);
@@ -537,42 +598,27 @@ enum End {
     TimedOut,
 }
 
-/// What is known of a running tick beside its future.
-#[derive(Default)]
-struct Label {
-    index: u64,
-    limit: Option<Pin<Box<Sleep>>>,
-}
-
-impl Label {
-    fn renew(&mut self, index: u64, timeout: Option<Duration>) {
-        self.index = index;
-        let Some(timeout) = timeout else { return };
-        match &mut self.limit {
-            // As `sleep` does for what the clock can't express.
-            Some(limit) => limit.as_mut().reset(sleep(timeout).deadline()),
-            None => self.limit = Some(Box::pin(sleep(timeout))),
-        }
-    }
-
-    fn poll<Fut>(&mut self, tick: Pin<&mut Fut>, cx: &mut Context<'_>) -> Poll<End>
-    where
-        Fut: Future<Output: TickReturn>,
-    {
-        match catch_unwind(AssertUnwindSafe(|| tick.poll(cx).map(|end| end_of(&end)))) {
-            Ok(Poll::Ready(end)) => Poll::Ready(end),
-            Err(panic) => Poll::Ready(End::Panicked(text_of(&*panic))),
-            Ok(Poll::Pending) => {
-                let Some(limit) = &mut self.limit else {
-                    return Poll::Pending;
-                };
-                // A tick that has used up its share of the poll leaves none for the timeout, which
-                // then tells only by being elapsed.
-                if limit.as_mut().poll(cx).is_ready() || limit.is_elapsed() {
-                    return Poll::Ready(End::TimedOut);
-                }
-                Poll::Pending
+fn poll_tick<Fut>(
+    tick: Pin<&mut Fut>,
+    timeout: Option<&mut Pin<Box<Sleep>>>,
+    cx: &mut Context<'_>,
+) -> Poll<End>
+where
+    Fut: Future<Output: TickReturn>,
+{
+    match catch_unwind(AssertUnwindSafe(|| tick.poll(cx).map(|end| end_of(&end)))) {
+        Ok(Poll::Ready(end)) => Poll::Ready(end),
+        Err(panic) => Poll::Ready(End::Panicked(text_of(&*panic))),
+        Ok(Poll::Pending) => {
+            let Some(timeout) = timeout else {
+                return Poll::Pending;
+            };
+            // A tick that has used up its share of the poll leaves none for the timeout, which then
+            // tells only by being elapsed.
+            if timeout.as_mut().poll(cx).is_ready() || timeout.is_elapsed() {
+                return Poll::Ready(End::TimedOut);
             }
+            Poll::Pending
         }
     }
 }
@@ -596,9 +642,10 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 
 /// One of several running ticks.
 struct Entry<Fut> {
+    index: u64,
     /// Present until it has ended.
     tick: Option<Pin<Box<Fut>>>,
-    label: Label,
+    timeout: Option<Pin<Box<Sleep>>>,
 }
 
 impl<Fut> Future for Entry<Fut>
@@ -608,12 +655,11 @@ where
     type Output = (u64, End, Option<Pin<Box<Fut>>>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Entry { tick, label } = &mut *self;
-        let Some(running) = tick else {
+        let this = &mut *self;
+        let Some(tick) = &mut this.tick else {
             return Poll::Pending;
         };
-        label
-            .poll(running.as_mut(), cx)
-            .map(|end| (label.index, end, tick.take()))
+        poll_tick(tick.as_mut(), this.timeout.as_mut(), cx)
+            .map(|end| (this.index, end, this.tick.take()))
     }
 }

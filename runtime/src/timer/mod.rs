@@ -347,9 +347,6 @@ impl TimerBuilder {
                 self.name,
             );
         };
-        // Panics as tokio does, and here rather than in the task, if the runtime has no time driver.
-        drop(tokio::time::sleep(Duration::ZERO));
-
         let interval = nanos(self.interval);
         let mut seed = 0;
         if jitter > 0 {
@@ -374,39 +371,5 @@ impl TimerBuilder {
         let schedule = Schedule::new(rules, interval, first, seed);
         runtime.spawn(driver::drive(Arc::clone(&shared), schedule, limits, tick));
         Timer { shared }
-    }
-}
-#[cfg(test)]
-mod sizes {
-    #[test]
-    fn sizes() {
-        use super::*;
-        let f = |_t: Tick| async {};
-        let shared = Arc::new(Shared::new("x".into(), 0));
-        let rules = Rules {
-            cadence: Cadence::Grid,
-            overlap: Overlap::Skip,
-            missed: Missed::Coalesce,
-            jitter: 0,
-        };
-        let fut = driver::drive(
-            shared,
-            Schedule::new(rules, 1, 0, 0),
-            Limits {
-                timeout: None,
-                grace: 0,
-            },
-            f,
-        );
-        eprintln!(
-            "drive {} schedule {} shared {} sleep {} notify {} tick {} atomicwaker {}",
-            size_of_val(&fut),
-            size_of::<Schedule>(),
-            size_of::<Shared>(),
-            size_of::<tokio::time::Sleep>(),
-            size_of::<tokio::sync::Notify>(),
-            size_of::<Tick>(),
-            size_of::<futures_util::task::AtomicWaker>()
-        );
     }
 }

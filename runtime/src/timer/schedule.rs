@@ -30,15 +30,11 @@ pub enum Overlap {
 impl Overlap {
     /// `overlap = allow` without a number: up to 1,024 ticks at once. A tick that is skipped at a cap
     /// this high is warned of, for it is most probably one that never ends.
-    pub const ALLOW: Overlap = Overlap::Allow(1024);
-
-    pub(super) fn capacity(self) -> usize {
-        match self {
-            Overlap::Allow(cap) => cap,
-            _ => 1,
-        }
-    }
+    pub const ALLOW: Overlap = Overlap::Allow(DEFAULT_CAP as usize);
 }
+
+/// That of [`Overlap::ALLOW`].
+const DEFAULT_CAP: u32 = 1024;
 
 /// What becomes of the due times that the timer itself was late for, several at once: the runtime was
 /// stalled, or the machine suspended.
@@ -104,8 +100,7 @@ pub(super) struct Schedule {
     /// The first due time that hasn't been dealt with, and when it takes effect after jitter.
     next: Due,
     next_at: Nanos,
-    /// Once `anchored`, the last due time that has passed; with [`Cadence::Delay`] the end of the last tick.
-    last: Nanos,
+    /// The next due time has one before it, an interval earlier.
     anchored: bool,
     cadence: Cadence,
     paused: bool,
@@ -113,12 +108,24 @@ pub(super) struct Schedule {
     ending: bool,
     /// Ticks are being skipped at the cap of [`Overlap::ALLOW`].
     crowded: bool,
+    overlap: Policy,
+    /// That of the policy, if it has one.
+    bound: u32,
     running: u32,
-    overlap: Overlap,
     /// Due ticks that wait for a place.
     pending: Fifo,
     /// Present once needed.
     rare: Option<Box<Rare>>,
+}
+
+/// [`Overlap`] without its bound, which would take up eight bytes for a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Policy {
+    Skip,
+    Allow,
+    Wait,
+    Queue,
+    Cancel,
 }
 
 #[derive(Debug)]
@@ -134,6 +141,8 @@ struct Rare {
     replaced: u32,
     missed_since_start: u64,
     dropped: Dropped,
+    /// The last due time, when it isn't one interval before the next.
+    last: Option<Nanos>,
 }
 
 /// Due times that passed without a tick.
@@ -152,6 +161,14 @@ impl Schedule {
             missed,
             jitter,
         } = rules;
+        let bounded = |bound| u32::try_from(bound).unwrap_or(u32::MAX);
+        let (overlap, bound) = match overlap {
+            Overlap::Skip => (Policy::Skip, 0),
+            Overlap::Allow(cap) => (Policy::Allow, bounded(cap)),
+            Overlap::Wait => (Policy::Wait, 0),
+            Overlap::Queue(most) => (Policy::Queue, bounded(most)),
+            Overlap::Cancel => (Policy::Cancel, 0),
+        };
         let mut schedule = Schedule {
             interval,
             next: Due {
@@ -159,14 +176,14 @@ impl Schedule {
                 at: first,
             },
             next_at: first,
-            last: 0,
             anchored: false,
             cadence,
             paused: false,
             ending: false,
             crowded: false,
-            running: 0,
             overlap,
+            bound,
+            running: 0,
             pending: Fifo::default(),
             rare: None,
         };
@@ -191,6 +208,7 @@ impl Schedule {
                 replaced: 0,
                 missed_since_start: 0,
                 dropped: Dropped::default(),
+                last: None,
             })
         })
     }
@@ -217,8 +235,12 @@ impl Schedule {
         }
     }
 
+    /// How many ticks may run at once.
     fn places(&self) -> usize {
-        self.overlap.capacity()
+        match self.overlap {
+            Policy::Allow => self.bound as usize,
+            _ => 1,
+        }
     }
 
     /// When [`advance`](Schedule::advance) has something to do at the earliest.
@@ -254,10 +276,7 @@ impl Schedule {
         if self.running == 0 {
             self.ending = false;
             if self.cadence == Cadence::Delay {
-                self.last = now;
-                self.anchored = true;
-                self.next.at = now.saturating_add(self.interval);
-                self.next_at = self.jittered(self.next.at);
+                self.follow(now);
             }
         }
     }
@@ -265,20 +284,23 @@ impl Schedule {
     /// Deals with the due times up to `now`, of which the last call didn't know. `busy` ticks were
     /// running until now.
     pub(super) fn advance(&mut self, now: Nanos, busy: usize) {
-        if now < self.wake_at() {
-            return;
+        if now >= self.wake_at() {
+            let (points, newest_at) = self.pass(now);
+            self.judge(points, newest_at == now, busy);
         }
-        let (points, just_now) = self.pass(now);
+    }
+
+    fn judge(&mut self, points: Run, just_now: bool, busy: usize) {
         if busy == 0 && points.count > 1 {
-            return self.miss(points);
+            self.miss(points);
+        } else if just_now {
+            // A tick that ended at the very instant of a due time has made room for it.
+            let (earlier, newest) = points.split_newest();
+            self.admit(earlier, busy);
+            self.admit(newest, self.running());
+        } else {
+            self.admit(points, busy);
         }
-        if !just_now {
-            return self.admit(points, busy);
-        }
-        // A tick that ended at the very instant of a due time has made room for it.
-        let (earlier, newest) = points.split_newest();
-        self.admit(earlier, busy);
-        self.admit(newest, self.running());
     }
 
     /// What to do now, given the time up to which [`advance`](Schedule::advance) was told.
@@ -288,7 +310,7 @@ impl Schedule {
                 if self.running() < self.places() {
                     return self.start();
                 }
-                if self.overlap == Overlap::Cancel && !self.ending {
+                if self.overlap == Policy::Cancel && !self.ending {
                     return Some(self.replace());
                 }
             }
@@ -335,22 +357,20 @@ impl Schedule {
         self.rare().triggered += 1;
     }
 
-    /// From `at` on no due time counts, and what was due and hasn't started won't.
-    pub(super) fn pause(&mut self, at: Nanos) {
-        if self.paused {
-            return;
-        }
+    /// From `at` on no due time counts, and what was due and hasn't started won't. `busy` ticks were running
+    /// until now.
+    pub(super) fn pause(&mut self, at: Nanos, busy: usize) {
         // A delay that runs out in a pause starts again with `resume`.
-        if self.cadence == Cadence::Grid && self.next_at < at {
+        if self.cadence == Cadence::Grid && self.wake_at() < at {
             let (points, _) = self.pass(at - 1);
-            self.drop_unstarted(points.count);
+            self.drop_unstarted(points.count, busy);
         }
         self.skip(self.pending.len() as u64);
         self.pending = Fifo::default();
         if let Some(rare) = &mut self.rare {
             rare.triggered = 0;
             let unplayed = std::mem::take(&mut rare.replay).count;
-            self.drop_unstarted(unplayed);
+            self.drop_unstarted(unplayed, busy);
         }
         self.paused = true;
     }
@@ -366,29 +386,51 @@ impl Schedule {
                 Cadence::Grid => {
                     self.pass(at - 1);
                 }
-                Cadence::Delay => {
-                    self.next.at = at.saturating_add(self.interval);
-                    self.next_at = self.jittered(self.next.at);
-                }
+                Cadence::Delay => self.follow(at),
             }
         }
     }
 
-    /// The next tick is one new interval, longer than the jitter, after the last due time, and due at
-    /// once when that has passed at `at`.
-    pub(super) fn set_interval(&mut self, interval: Nanos, at: Nanos) {
-        self.interval = interval;
-        if !self.anchored {
-            return;
+    /// The next tick is one new interval, longer than the jitter, after the last due time before `at`,
+    /// and due at once when that has passed. `busy` ticks were running until now.
+    pub(super) fn set_interval(&mut self, interval: Nanos, at: Nanos, busy: usize) {
+        if self.wake_at() < at {
+            let (points, _) = self.pass(at - 1);
+            self.judge(points, false, busy);
         }
-        let last = self.last;
+        let last = self.last();
+        self.interval = interval;
+        let Some(last) = last else { return };
         let intervals = match self.cadence {
             Cadence::Grid => (at.saturating_sub(last) / interval).max(1),
             Cadence::Delay if self.running == 0 => 1,
             Cadence::Delay => return,
         };
-        self.next.at = last.saturating_add(intervals.saturating_mul(interval));
+        self.follow(last.saturating_add((intervals - 1).saturating_mul(interval)));
+        if intervals > 1 {
+            self.rare().last = Some(last);
+        }
+    }
+
+    /// Makes the next tick due one interval after `last`.
+    fn follow(&mut self, last: Nanos) {
+        self.anchored = true;
+        self.next.at = last.saturating_add(self.interval);
         self.next_at = self.jittered(self.next.at);
+        if self.next.at == NEVER {
+            self.rare().last = Some(last);
+        } else if let Some(rare) = &mut self.rare {
+            rare.last = None;
+        }
+    }
+
+    /// The last due time that has passed; with [`Cadence::Delay`] the end of the last tick.
+    fn last(&self) -> Option<Nanos> {
+        if !self.anchored {
+            return None;
+        }
+        let odd = self.rare.as_ref().and_then(|rare| rare.last);
+        odd.or_else(|| self.next.at.checked_sub(self.interval))
     }
 
     fn jittered(&mut self, at: Nanos) -> Nanos {
@@ -401,8 +443,8 @@ impl Schedule {
     }
 
     /// Takes the due times that took effect up to `now`, of which there is at least one, off the grid.
-    /// Also tells whether the newest took effect just now.
-    fn pass(&mut self, now: Nanos) -> (Run, bool) {
+    /// Also gives when the newest took effect.
+    fn pass(&mut self, now: Nanos) -> (Run, Nanos) {
         let mut points = Run {
             first: self.next,
             step: self.interval,
@@ -412,7 +454,7 @@ impl Schedule {
         if self.cadence == Cadence::Delay {
             self.next.index += 1;
             self.next_at = NEVER;
-            return (points, newest_at == now);
+            return (points, newest_at);
         }
         let late = now - points.first.at;
         if late >= self.interval {
@@ -423,20 +465,16 @@ impl Schedule {
                 self.next = points.newest();
                 self.next_at = newest_at;
                 points.count -= 1;
-                self.last = points.newest().at;
                 self.anchored = true;
-                return (points, false);
+                self.rare().last = None;
+                // Some time before the grid point after it.
+                return (points, self.next.at - 1);
             }
         }
         let newest = points.newest();
-        self.last = newest.at;
-        self.anchored = true;
-        self.next = Due {
-            index: newest.index + 1,
-            at: newest.at.saturating_add(self.interval),
-        };
-        self.next_at = self.jittered(self.next.at);
-        (points, newest_at == now)
+        self.next.index = newest.index + 1;
+        self.follow(newest.at);
+        (points, newest_at)
     }
 
     /// Several due times that have passed while no tick was running.
@@ -450,14 +488,17 @@ impl Schedule {
         self.drop_missed(points.count - kept);
         let kept = points.newest_of(kept);
         match policy {
-            Missed::Burst(_) => self.rare().replay = kept,
+            Missed::Burst(_) => {
+                let unplayed = std::mem::replace(&mut self.rare().replay, kept);
+                self.drop_missed(unplayed.count);
+            }
             _ => self.admit(kept, self.running()),
         }
     }
 
     /// Due times that a pause or a stop has overtaken.
-    fn drop_unstarted(&mut self, count: u64) {
-        if self.running > 0 {
+    fn drop_unstarted(&mut self, count: u64, busy: usize) {
+        if busy > 0 {
             self.skip(count);
         } else {
             self.drop_missed(count);
@@ -469,7 +510,7 @@ impl Schedule {
         if points.count == 0 {
             return;
         }
-        if self.overlap == Overlap::Cancel {
+        if self.overlap == Policy::Cancel {
             self.skip(points.count - 1 + self.pending.len() as u64);
             self.pending = Fifo::default();
             self.pending.push_back(points.newest());
@@ -480,7 +521,7 @@ impl Schedule {
         let waiting = self.pending.len().saturating_sub(free);
         let room = free.saturating_sub(self.pending.len());
         let seats = match self.overlap {
-            Overlap::Queue(most) => room.saturating_add(most.saturating_sub(waiting)),
+            Policy::Queue => room + (self.bound as usize).saturating_sub(waiting),
             _ => room,
         };
         let taken = points.count.min(seats as u64);
@@ -488,8 +529,8 @@ impl Schedule {
             self.pending.push_back(points.nth(i));
         }
         let rest = points.count - taken;
-        self.crowded = rest > 0 && self.overlap == Overlap::ALLOW;
-        if rest > 0 && self.overlap == Overlap::Wait {
+        self.crowded = rest > 0 && self.overlap == Policy::Allow && self.bound == DEFAULT_CAP;
+        if rest > 0 && self.overlap == Policy::Wait {
             self.skip(rest - 1);
             self.wait(points.newest(), waiting > 0);
         } else {
@@ -580,40 +621,56 @@ impl Run {
 }
 
 /// A queue that owns no memory until a second one waits, which most timers never see.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Fifo {
-    front: Option<Due>,
+    /// At [`NEVER`] when there is none.
+    front: Due,
     rest: Option<Box<VecDeque<Due>>>,
+}
+
+const NONE: Due = Due {
+    index: 0,
+    at: NEVER,
+};
+
+impl Default for Fifo {
+    fn default() -> Self {
+        Fifo {
+            front: NONE,
+            rest: None,
+        }
+    }
 }
 
 impl Fifo {
     fn len(&self) -> usize {
         let rest = self.rest.as_ref().map_or(0, |rest| rest.len());
-        usize::from(self.front.is_some()) + rest
+        usize::from(!self.is_empty()) + rest
     }
 
     fn is_empty(&self) -> bool {
-        self.front.is_none()
+        self.front.at == NEVER
     }
 
     fn push_back(&mut self, due: Due) {
-        if self.front.is_none() {
-            self.front = Some(due);
+        if self.is_empty() {
+            self.front = due;
         } else {
             self.rest.get_or_insert_default().push_back(due);
         }
     }
 
     fn pop_front(&mut self) -> Option<Due> {
-        let due = self.front.take();
-        if let Some(rest) = &mut self.rest {
-            self.front = rest.pop_front();
+        if self.is_empty() {
+            return None;
         }
-        due
+        let next = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        Some(std::mem::replace(&mut self.front, next.unwrap_or(NONE)))
     }
 
     fn last_mut(&mut self) -> Option<&mut Due> {
+        let empty = self.is_empty();
         let rest = self.rest.as_mut().and_then(|rest| rest.back_mut());
-        rest.or(self.front.as_mut())
+        rest.or((!empty).then_some(&mut self.front))
     }
 }
