@@ -203,7 +203,7 @@ impl Options {
         self.positional.take()
     }
 
-    /// The key's token, if the flag was given.
+    /// The key's token, if the option was given.
     pub(crate) fn flag(&self, key: &str) -> Option<&Ident> {
         self.given
             .iter()

@@ -50,6 +50,10 @@ signals! {
     SIGUSR2 = USR2,
     /// Termination: what service managers send.
     SIGTERM = TERM,
+    /// Terminal input from the background: here, one worker more.
+    SIGTTIN = TTIN,
+    /// Terminal output from the background: here, one worker fewer.
+    SIGTTOU = TTOU,
     /// Alarm clock.
     SIGALRM = ALARM,
 }

@@ -1,0 +1,370 @@
+//! The two families of public types, owned and borrowed. They differ in a lifetime and in what becomes of a
+//! guard that is dropped, so both are written once.
+
+use std::fmt;
+use std::future::{IntoFuture, poll_fn};
+use std::ops::{Deref, DerefMut};
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::task::{self, Poll};
+use std::time::Duration;
+
+use super::frame::{Frame, Limits, Yielder, detach_borrowed, detach_owned};
+use super::futures::{Entered, Entering, Leaving, catch};
+use super::{Always, Elapsed, Exit, Outcome, Return};
+
+macro_rules! surface {
+    (
+        impl [$($generics:tt)*] for [$($args:tt)*] with $life:lifetime,
+        $(#[$context_doc:meta])* context $Context:ident,
+        $(#[$guard_doc:meta])* guard $Guard:ident,
+        $(#[$enter_doc:meta])* enter $Enter:ident,
+        $(#[$leave_doc:meta])* leave $Leave:ident,
+    ) => {
+        $(#[$context_doc])*
+        #[must_use = "a context does nothing unless it is entered: `.await` it, or call `.with(..)`"]
+        pub struct $Context<$($generics)* R: Return>(Entering<$life, R>);
+
+        $(#[$guard_doc])*
+        #[must_use = "a guard that is dropped at once tears its context down at once; bind it to a variable"]
+        pub struct $Guard<$($generics)* R: Return>(Entered<$life, R>);
+
+        $(#[$enter_doc])*
+        #[must_use = "nothing is set up unless it is awaited"]
+        pub struct $Enter<$($generics)* R: Return>(Entering<$life, R>);
+
+        $(#[$leave_doc])*
+        #[must_use = "the teardown runs detached, and its error is lost, unless it is awaited"]
+        pub struct $Leave<$($generics)* R: Return>(Leaving<$life, R>);
+
+        impl<$($generics)* R: Return> $Context<$($args)* R> {
+            /// Sets up: runs the function as far as its yield.
+            ///
+            /// # Errors
+            ///
+            /// What the function fails with before its yield, or at its `setup_timeout`.
+            ///
+            /// # Panics
+            ///
+            /// If the function panics before its yield, or ends there without an error.
+            ///
+            /// # Cancellation
+            ///
+            /// Dropped before the yield, the function's local variables are dropped and nothing is torn
+            /// down; with `finish_setup` the setup is finished and torn down, detached.
+            pub fn enter(self) -> $Enter<$($args)* R> {
+                $Enter(self.0)
+            }
+
+            /// Lets a setup whose caller is gone come to its end, detached, and tears it down then. For
+            /// setups that leave something behind when they are cut off half-way.
+            pub fn finish_setup(mut self) -> Self {
+                self.0.finish_setup();
+                self
+            }
+        }
+
+        impl<$($generics)* T, E> $Context<$($args)* Result<T, E>>
+        where
+            E: From<Elapsed>,
+        {
+            /// Bounds the setup: when `limit` has passed, it is given up and the enter fails.
+            pub fn setup_timeout(mut self, limit: Duration) -> Self {
+                if let Some(limits) = self.0.limits(elapsed) {
+                    limits.setup = Some(limit);
+                }
+                self
+            }
+
+            /// Bounds the teardown, detached or not: when `limit` has passed, it is given up and the exit
+            /// fails.
+            pub fn teardown_timeout(mut self, limit: Duration) -> Self {
+                if let Some(limits) = self.0.limits(elapsed) {
+                    limits.teardown = Some(limit);
+                }
+                self
+            }
+        }
+
+        impl<$($generics)* R: Return> IntoFuture for $Context<$($args)* R> {
+            type Output = R::Entered<$Guard<$($args)* R>>;
+            type IntoFuture = $Enter<$($args)* R>;
+
+            fn into_future(self) -> Self::IntoFuture {
+                self.enter()
+            }
+        }
+
+        impl<$($generics)* R: Return> Future for $Enter<$($args)* R> {
+            type Output = R::Entered<$Guard<$($args)* R>>;
+
+            fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+                self.0.poll(cx, $Guard)
+            }
+        }
+
+        impl<$($generics)* R: Return> Future for $Leave<$($args)* R> {
+            type Output = R::Body;
+
+            fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<R::Body> {
+                self.0.poll(cx).map(|left| left.into_body())
+            }
+        }
+
+        impl<$($generics)* R: Return> $Guard<$($args)* R> {
+            /// Tears down and waits for it, with [`Exit::Completed`].
+            ///
+            /// Inner contexts whose guards this task has dropped before are waited for first.
+            ///
+            /// # Errors
+            ///
+            /// What the function fails with after its yield, or at its `teardown_timeout`.
+            ///
+            /// # Panics
+            ///
+            /// If the teardown does.
+            ///
+            /// # Cancellation
+            ///
+            /// Dropped half-way or not awaited at all, the same teardown goes on as that of a dropped
+            /// guard does, with the same exit.
+            pub fn exit(self) -> $Leave<$($args)* R> {
+                self.exit_with(Exit::Completed)
+            }
+
+            /// Like [`exit`](Self::exit), with another reason for leaving.
+            pub fn exit_with(self, exit: Exit) -> $Leave<$($args)* R> {
+                $Leave(self.0.leave(exit))
+            }
+        }
+
+        impl<$($generics)* R: Return> Deref for $Guard<$($args)* R> {
+            type Target = R::Value;
+
+            fn deref(&self) -> &R::Value {
+                self.0.value()
+            }
+        }
+
+        impl<$($generics)* R: Return> DerefMut for $Guard<$($args)* R> {
+            fn deref_mut(&mut self) -> &mut R::Value {
+                self.0.value_mut()
+            }
+        }
+
+        impl<$($generics)* R: Return> fmt::Debug for $Guard<$($args)* R>
+        where
+            R::Value: fmt::Debug,
+        {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($Guard)).field(self.0.value()).finish()
+            }
+        }
+
+        impl<$($generics)* T, E> $Guard<$($args)* Result<T, E>> {
+            /// Leaves with the reason that `result` gives, [`Exit::Completed`] or [`Exit::Failed`], and gives
+            /// `result` back once the teardown has ended.
+            ///
+            /// # Errors
+            ///
+            /// The error in `result`; else that of the teardown. If both failed, the teardown's error is
+            /// [reported](crate::teardown).
+            ///
+            /// # Panics
+            ///
+            /// If the teardown does and `result` is no error; a panic beside an error is reported.
+            ///
+            /// # Cancellation
+            ///
+            /// As of [`exit`](Self::exit).
+            pub fn exit_as<U, B>(self, result: Result<U, B>) -> impl Future<Output = Result<U, B>>
+            where
+                B: From<E> + fmt::Display,
+            {
+                let mut leaving = self.0.leave(Exit::of(&result));
+                async move {
+                    match result {
+                        Ok(output) => {
+                            poll_fn(|cx| leaving.poll(cx)).await.into_body()?;
+                            Ok(output)
+                        }
+                        Err(error) => {
+                            leaving.reported().await;
+                            Err(error)
+                        }
+                    }
+                }
+            }
+        }
+
+        impl<$($generics)* T> $Guard<$($args)* Always<T>> {
+            /// Leaves with the reason that `result` gives, [`Exit::Completed`] or [`Exit::Failed`], and gives
+            /// `result` back once the teardown has ended.
+            ///
+            /// # Errors
+            ///
+            /// The error in `result`.
+            ///
+            /// # Panics
+            ///
+            /// If the teardown does and `result` is no error; a panic beside an error is reported.
+            ///
+            /// # Cancellation
+            ///
+            /// As of [`exit`](Self::exit).
+            pub fn exit_as<U, B>(self, result: Result<U, B>) -> impl Future<Output = Result<U, B>>
+            where
+                B: fmt::Display,
+            {
+                let mut leaving = self.0.leave(Exit::of(&result));
+                async move {
+                    match result {
+                        Ok(output) => {
+                            poll_fn(|cx| leaving.poll(cx)).await.into_body();
+                            Ok(output)
+                        }
+                        Err(error) => {
+                            leaving.reported().await;
+                            Err(error)
+                        }
+                    }
+                }
+            }
+        }
+
+        impl<$($generics)* T, E> $Context<$($args)* Result<T, E>> {
+            /// Sets up, runs `body` with the value, and tears down, whatever becomes of `body`.
+            ///
+            /// Where inference needs it, end the body in `Ok::<_, E>(..)`. Inside a spawned task rustc rejects
+            /// an async closure over `&mut T` when `T` carries a lifetime, even `'static`
+            /// ("`AsyncFnOnce` is not general enough"): use the guard and `exit_as` there.
+            ///
+            /// # Errors
+            ///
+            /// That of the setup, else that of `body`, else that of the teardown. If `body` and teardown both
+            /// failed, the teardown's error is [reported](crate::teardown).
+            ///
+            /// # Panics
+            ///
+            /// If `body` does, once the teardown has run with [`Exit::Panicked`]; if setup or teardown do.
+            ///
+            /// # Cancellation
+            ///
+            /// Dropped while `body` runs, the context is torn down like that of a dropped guard; dropped
+            /// during the teardown, the same teardown goes on, detached.
+            pub async fn with<U, B>(
+                self,
+                body: impl AsyncFnOnce(&mut T) -> Result<U, B>,
+            ) -> Result<U, B>
+            where
+                B: From<E> + fmt::Display,
+            {
+                let mut guard = self.enter().await?;
+                let outcome = catch(async { body(&mut guard).await }).await;
+                match outcome {
+                    Ok(result) => guard.exit_as(result).await,
+                    Err(panic) => {
+                        guard.0.leave(Exit::Panicked).reported().await;
+                        resume_unwind(panic)
+                    }
+                }
+            }
+        }
+
+        impl<$($generics)* T> $Context<$($args)* Always<T>> {
+            /// Sets up, runs `body` with the value, and tears down, whatever becomes of `body`.
+            ///
+            /// The exit is [`Exit::Completed`] whatever `body` gives; to fail, use the guard and
+            /// [`exit_as`]($Guard::exit_as).
+            ///
+            /// # Panics
+            ///
+            /// If `body` does, once the teardown has run with [`Exit::Panicked`]; if setup or teardown do.
+            ///
+            /// # Cancellation
+            ///
+            /// Dropped while `body` runs, the context is torn down like that of a dropped guard; dropped
+            /// during the teardown, the same teardown goes on, detached.
+            pub async fn with<U>(self, body: impl AsyncFnOnce(&mut T) -> U) -> U {
+                let mut guard = self.enter().await;
+                let outcome = catch(async { body(&mut guard).await }).await;
+                match outcome {
+                    Ok(output) => {
+                        guard.exit().await;
+                        output
+                    }
+                    Err(panic) => {
+                        guard.0.leave(Exit::Panicked).reported().await;
+                        resume_unwind(panic)
+                    }
+                }
+            }
+        }
+    };
+}
+
+surface! {
+    impl [] for [] with 'static,
+    /// A context that is not yet entered: what an `#[actxmgr]` function returns.
+    ///
+    /// Nothing runs before it is awaited.
+    context Context,
+    /// An entered context: the value, and the duty to tear it down.
+    ///
+    /// Dropped, it leaves the teardown to the runtime that the context was entered on; see
+    /// [`teardown`](crate::teardown). Methods of the value that are called like the guard's own are reached
+    /// by `(*guard).exit()`.
+    guard Guard,
+    /// The future of [`Context::enter`], also what a context turns into when it is awaited.
+    enter Enter,
+    /// The future of [`Guard::exit`] and [`Guard::exit_with`].
+    leave Leave,
+}
+
+surface! {
+    impl ['a,] for ['a,] with 'a,
+    /// A context that may borrow: what an `#[actxmgr(borrowed)]` function returns.
+    ///
+    /// Like [`Context`], but its teardown cannot outlive `'a` and so cannot be left to a task.
+    context BorrowedContext,
+    /// An entered context that may borrow.
+    ///
+    /// **Dropped, it polls its teardown once** and reports it abandoned if it isn't done by then: Rust lets
+    /// nothing more be done with what is borrowed. Call `exit`, or use
+    /// [`with`](BorrowedContext::with), whenever the teardown has to await something.
+    guard BorrowedGuard,
+    /// The future of [`BorrowedContext::enter`].
+    enter BorrowedEnter,
+    /// The future of [`BorrowedGuard::exit`] and [`BorrowedGuard::exit_with`].
+    leave BorrowedLeave,
+}
+
+fn elapsed<T, E: From<Elapsed>>(elapsed: Elapsed) -> Result<T, E> {
+    Err(elapsed.into())
+}
+
+/// What `#[actxmgr]` expands to.
+pub fn context<R, F>(
+    name: &'static str,
+    function: impl FnOnce(Yielder<R::Value>) -> F,
+) -> Context<R>
+where
+    R: Return<Body: Outcome> + 'static,
+    R::Value: Send,
+    F: Future<Output = R::Body> + Send + 'static,
+{
+    Context(Entering::new(Frame::new(name, function, detach_owned)))
+}
+
+/// What `#[actxmgr(borrowed)]` expands to.
+pub fn borrowed_context<'a, R, F>(
+    name: &'static str,
+    function: impl FnOnce(Yielder<R::Value>) -> F,
+) -> BorrowedContext<'a, R>
+where
+    R: Return<Body: Outcome>,
+    R::Value: Send,
+    F: Future<Output = R::Body> + Send + 'a,
+{
+    BorrowedContext(Entering::new(Frame::new(name, function, detach_borrowed)))
+}
