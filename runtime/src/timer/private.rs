@@ -1,7 +1,5 @@
 //! What expansions of `#[timer]` name.
 
-use std::future::Future;
-
 use super::Tick;
 
 /// What each tick gets a clone of.
