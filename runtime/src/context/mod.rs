@@ -15,7 +15,7 @@ pub use surface::{
 };
 
 #[doc(hidden)]
-pub use frame::{Yield, Yielder};
+pub use frame::Yielder;
 #[doc(hidden)]
 pub use returns::Outcome;
 #[doc(hidden)]
