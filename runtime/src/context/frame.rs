@@ -297,6 +297,10 @@ pub(super) struct Late<R: Return> {
 }
 
 impl<R: Return> Late<R> {
+    pub(super) fn name(&self) -> &'static str {
+        self.elapsed.name
+    }
+
     pub(super) fn into_body(self) -> R::Body {
         (self.error)(self.elapsed)
     }
@@ -317,7 +321,7 @@ impl<R: Return> Left<R> {
     }
 
     /// The error, when there is nobody to give it to.
-    fn outcome(&self) -> Result<(), TeardownError> {
+    pub(super) fn outcome(&self) -> Result<(), TeardownError> {
         match self {
             Left::Ended(ended) => match (ended.failure)(&ended.body) {
                 None => Ok(()),
@@ -477,6 +481,10 @@ impl<'a, R: Return> Meta<'a, R> {
         self.seq = ENTERED.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn runtime(&self) -> Option<&Handle> {
+        self.handle.as_ref()
+    }
+
     pub(super) fn limits(&mut self, elapsed: fn(Elapsed) -> R::Body) -> &mut Limits<R> {
         self.limits.get_or_insert_with(|| {
             Box::new(Limits {
@@ -622,6 +630,15 @@ impl<'a, R: Return> Frame<'a, R> {
         }
     }
 
+    /// For what has no runtime of its own.
+    pub(super) fn adopt(&mut self, runtime: impl FnOnce() -> Option<Handle>) {
+        if let Some(meta) = self.meta() {
+            if meta.handle.is_none() {
+                meta.handle = runtime();
+            }
+        }
+    }
+
     /// Gives up a setup. It is finished detached if the options say so, and else dropped.
     pub(super) fn give_up(mut self) {
         if self
@@ -648,6 +665,10 @@ impl<'a, R: Return> Parcel<'a, R> {
     #[inline(always)]
     pub(super) fn hold(&mut self, frame: Option<Frame<'a, R>>) {
         self.frame = frame;
+    }
+
+    pub(super) fn frame(&mut self) -> Option<&mut Frame<'a, R>> {
+        self.frame.as_mut()
     }
 
     /// The guard's end: gives the value back. From here on the function is tearing down.

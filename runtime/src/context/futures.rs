@@ -1,12 +1,12 @@
 //! What both kinds of contexts, owned and borrowed, have in common: entering, being entered, leaving.
 
 use std::any::Any;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
 
 use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
 
 use super::frame::{Frame, Left, Meta, Parcel, Setup};
 use super::{Exit, Return};
@@ -33,33 +33,47 @@ impl<'a, R: Return> Entering<'a, R> {
     }
 
     #[inline(always)]
-    pub(super) fn poll<G>(
+    pub(super) fn poll_guard<G>(
         &mut self,
         cx: &mut task::Context<'_>,
         guard: impl FnOnce(Entered<'a, R>) -> G,
     ) -> Poll<R::Entered<G>> {
+        self.poll_entered(cx).map(|entered| match entered {
+            Ok(entered) => R::entered(guard(entered)),
+            Err((name, body)) => R::refused(body).unwrap_or_else(|| never_yielded(name)),
+        })
+    }
+
+    /// An error is given as the name of the function and what its body ended in.
+    #[inline(always)]
+    pub(super) fn poll_entered(
+        &mut self,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Result<Entered<'a, R>, (&'static str, R::Body)>> {
         let Some(frame) = &mut self.frame else {
             panic!("`Enter` was polled after its end");
         };
-        let (name, refused) = match ready!(frame.poll_setup(cx)) {
+        let refused = match ready!(frame.poll_setup(cx)) {
             Ok(Setup::Yielded(mut parcel)) => {
                 parcel.hold(self.frame.take());
                 let held = Some(parcel);
-                return Poll::Ready(R::entered(guard(Entered { held })));
+                return Poll::Ready(Ok(Entered { held }));
             }
-            Ok(Setup::Ended(ended)) => (ended.name, R::refused(ended.body)),
-            Err(late) => ("", R::refused(late.into_body())),
+            Ok(Setup::Ended(ended)) => (ended.name, ended.body),
+            Err(late) => (late.name(), late.into_body()),
         };
         if let Some(frame) = self.frame.take() {
             frame.give_up();
         }
-        match refused {
-            Some(refused) => Poll::Ready(refused),
-            None => panic!(
-                "`{name}` ended without an error before it reached its `yield_`: there is nothing to enter"
-            ),
-        }
+        Poll::Ready(Err(refused))
     }
+}
+
+#[cold]
+pub(super) fn never_yielded(name: &'static str) -> ! {
+    panic!(
+        "`{name}` ended without an error before it reached its `yield_`: there is nothing to enter"
+    )
 }
 
 impl<R: Return> Drop for Entering<'_, R> {
@@ -88,6 +102,42 @@ impl<'a, R: Return> Entered<'a, R> {
     #[inline(always)]
     pub(super) fn value_mut(&mut self) -> &mut R::Value {
         &mut self.held.as_mut().expect(GONE).value
+    }
+
+    pub(super) fn name(&mut self) -> &'static str {
+        let frame = self.held.as_mut().and_then(|parcel| parcel.frame());
+        frame.and_then(Frame::meta).map_or("", |meta| meta.name)
+    }
+
+    /// The runtime it was entered on.
+    pub(super) fn runtime(&mut self) -> Option<Handle> {
+        let frame = self.held.as_mut()?.frame()?;
+        frame.meta()?.runtime().cloned()
+    }
+
+    /// For what was entered outside a runtime.
+    pub(super) fn adopt(&mut self, runtime: impl FnOnce() -> Option<Handle>) {
+        if let Some(frame) = self.held.as_mut().and_then(|parcel| parcel.frame()) {
+            frame.adopt(runtime);
+        }
+    }
+
+    /// For a drop that needs the guard by value.
+    pub(super) fn take(&mut self) -> Self {
+        Entered {
+            held: self.held.take(),
+        }
+    }
+
+    /// Leaves out the teardown where there is nothing to tear down.
+    pub(super) fn discard_if(&mut self, is_nothing: impl FnOnce(&R::Value) -> bool) {
+        if self
+            .held
+            .as_ref()
+            .is_some_and(|parcel| is_nothing(&parcel.value))
+        {
+            self.held = None;
+        }
     }
 
     #[inline(always)]
@@ -124,7 +174,7 @@ pub(super) struct Leaving<'a, R: Return> {
 
 impl<R: Return> Leaving<'_, R> {
     #[inline(always)]
-    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
+    pub(super) fn poll_left(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
         let Some(frame) = &mut self.frame else {
             panic!("`Leave` was polled after its end");
         };
@@ -138,7 +188,7 @@ impl<R: Return> Leaving<'_, R> {
     pub(super) async fn reported(mut self) {
         let meta = self.frame.as_mut().and_then(Frame::meta);
         let name = meta.map_or("", |meta| meta.name);
-        match catch(poll_fn(|cx| self.poll(cx))).await {
+        match catch(self).await {
             Ok(left) => left.report(),
             Err(panic) => teardown::report_panic(name, panic),
         }
@@ -151,6 +201,22 @@ impl<R: Return> Drop for Leaving<'_, R> {
         if let Some(frame) = self.frame.take() {
             frame.detach(true);
         }
+    }
+}
+
+impl<'a, R: Return> Future for Entering<'a, R> {
+    type Output = Result<Entered<'a, R>, (&'static str, R::Body)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        self.poll_entered(cx)
+    }
+}
+
+impl<R: Return> Future for Leaving<'_, R> {
+    type Output = Left<R>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
+        self.poll_left(cx)
     }
 }
 

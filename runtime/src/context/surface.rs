@@ -2,7 +2,7 @@
 //! guard that is dropped, so both are written once.
 
 use std::fmt;
-use std::future::{IntoFuture, poll_fn};
+use std::future::IntoFuture;
 use std::ops::{Deref, DerefMut};
 use std::panic::resume_unwind;
 use std::pin::Pin;
@@ -23,11 +23,11 @@ macro_rules! surface {
     ) => {
         $(#[$context_doc])*
         #[must_use = "a context does nothing unless it is entered: `.await` it, or call `.with(..)`"]
-        pub struct $Context<$($generics)* R: Return>(Entering<$life, R>);
+        pub struct $Context<$($generics)* R: Return>(pub(super) Entering<$life, R>);
 
         $(#[$guard_doc])*
         #[must_use = "a guard that is dropped at once tears its context down at once; bind it to a variable"]
-        pub struct $Guard<$($generics)* R: Return>(Entered<$life, R>);
+        pub struct $Guard<$($generics)* R: Return>(pub(super) Entered<$life, R>);
 
         $(#[$enter_doc])*
         #[must_use = "nothing is set up unless it is awaited"]
@@ -35,7 +35,7 @@ macro_rules! surface {
 
         $(#[$leave_doc])*
         #[must_use = "the teardown runs detached, and its error is lost, unless it is awaited"]
-        pub struct $Leave<$($generics)* R: Return>(Leaving<$life, R>);
+        pub struct $Leave<$($generics)* R: Return>(pub(super) Leaving<$life, R>);
 
         impl<$($generics)* R: Return> $Context<$($args)* R> {
             /// Sets up: runs the function as far as its yield.
@@ -95,7 +95,7 @@ macro_rules! surface {
 
             #[inline(always)]
             fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-                self.0.poll(cx, $Guard)
+                self.0.poll_guard(cx, $Guard)
             }
         }
 
@@ -104,7 +104,7 @@ macro_rules! surface {
 
             #[inline(always)]
             fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<R::Body> {
-                self.0.poll(cx).map(|left| left.into_body())
+                self.0.poll_left(cx).map(|left| left.into_body())
             }
         }
 
@@ -182,11 +182,11 @@ macro_rules! surface {
             where
                 B: From<E> + fmt::Display,
             {
-                let mut leaving = self.0.leave(Exit::of(&result));
+                let leaving = self.0.leave(Exit::of(&result));
                 async move {
                     match result {
                         Ok(output) => {
-                            poll_fn(|cx| leaving.poll(cx)).await.into_body()?;
+                            leaving.await.into_body()?;
                             Ok(output)
                         }
                         Err(error) => {
@@ -217,11 +217,11 @@ macro_rules! surface {
             where
                 B: fmt::Display,
             {
-                let mut leaving = self.0.leave(Exit::of(&result));
+                let leaving = self.0.leave(Exit::of(&result));
                 async move {
                     match result {
                         Ok(output) => {
-                            poll_fn(|cx| leaving.poll(cx)).await.into_body();
+                            leaving.await.into_body();
                             Ok(output)
                         }
                         Err(error) => {
