@@ -757,8 +757,10 @@ impl Policy {
             _ if self.state == State::Starting => self.stop(now, StopReason::Failure, 1),
             OnFailure::Shutdown => self.stop(now, StopReason::Failure, 1),
             OnFailure::Ignore => {
-                self.push(Action::Report(Report::Vacant(role)));
                 self.vacate(now, role);
+                if self.is_running() {
+                    self.push(Action::Report(Report::Vacant(role)));
+                }
             }
             OnFailure::Restart => self.back_off(now, role),
         }

@@ -329,7 +329,7 @@ fn serving_failure_with_ignore_closes_until_none_is_left() {
         on_failure: OnFailure::Ignore,
         ..config()
     });
-    assert_eq!(server.failed(0), [A::Report(R::Vacant(S0)), A::Close(S0)]);
+    assert_eq!(server.failed(0), [A::Close(S0), A::Report(R::Vacant(S0))]);
     assert_eq!(server.failed(1).last(), Some(&A::Exit(1)));
 }
 
@@ -1046,7 +1046,7 @@ fn extras_fail_by_the_same_policy() {
     for (on_failure, expected) in [
         (
             OnFailure::Ignore,
-            vec![A::Report(R::Vacant(X0)), A::Close(X0)],
+            vec![A::Close(X0), A::Report(R::Vacant(X0))],
         ),
         (
             OnFailure::Restart,
