@@ -466,11 +466,28 @@ fn serving_start_deadline_counts_as_failure() {
     );
     assert_eq!(
         server.failed(2),
-        [A::Report(R::Backoff {
-            role: S0,
-            delay: ms(200)
-        })]
+        [
+            A::Report(R::Backoff {
+                role: S0,
+                delay: ms(200)
+            }),
+            A::Park(S0)
+        ]
     );
+}
+
+#[test]
+fn serving_successors_that_fail_to_start_leave_the_slot_listening_for_1_s_at_most() {
+    let mut server = Server::serving(Config {
+        on_failure: OnFailure::Restart,
+        ..config()
+    });
+    let mut parked = vec![server.failed(0).contains(&A::Park(S0))];
+    for (number, delay) in [(2, 100), (3, 200), (4, 400), (5, 800)] {
+        server.wait(ms(delay));
+        parked.push(server.failed(number).contains(&A::Park(S0)));
+    }
+    assert_eq!(parked, [false, false, false, true, true]);
 }
 
 #[test]
