@@ -359,14 +359,13 @@ impl Supervisor {
                 let _ = reply.send(answer);
             }
             Message::Ended(ended) => {
-                let Some(live) = self.workers.remove(&id) else {
+                let Some(live) = self.workers.get(&id) else {
                     return;
                 };
-                self.sockets.ended(id);
                 let name = self.job.name(live.role);
                 let pid = live.seat.pid();
                 let stopped_at_start = !live.ready && live.seat.is_stopping();
-                live.seat.leave();
+                self.sockets.ended(id);
                 let ending = match ended.failure {
                     // It gets no more sockets and has to give up: that is what it was asked to do.
                     Some(Failure::Error(cause)) if stopped_at_start => {
@@ -385,7 +384,11 @@ impl Supervisor {
                     }
                     _ => self.judge(&name, pid, ended),
                 };
+                // Known until then by what the policy has to report of it.
                 self.happened(Event::Ended(id, ending));
+                if let Some(live) = self.workers.remove(&id) {
+                    live.seat.leave();
+                }
             }
         }
     }
