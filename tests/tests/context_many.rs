@@ -66,8 +66,13 @@ async fn stuck(log: Log) -> io::Result<u32> {
 #[tokio::test]
 async fn a_group_enters_and_exits_all() {
     let log = Log::default();
-    let guards = group((0..50).map(|n| member(log.clone(), n, ""))).await.unwrap();
-    assert_eq!(guards.iter().map(|guard| **guard).collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
+    let guards = group((0..50).map(|n| member(log.clone(), n, "")))
+        .await
+        .unwrap();
+    assert_eq!(
+        guards.iter().map(|guard| **guard).collect::<Vec<_>>(),
+        (0..50).collect::<Vec<_>>()
+    );
     guards.exit().await.unwrap();
     assert_eq!(log.take().len(), 50);
 
@@ -76,7 +81,9 @@ async fn a_group_enters_and_exits_all() {
     guards.exit_with(Exit::Failed("x".into())).await;
     assert_eq!(log.take(), ["1 failed: x", "2 failed: x"]);
 
-    let none = group(Vec::<aioxide::Context<io::Result<u32>>>::new()).await.unwrap();
+    let none = group(Vec::<aioxide::Context<io::Result<u32>>>::new())
+        .await
+        .unwrap();
     assert!(none.is_empty());
     none.exit().await.unwrap();
 }
@@ -130,20 +137,30 @@ async fn a_panic_in_a_group_waits_for_the_others() {
 #[tokio::test]
 async fn tuples_mix_fallible_and_infallible() {
     let log = Log::default();
-    let guard = group((member(log.clone(), 1, ""), always(log.clone(), 2), member(log.clone(), 3, "teardown")))
-        .await
-        .unwrap();
+    let guard = group((
+        member(log.clone(), 1, ""),
+        always(log.clone(), 2),
+        member(log.clone(), 3, "teardown"),
+    ))
+    .await
+    .unwrap();
     assert_eq!((*guard.0, *guard.1, *guard.2), (1, 2, 3));
     assert_eq!(guard.exit().await.unwrap_err().to_string(), "teardown of 3");
     let mut seen = log.take();
     seen.sort();
     assert_eq!(seen, ["1 completed", "2 completed", "3 completed"]);
 
-    let guard: aioxide::Guard<Always<_>> = group((always(log.clone(), 1), always(log.clone(), 2))).await;
+    let guard: aioxide::Guard<Always<_>> =
+        group((always(log.clone(), 1), always(log.clone(), 2))).await;
     guard.exit().await;
     log.take();
 
-    let failed = group((always(log.clone(), 1), member(log.clone(), 2, "setup"), stuck(log.clone()))).await;
+    let failed = group((
+        always(log.clone(), 1),
+        member(log.clone(), 2, "setup"),
+        stuck(log.clone()),
+    ))
+    .await;
     assert_eq!(failed.map(drop).unwrap_err().to_string(), "setup of 2");
     assert_eq!(log.take().len(), 2);
 
@@ -156,7 +173,11 @@ async fn tuples_mix_fallible_and_infallible() {
 #[tokio::test]
 async fn a_group_dropped_while_entering_detaches_those_that_had_entered() {
     let log = Log::default();
-    let contexts = vec![member(log.clone(), 1, ""), stuck(log.clone()), member(log.clone(), 2, "")];
+    let contexts = vec![
+        member(log.clone(), 1, ""),
+        stuck(log.clone()),
+        member(log.clone(), 2, ""),
+    ];
     let entering = tokio::time::timeout(Duration::from_millis(20), group(contexts).enter());
     assert!(entering.await.is_err());
     assert_eq!(drain(DEADLINE).await.completed, 2);
@@ -175,20 +196,39 @@ async fn a_stack_is_left_last_first() {
     stack.defer(async move { deferred.push("deferred") });
     stack.push(group([always(log.clone(), 3)]).await);
     stack.exit().await.unwrap();
-    assert_eq!(log.take(), ["3 completed", "deferred", "2 completed", "1 completed"]);
+    assert_eq!(
+        log.take(),
+        ["3 completed", "deferred", "2 completed", "1 completed"]
+    );
 }
 
 #[tokio::test]
 async fn a_stack_collects_all_errors_and_goes_on_when_dropped() {
     let log = Log::default();
     let mut stack = ExitStack::new();
-    stack.enter(member(log.clone(), 1, "teardown")).await.unwrap();
+    stack
+        .enter(member(log.clone(), 1, "teardown"))
+        .await
+        .unwrap();
     stack.defer(async { Err::<(), _>("deferred failed") });
     assert!(stack.enter(member(log.clone(), 9, "setup")).await.is_err());
-    stack.enter(member(log.clone(), 2, "teardown")).await.unwrap();
+    stack
+        .enter(member(log.clone(), 2, "teardown"))
+        .await
+        .unwrap();
     let errors = stack.exit().await.unwrap_err();
-    let texts: Vec<_> = errors.iter().map(|(name, error)| format!("{name}: {error}")).collect();
-    assert_eq!(texts, ["member: teardown of 2", "deferred future: deferred failed", "member: teardown of 1"]);
+    let texts: Vec<_> = errors
+        .iter()
+        .map(|(name, error)| format!("{name}: {error}"))
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "member: teardown of 2",
+            "deferred future: deferred failed",
+            "member: teardown of 1"
+        ]
+    );
     log.take();
 
     let mut stack = ExitStack::new();
@@ -200,7 +240,11 @@ async fn a_stack_collects_all_errors_and_goes_on_when_dropped() {
     assert_eq!(log.take(), ["3 cancelled", "2 cancelled", "1 cancelled"]);
 
     drop(ExitStack::new());
-    assert_eq!(drain(DEADLINE).await.completed, 0, "there was nothing to tear down");
+    assert_eq!(
+        drain(DEADLINE).await.completed,
+        0,
+        "there was nothing to tear down"
+    );
 }
 
 #[tokio::test]
@@ -221,7 +265,9 @@ fn a_stack_made_outside_a_runtime_is_torn_down_where_its_members_are() {
     let log = Log::default();
     let mut stack = ExitStack::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(stack.enter(member(log.clone(), 1, ""))).unwrap();
+    runtime
+        .block_on(stack.enter(member(log.clone(), 1, "")))
+        .unwrap();
     drop(stack);
     assert_eq!(runtime.block_on(drain(DEADLINE)).completed, 1);
     assert_eq!(log.take(), ["1 cancelled"]);
@@ -251,7 +297,11 @@ async fn inner_goes_before_outer() {
     while log.0.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(log.take(), ["7 cancelled"], "another task's waits for nothing");
+    assert_eq!(
+        log.take(),
+        ["7 cancelled"],
+        "another task's waits for nothing"
+    );
     gate.notify_one();
     assert_eq!(drain(DEADLINE).await.abandoned, [""; 0]);
     assert_eq!(log.take(), ["inner", "1 cancelled"]);

@@ -98,16 +98,19 @@ where
             .into_iter()
             .map(|context| context.0.set(|meta| meta.group = group))
             .collect();
-        Context(Entering::new(Frame::<'static, Self::Return>::owned(NAME, |yielder| async move {
-            match enter_all(members).await {
-                Err(error) => <R::Kind as Kind>::body(Err(error)),
-                Ok(guards) => {
-                    let (guards, exit) = yielder.give(guards).await;
-                    let leaving = guards.into_iter().map(|guard| guard.0.leave(exit.clone()));
-                    <R::Kind as Kind>::body(leave_all::<R>(leaving.collect()).await.result())
+        Context(Entering::new(Frame::<'static, Self::Return>::owned(
+            NAME,
+            |yielder| async move {
+                match enter_all(members).await {
+                    Err(error) => <R::Kind as Kind>::body(Err(error)),
+                    Ok(guards) => {
+                        let (guards, exit) = yielder.give(guards).await;
+                        let leaving = guards.into_iter().map(|guard| guard.0.leave(exit.clone()));
+                        <R::Kind as Kind>::body(leave_all::<R>(leaving.collect()).await.result())
+                    }
                 }
-            }
-        })))
+            },
+        )))
     }
 }
 
