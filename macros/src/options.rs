@@ -62,6 +62,8 @@ pub(crate) struct Given {
 pub(crate) struct Options {
     positional: Option<Expr>,
     given: Vec<Given>,
+    /// The keys of options that were reported and left out; of a misspelt one, what was probably meant.
+    refused: Vec<&'static str>,
 }
 
 impl Options {
@@ -77,6 +79,7 @@ impl Options {
         let mut options = Options {
             positional: None,
             given: Vec::new(),
+            refused: Vec::new(),
         };
         let parser = |input: ParseStream<'_>| {
             let mut first = true;
@@ -122,7 +125,7 @@ impl Options {
             && (input.peek2(Token![=]) && !input.peek2(Token![==])
                 || (!positional && (input.peek2(Token![,]) || is_last(input))));
         if !keyed {
-            let value: Expr = input.parse()?;
+            let value = ungrouped(input.parse()?);
             if positional {
                 self.positional = Some(value);
             } else {
@@ -146,7 +149,7 @@ impl Options {
             if input.is_empty() || input.peek(Token![,]) {
                 Some(Err(equals))
             } else {
-                Some(Ok(input.parse::<Expr>()?))
+                Some(Ok(ungrouped(input.parse()?)))
             }
         } else {
             None
@@ -155,7 +158,10 @@ impl Options {
         let name = key.to_string();
         let Some(known_as) = known.iter().find(|known| known.key == name) else {
             let help = match nearest(&name, known) {
-                Some(near) => format!("did you mean `{near}`? {}", allowed(known)),
+                Some(near) => {
+                    self.refused.push(near);
+                    format!("did you mean `{near}`? {}", allowed(known))
+                }
                 None => allowed(known),
             };
             errors.push(
@@ -173,6 +179,7 @@ impl Options {
             );
             return Ok(());
         }
+        self.refused.push(known_as.key);
         let value = match (known_as.shape, value) {
             (Shape::Flag, None) => None,
             (Shape::Flag, Some(value)) => {
@@ -205,6 +212,7 @@ impl Options {
             }
             (Shape::Value, Some(Ok(value))) => Some(value),
         };
+        self.refused.pop();
         self.given.push(Given { key, value });
         Ok(())
     }
@@ -220,6 +228,11 @@ impl Options {
             .iter()
             .find(|given| given.key == key)
             .map(|given| &given.key)
+    }
+
+    /// Whether the option was given, if only with a mistake that has been reported.
+    pub(crate) fn meant(&self, key: &str) -> bool {
+        self.flag(key).is_some() || self.refused.contains(&key)
     }
 
     /// Key and value, if the option was given.
@@ -258,8 +271,16 @@ fn allowed(known: &[Known]) -> String {
 }
 
 /// The known word that is most probably meant by `typed`.
-fn nearest<'k>(typed: &str, known: &'k [Known]) -> Option<&'k str> {
+fn nearest(typed: &str, known: &[Known]) -> Option<&'static str> {
     crate::errors::nearest(typed, known.iter().map(|known| known.key))
+}
+
+/// Without the invisible group that `macro_rules!` puts around a fragment.
+pub(crate) fn ungrouped(mut expr: Expr) -> Expr {
+    while let Expr::Group(group) = expr {
+        expr = *group.expr;
+    }
+    expr
 }
 
 /// The tokens as a person would write them, for a message.
