@@ -3,6 +3,8 @@
 #![deny(missing_docs)]
 
 pub mod context;
+#[cfg(feature = "logging")]
+pub mod logging;
 pub mod teardown;
 
 #[cfg(feature = "server")]

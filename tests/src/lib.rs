@@ -70,6 +70,19 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// The process id at the end of, or inside, a line of a fixture's log.
+#[track_caller]
+pub fn pid_in(line: &str) -> rustix::process::Pid {
+    let number = line
+        .split("pid=")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    number
+        .and_then(|number| number.parse().ok())
+        .and_then(rustix::process::Pid::from_raw)
+        .unwrap_or_else(|| panic!("no pid in `{line}`"))
+}
+
 /// Nobody listens there any more.
 #[track_caller]
 pub fn assert_closed(address: SocketAddr) {
@@ -105,12 +118,17 @@ pub struct Ended {
 impl Running {
     /// Starts a program with a log level of `info` and nothing else of aioxide's in its environment.
     pub fn start(command: &mut Command) -> Running {
+        Running::start_with(command, Stdio::null())
+    }
+
+    /// As [`start`](Running::start), with a standard input.
+    pub fn start_with(command: &mut Command, stdin: impl Into<Stdio>) -> Running {
         let mut child = command
             .env_remove("AIOXIDE_WORKERS")
             .env("RUST_LOG", "info,aioxide=debug")
             .env("NO_COLOR", "1")
             .env_remove("RUST_BACKTRACE")
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -248,4 +266,14 @@ impl Ended {
             })
             .collect()
     }
+}
+
+/// The compiler is of this version, `1.95` for example: what it says can be compared literally.
+pub fn is_toolchain(version: &str) -> bool {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .arg("--version")
+        .output()
+        .unwrap_or_else(|error| panic!("cannot ask rustc for its version: {error}"));
+    String::from_utf8_lossy(&output.stdout).starts_with(&format!("rustc {version}."))
 }

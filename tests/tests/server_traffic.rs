@@ -124,7 +124,7 @@ fn rolling_restarts_lose_nothing(isolation: &str) {
                 scope.spawn(|| {
                     let mut outcomes = Vec::new();
                     loop {
-                        let mut accepted = long(address);
+                        let accepted = long(address);
                         if accepted.is_err() && stopping.load(Relaxed) {
                             return outcomes;
                         }

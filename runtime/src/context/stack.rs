@@ -7,6 +7,7 @@ use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::{self, Poll};
 
+use sync_wrapper::SyncWrapper;
 use tokio::runtime::Handle;
 
 use super::frame::Frame;
@@ -20,7 +21,7 @@ type Declared = Result<Vec<Member>, ExitErrors>;
 
 struct Member {
     name: &'static str,
-    leave: Box<dyn FnOnce(Exit) -> Leaving + Send>,
+    leave: SyncWrapper<Box<dyn FnOnce(Exit) -> Leaving + Send>>,
 }
 
 /// Contexts, guards and deferred futures that are added one by one and left in the opposite order, strictly
@@ -133,7 +134,7 @@ impl ExitStack {
         guard.adopt(|| runtime.or_else(|| Handle::try_current().ok()));
         guard.value_mut().push(Member {
             name,
-            leave: Box::new(leave),
+            leave: SyncWrapper::new(Box::new(leave)),
         });
     }
 
@@ -198,7 +199,7 @@ async fn leave(members: Vec<Member>, exit: Exit) -> Result<(), ExitErrors> {
     for member in members.into_iter().rev() {
         let exit = exit.clone();
         let name = member.name;
-        match catch(async { (member.leave)(exit).await }).await {
+        match catch(async { member.leave.into_inner()(exit).await }).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => errors.push((name, error)),
             Err(panic) if panicked.is_none() => panicked = Some(panic),

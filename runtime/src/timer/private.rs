@@ -6,7 +6,7 @@ use super::Tick;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be an argument of a timer: each tick gets a clone of it",
     label = "this argument isn't `Clone`",
-    note = "derive `Clone` for it, or take an `Arc<{Self}>`"
+    note = "derive `Clone` for it, or take an `Arc` of it; a generic argument needs `Clone + Send + 'static`"
 )]
 pub trait Argument {
     /// The clone.
