@@ -251,6 +251,9 @@ pub(crate) fn compact(tokens: impl ToTokens) -> String {
         (" ,", ","),
         ("( ", "("),
         (" )", ")"),
+        (" < ", "<"),
+        (" >", ">"),
+        ("& ", "&"),
     ] {
         text = text.replace(spaced, tight);
     }
