@@ -295,6 +295,9 @@ pub(crate) fn compact(tokens: impl ToTokens) -> String {
         (" ,", ","),
         ("( ", "("),
         (" )", ")"),
+        (" < ", "<"),
+        (" >", ">"),
+        ("& ", "&"),
     ] {
         text = text.replace(spaced, tight);
     }
