@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::job::Outcome;
 use super::worker::Shared;
-use super::{Stop, Worker};
+use super::{Stop, Worker, report};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -85,11 +85,7 @@ impl Serving {
         }
         let cut = self.counts.open.get();
         self.worker.overran.store(true, Ordering::Relaxed);
-        tracing::warn!(
-            worker = %self.worker.name(),
-            connections = cut,
-            "connections cut at the deadline of {stop}"
-        );
+        report::log!(warn, worker = %self.worker.name(), connections = cut, "connections cut at the deadline of {stop}");
         self.cut.cancel();
         resume(accept_loop.await);
         cut
@@ -191,10 +187,10 @@ async fn accept_loop<L, H, F>(
                     handlers.spawn_local(run(handler(stream)));
                 }
                 Err(error) if concerns_one_connection(&error) => {
-                    tracing::debug!(worker = %worker.name(), %error, "a connection ended before it was accepted");
+                    report::log!(debug, worker = %worker.name(), %error, "a connection ended before it was accepted");
                 }
                 Err(error) => {
-                    tracing::warn!(worker = %worker.name(), %error, ?pause, "cannot accept connections; pausing");
+                    report::log!(warn, worker = %worker.name(), %error, ?pause, "cannot accept connections; pausing");
                     tokio::select! {
                         () = &mut stopped => break,
                         () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -233,11 +229,11 @@ fn close(
     let failed = match joined {
         Ok(Ok(())) => false,
         Ok(Err(error)) => {
-            tracing::debug!(worker = %worker.name(), error, "a connection's handler failed");
+            report::log!(debug, worker = %worker.name(), error, "a connection's handler failed");
             true
         }
         Err(error) => {
-            tracing::error!(worker = %worker.name(), %error, "a connection's handler panicked");
+            report::log!(error, worker = %worker.name(), %error, "a connection's handler panicked");
             true
         }
     };
