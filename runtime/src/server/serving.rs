@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::net::Listener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -184,7 +185,9 @@ async fn accept_loop<L, H, F>(
                 Ok((stream, _)) => {
                     pause = FIRST_PAUSE;
                     counts.opened();
-                    handlers.spawn_local(run(handler(stream)));
+                    // Boxed where it is made: on its way into a task a future is moved a dozen times, its
+                    // buffers with it.
+                    handlers.spawn_local(Box::pin(handler(stream).map(Outcome::outcome)));
                 }
                 Err(error) if concerns_one_connection(&error) => {
                     report::log!(debug, worker = %worker.name(), %error, "a connection ended before it was accepted");
@@ -211,14 +214,6 @@ async fn accept_loop<L, H, F>(
             () = cut.cancelled() => return handlers.shutdown().await,
         }
     }
-}
-
-async fn run<F>(handling: F) -> Result<(), String>
-where
-    F: Future,
-    F::Output: Outcome,
-{
-    handling.await.outcome()
 }
 
 fn close(
