@@ -41,7 +41,10 @@ mod timer;
 pub mod __private;
 
 pub use aioxide_macros::actxmgr;
-pub use context::{Always, BorrowedContext, BorrowedGuard, Context, Elapsed, Exit, Guard, Return};
+pub use context::{
+    Always, BorrowedContext, BorrowedGuard, Context, Elapsed, Exit, ExitErrors, ExitStack, Guard,
+    Return, group,
+};
 pub use teardown::{Drained, drain};
 
 /// Turns an async worker function into a supervised server of several workers.

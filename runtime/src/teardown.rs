@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use tokio::runtime::{self, Handle};
 
-pub(crate) use detached::{Job, Place, detach, poll_once};
+pub(crate) use detached::{Place, detach, poll_once};
 pub(crate) use ledger::Turn;
 use ledger::{Ledger, Ticket};
 

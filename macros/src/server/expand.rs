@@ -1,12 +1,12 @@
 //! The expansion: the worker's function, kept as it was typed, inside one that builds the server.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::{format_ident, quote};
 use syn::spanned::Spanned;
-use syn::{FnArg, GenericParam, Ident, Pat, PatType};
+use syn::{Attribute, GenericParam, Ident, Pat, PatType, ReturnType};
 
 use super::args::Args;
-use super::model::{self, Model};
+use super::model::{self, Call, Model};
 use crate::raw_fn::RawFn;
 
 // Input:
@@ -15,11 +15,14 @@ use crate::raw_fn::RawFn;
 //
 // Output:
 //     fn echo(config: Config) -> ::aioxide::Server {
-//         async fn echo(yield_: impl Fn() -> Stopping, worker: Worker, config: Config) -> io::Result<()> { .. }
-//         let __aioxide_workers = config.workers;
+//         async fn echo(yield_: impl Fn() -> Stopping + .., worker: Worker, config: Config) -> io::Result<()> { .. }
+//         let __aioxide_workers: usize = config.workers;
+//         let config = ::aioxide::__private::argument(config);
 //         ::aioxide::__private::server("echo", move |__aioxide_worker| {
-//             let __aioxide_ready = ::core::clone::Clone::clone(&__aioxide_worker);
-//             echo(move || __aioxide_ready.ready(), __aioxide_worker, ::core::clone::Clone::clone(&config))
+//             let __aioxide_yield = ::aioxide::__private::yielder(&__aioxide_worker);
+//             let __aioxide_worker = ::aioxide::__private::worker(__aioxide_worker);
+//             let __aioxide_running = echo(__aioxide_yield, __aioxide_worker, config());
+//             ::aioxide::__private::ending(__aioxide_running)
 //         })
 //         .workers(__aioxide_workers)
 //     }
@@ -31,41 +34,55 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
         process,
         calls,
     } = model;
-    let RawFn { attrs, vis, .. } = function;
+    let RawFn {
+        attrs, vis, sig, ..
+    } = function;
     let name = function.name();
+    let text = syn::ext::IdentExt::unraw(name).to_string();
     let inner = inner_fn(function, &quote!(#krate::Stopping), yield_);
     let outer = outer_signature(args, function, quote!(#krate::Server));
 
-    let caller: Vec<(Ident, Span)> = model::caller_arguments(args, function)
-        .enumerate()
-        .filter_map(|(nth, arg)| match arg {
-            FnArg::Typed(typed) => Some((outer_name(nth, typed), typed.ty.span())),
-            FnArg::Receiver(_) => None,
+    let worker = mixed("__aioxide_worker");
+    let ready = mixed("__aioxide_yield");
+    let running = mixed("__aioxide_running");
+    let mut filled_in = function.typed_args().map(|argument| argument.ty.span());
+    let worker_span = filled_in.next().unwrap_or_else(Span::call_site);
+    let main_argument = main.iter();
+    let main_value = Vec::from_iter(main.as_ref().and(filled_in.next()).map(|span| {
+        let mut value = mixed("__aioxide_main");
+        value.set_span(value.span().located_at(span));
+        value
+    }));
+    let main_parameter = &main_value;
+    let this_worker = located(worker_span, quote!(#krate::__private::worker(#worker)));
+    let ends_in = match &sig.output {
+        ReturnType::Default => name.span(),
+        ReturnType::Type(_, ty) => ty.span(),
+    };
+    let ending = located(ends_in, quote!(#krate::__private::ending(#running)));
+
+    let arguments = model::caller_arguments(args, function).enumerate();
+    let (held, given): (Vec<_>, Vec<_>) = arguments
+        .map(|(nth, argument)| {
+            let name = outer_name(nth, argument);
+            let cfgs = cfgs(argument);
+            let hold = located(
+                argument.ty.span(),
+                quote!(#krate::__private::argument(#name)),
+            );
+            (
+                quote!(#(#cfgs)* let #name = #hold;),
+                quote!(#(#cfgs)* #name()),
+            )
         })
-        .collect();
-    let clones = caller
-        .iter()
-        .map(|(name, span)| quote_spanned!(*span=> #krate::__private::clone_argument(&#name)));
+        .unzip();
+    let (lets, chain): (Vec<_>, Vec<_>) = calls.iter().map(builder_call).unzip();
 
     let constructor = match (main, process) {
         (None, _) => quote!(server),
         (Some(_), false) => quote!(server_with_main),
         (Some(_), true) => quote!(server_with_shared_main),
     };
-    let main_argument = main.iter();
-    let main_value: Vec<Ident> = main
-        .iter()
-        .map(|_| format_ident!("__aioxide_main"))
-        .collect();
-
-    let (lets, chain): (Vec<TokenStream>, Vec<TokenStream>) = calls
-        .iter()
-        .enumerate()
-        .map(|(nth, (method, value))| {
-            let held = format_ident!("__aioxide_option{nth}");
-            (quote!(let #held = #value;), quote!(.#method(#held)))
-        })
-        .unzip();
     let run = model::is_main(function).then(|| quote!(.run()));
     let turbofish = turbofish(function);
 
@@ -74,17 +91,15 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
         #vis #outer {
             #inner
             #(#lets)*
+            #(#held)*
             #krate::__private::#constructor(
-                ::core::stringify!(#name),
+                #text,
                 #(#main_argument,)*
-                move |__aioxide_worker: #krate::Worker #(, #main_value)*| {
-                    let __aioxide_ready = ::core::clone::Clone::clone(&__aioxide_worker);
-                    #name #turbofish (
-                        move || __aioxide_ready.ready(),
-                        __aioxide_worker,
-                        #(#main_value,)*
-                        #(#clones,)*
-                    )
+                move |#worker: #krate::Worker #(, #main_parameter)*| {
+                    let #ready = #krate::__private::yielder(&#worker);
+                    let #worker = #this_worker;
+                    let #running = #name #turbofish (#ready, #worker, #(#main_value,)* #(#given,)*);
+                    #ending
                 },
             )
             #(#chain)*
@@ -93,20 +108,16 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
     }
 }
 
-/// The item of the right shape when there is an error: callers still compile and the body is still checked.
-pub(crate) fn stub(args: &Args, function: &RawFn) -> TokenStream {
+/// The item of the right shape when there is an error: callers still compile and the body, if it is given, is
+/// still checked.
+pub(crate) fn stub(args: &Args, function: &RawFn, yield_: Option<&Ident>) -> TokenStream {
     let krate =
         crate::paths::CratePath::from_options(&args.options, &mut crate::errors::Errors::default());
     let RawFn { attrs, vis, .. } = function;
     let outer = outer_signature(args, function, quote!(#krate::Server));
-    let inner = function.sig.receiver().is_none().then(|| {
-        let yield_ = Ident::new(
-            "yield_",
-            Span::mixed_site().located_at(function.name().span()),
-        );
-        let yield_ = model::first_yield(function).unwrap_or(yield_);
-        inner_fn(function, &quote!(#krate::Stopping), &yield_)
-    });
+    let inner = yield_
+        .filter(|_| function.sig.receiver().is_none())
+        .map(|yield_| inner_fn(function, &quote!(#krate::Stopping), yield_));
     quote! {
         #(#attrs)*
         #[allow(unused, clippy::all)]
@@ -125,7 +136,8 @@ fn inner_fn(function: &RawFn, stopping: &TokenStream, yield_: &Ident) -> TokenSt
     let body = &function.body;
     quote! {
         async fn #name #generics (
-            #yield_: impl ::core::ops::Fn() -> #stopping + ::core::clone::Clone + 'static,
+            #yield_: impl ::core::ops::Fn() -> #stopping
+                + ::core::clone::Clone + ::core::marker::Send + ::core::marker::Sync + 'static,
             #inputs
         ) #output #where_clause #body
     }
@@ -137,24 +149,45 @@ fn outer_signature(args: &Args, function: &RawFn, server: TokenStream) -> TokenS
         return quote!(fn #name() -> ::std::process::ExitCode);
     }
     let (generics, where_clause) = (&function.sig.generics, &function.sig.generics.where_clause);
-    let arguments =
-        model::caller_arguments(args, function)
-            .enumerate()
-            .map(|(nth, arg)| match arg {
-                FnArg::Typed(typed) => {
-                    let (name, ty) = (outer_name(nth, typed), &typed.ty);
-                    quote!(#name: #ty)
-                }
-                FnArg::Receiver(receiver) => quote!(#receiver),
-            });
-    quote!(fn #name #generics (#(#arguments),*) -> #server #where_clause)
+    let receiver = function.sig.receiver().map(|receiver| quote!(#receiver,));
+    let arguments = model::caller_arguments(args, function)
+        .enumerate()
+        .map(|(nth, argument)| {
+            let (cfgs, name, ty) = (cfgs(argument), outer_name(nth, argument), &argument.ty);
+            quote!(#(#cfgs)* #name: #ty)
+        });
+    quote!(fn #name #generics (#receiver #(#arguments),*) -> #server #where_clause)
 }
 
 /// The user's name for an argument, so that options can use it; a made-up one for a pattern.
 fn outer_name(nth: usize, argument: &PatType) -> Ident {
     match &*argument.pat {
         Pat::Ident(pat) if pat.subpat.is_none() => pat.ident.clone(),
-        _ => format_ident!("__aioxide_argument{nth}"),
+        _ => format_ident!("__aioxide_argument{nth}", span = Span::mixed_site()),
+    }
+}
+
+/// What decides whether an argument is there; its other attributes are for the worker's body.
+fn cfgs(argument: &PatType) -> Vec<&Attribute> {
+    let decides =
+        |attr: &&Attribute| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr");
+    argument.attrs.iter().filter(decides).collect()
+}
+
+/// What stands before the builder, where the arguments are still there for an expression, and what is called
+/// on it.
+fn builder_call(call: &Call) -> (TokenStream, TokenStream) {
+    let Call {
+        method,
+        value,
+        expression,
+    } = call;
+    match expression {
+        None => (TokenStream::new(), quote!(.#method(#value))),
+        Some(ty) => {
+            let held = format_ident!("__aioxide_{method}", span = Span::mixed_site());
+            (quote!(let #held: #ty = #value;), quote!(.#method(#held)))
+        }
     }
 }
 
@@ -172,4 +205,23 @@ fn turbofish(function: &RawFn) -> Option<TokenStream> {
         })
         .collect();
     (!parameters.is_empty()).then(|| quote!(::<#(#parameters),*>))
+}
+
+fn mixed(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
+}
+
+/// `tokens`, with rustc pointing at `span` when it rejects them.
+fn located(span: Span, tokens: TokenStream) -> TokenStream {
+    tokens
+        .into_iter()
+        .map(|mut token| {
+            if let TokenTree::Group(group) = &token {
+                let content = located(span, group.stream());
+                token = Group::new(group.delimiter(), content).into();
+            }
+            token.set_span(token.span().located_at(span));
+            token
+        })
+        .collect()
 }

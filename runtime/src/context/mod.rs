@@ -3,19 +3,23 @@
 mod exit;
 mod frame;
 mod futures;
+mod group;
 mod returns;
+mod stack;
 mod surface;
 
 use std::time::Duration;
 
 pub use exit::Exit;
+pub use group::{Group, group};
 pub use returns::{Always, Return};
+pub use stack::{Ending, ExitErrors, ExitStack};
 pub use surface::{
     BorrowedContext, BorrowedEnter, BorrowedGuard, BorrowedLeave, Context, Enter, Guard, Leave,
 };
 
 #[doc(hidden)]
-pub use frame::{Yield, Yielder};
+pub use frame::Yielder;
 #[doc(hidden)]
 pub use returns::Outcome;
 #[doc(hidden)]
