@@ -5,7 +5,8 @@
 //! | you want to | it is here |
 //! | --- | --- |
 //! | set up, and tear down whatever happens | [`#[actxmgr]`](macro@actxmgr), [`Context`], [`Guard`], [`Exit`] |
-//! | know what is promised about that | [`guide::cancellation`] |
+//! | enter many at once, or choose at run time | [`group`], [`ExitStack`] |
+//! | know what is promised about all that | [`guide::cancellation`] |
 //! | wait for the teardown of dropped guards, hear of their errors | [`drain`], [`teardown`] |
 //! | run workers until a signal | [`#[server]`](macro@server), [`Worker`], [`Serving`], [`Stop`] |
 //! | choose at run time what the attribute fixes | [`Server`] |
