@@ -1,8 +1,34 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Map
+//!
+//! | you want to | it is here |
+//! | --- | --- |
+//! | set up, and tear down whatever happens | [`#[actxmgr]`](macro@actxmgr), [`Context`], [`Guard`], [`Exit`] |
+//! | enter many at once, or choose at run time | [`group`], [`ExitStack`] |
+//! | know what is promised about all that | [`guide::cancellation`] |
+//! | wait for the teardown of dropped guards, hear of their errors | [`drain`], [`teardown`] |
+//! | run workers until a signal | [`#[server]`](macro@server), [`Worker`], [`Serving`], [`Stop`] |
+//! | choose at run time what the attribute fixes | [`Server`] |
+//! | deploy it | [`guide::production`] |
+//! | do something periodically | [`#[timer]`](macro@timer), [`Timer`], [`Tick`], [`Overlap`], [`Missed`] |
+//! | look up a name of Python's aiotools | [`guide::coming_from_aiotools`] |
+//!
+//! # Features
+//!
+//! | feature | default | what |
+//! | --- | --- | --- |
+//! | `server` | yes | supervised servers of thread workers |
+//! | `process` | yes | process workers |
+//! | `timer` | yes | periodic tasks |
+//! | `logging` | no | `logging::init` |
+//!
+//! Contexts need none of them.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod context;
+pub mod guide;
 #[cfg(feature = "logging")]
 pub mod logging;
 pub mod teardown;

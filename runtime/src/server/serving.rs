@@ -71,8 +71,10 @@ impl Serving {
     }
 
     /// Stops accepting and waits for the handlers of the open connections, until the stop's
-    /// [deadline](Stop::deadline) at the longest. Handlers that still run then are cut: dropped, counted
-    /// in what comes back, and the server's exit code is 3, because its time ran out.
+    /// [deadline](Stop::deadline) at the longest. Handlers that still run then are cut: dropped, logged, and
+    /// counted in what comes back. If the whole server is stopping its exit code is 3, because its time ran out.
+    ///
+    /// # Cancellation
     ///
     /// Dropping this future half-way stops accepting and leaves the handlers to run until the worker
     /// ends.
