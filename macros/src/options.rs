@@ -98,11 +98,15 @@ impl Options {
                 if input.is_empty() {
                     break;
                 }
-                if let Err(error) = input.parse::<Token![,]>() {
-                    errors.push_syntax(error);
+                if !input.peek(Token![,]) {
+                    errors.push(
+                        next_token(input),
+                        format!("the options of `#[{attribute}]` are separated by commas, and there is none before this"),
+                        "write a `,` in front of it",
+                    );
                     skip_to_comma(input);
-                    let _ = input.parse::<Token![,]>();
                 }
+                let _ = input.parse::<Token![,]>();
             }
             Ok(())
         };
@@ -257,6 +261,10 @@ fn is_last(input: ParseStream<'_>) -> bool {
     fork.call(Ident::parse_any).is_ok() && fork.is_empty()
 }
 
+fn next_token(input: ParseStream<'_>) -> Option<TokenTree> {
+    input.fork().parse().ok()
+}
+
 fn skip_to_comma(input: ParseStream<'_>) {
     while !input.is_empty() && !input.peek(Token![,]) {
         if input.parse::<TokenTree>().is_err() {
@@ -295,6 +303,9 @@ pub(crate) fn compact(tokens: impl ToTokens) -> String {
         (" ,", ","),
         ("( ", "("),
         (" )", ")"),
+        (" < ", "<"),
+        (" >", ">"),
+        ("& ", "&"),
     ] {
         text = text.replace(spaced, tight);
     }

@@ -28,10 +28,12 @@ const ROUNDS: usize = 31;
 const WORKERS: usize = 2;
 const CONNECTIONS: usize = 64;
 const MESSAGE: usize = 64;
-/// On each of the connections.
-const REQUESTS: usize = 400;
-/// In all, made by as many clients.
-const FRESH: usize = 4_096;
+/// Turns of each server in a round.
+const TURNS: usize = 8;
+/// In a turn, on each of the connections.
+const REQUESTS: usize = 60;
+/// In a turn, by each of as many clients.
+const FRESH: usize = 10;
 
 const BARE: &str = "bare threads";
 const BARE_PROCESSES: &str = "bare processes";
@@ -91,26 +93,35 @@ fn echo_costs(rounds: usize, bounds: &mut Bounds) {
     let mut persistent = Samples::default();
     let mut fresh = Samples::default();
     for round in 0..rounds {
-        // Each kind has each place in the order, so that none gains from its neighbour.
-        for place in 0..KINDS.len() {
-            let kind = KINDS[(round + place) % KINDS.len()];
-            let server = Running::start(kind, WORKERS, 0);
-            let family = server.family();
-            let cpu = |requests: usize, before: u64| {
-                (cpu_nanos(&family) - before) as f64 / 1e3 / requests as f64
-            };
+        let servers = KINDS.map(|kind| Running::start(kind, WORKERS, 0));
+        let families = servers.each_ref().map(Running::family);
+        let mut nanos = [[0; 2]; KINDS.len()];
+        // In short turns, so that what else the machine does meets all of them, and each turn with new
+        // connections, because how evenly these fall on the workers makes a difference.
+        for turn in 0..TURNS * KINDS.len() {
+            let which = (round + turn + turn / KINDS.len()) % KINDS.len();
+            let (address, family) = (servers[which].address, &families[which]);
+            let [persistent, fresh] = &mut nanos[which];
 
-            let connections = runtime.block_on(connect(server.address));
+            let connections = runtime.block_on(connect(address));
             let connections = runtime.block_on(talk(connections, REQUESTS / 10));
-            let before = cpu_nanos(&family);
+            let before = cpu_nanos(family);
             let connections = runtime.block_on(talk(connections, REQUESTS));
-            persistent.add(kind, cpu(CONNECTIONS * REQUESTS, before));
+            *persistent += cpu_nanos(family) - before;
             drop(connections);
 
-            runtime.block_on(talk_afresh(server.address, FRESH / 10));
-            let before = cpu_nanos(&family);
-            runtime.block_on(talk_afresh(server.address, FRESH));
-            fresh.add(kind, cpu(FRESH, before));
+            runtime.block_on(talk_afresh(address, FRESH / 10));
+            let before = cpu_nanos(family);
+            runtime.block_on(talk_afresh(address, FRESH));
+            *fresh += cpu_nanos(family) - before;
+        }
+        for (kind, nanos) in KINDS.into_iter().zip(nanos) {
+            let micros =
+                |nanos: u64, requests: usize| nanos as f64 / 1e3 / (TURNS * requests) as f64;
+            persistent.add(kind, micros(nanos[0], CONNECTIONS * REQUESTS));
+            fresh.add(kind, micros(nanos[1], CONNECTIONS * FRESH));
+        }
+        for server in servers {
             server.stop();
         }
     }
@@ -238,7 +249,11 @@ impl Samples {
 
     fn ratio(&self, kind: &str, other: &str) -> f64 {
         let pairs = self.0[kind].iter().zip(&self.0[other]);
-        median(pairs.map(|(kind, other)| kind / other).collect())
+        let ratios: Vec<f64> = pairs.map(|(kind, other)| kind / other).collect();
+        let mut s = ratios.clone();
+        s.sort_by(f64::total_cmp);
+        print!("[{:.3} {:.3}]", s[s.len() / 4], s[s.len() * 3 / 4]);
+        median(ratios)
     }
 }
 
@@ -362,12 +377,12 @@ async fn talk(connections: Vec<TcpStream>, requests: usize) -> Vec<TcpStream> {
     futures_util::future::join_all(talks).await
 }
 
-/// So many requests, each on a connection of its own.
+/// So many requests of each client, each on a connection of its own.
 async fn talk_afresh(address: SocketAddr, requests: usize) {
     let mut clients = JoinSet::new();
     for _ in 0..CONNECTIONS {
         clients.spawn(async move {
-            for _ in 0..requests / CONNECTIONS {
+            for _ in 0..requests {
                 let connected = TcpStream::connect(address).await;
                 request(&mut connected.expect("the server accepts")).await;
             }

@@ -1,7 +1,7 @@
 //! An HTTP server on axum: a stop lets every request that is under way finish, and takes no new ones.
 //!
 //! ```text
-//! cargo run --release -p aioxide-examples --bin http -- --listen 127.0.0.1:8080 --workers 4
+//! cargo run --release -p aioxide-examples --features http --bin http -- --listen 127.0.0.1:8080 --workers 4
 //! ```
 //!
 //! `curl 127.0.0.1:8080/` is answered at once, `curl 127.0.0.1:8080/after/5000` after five seconds: press Ctrl-C

@@ -1,7 +1,7 @@
 //! A URL shortener: axum in front of a SQL database, each worker a process that may die without loss.
 //!
 //! ```text
-//! cargo run --release -p aioxide-examples --bin shorten -- --listen 127.0.0.1:8080 --workers 4
+//! cargo run --release -p aioxide-examples --features shorten --bin shorten -- --listen 127.0.0.1:8080 --workers 4
 //! ```
 //!
 //! Links are kept in the SQLite file `shorten.db`, or wherever `DATABASE_URL` says: `postgres://user@host/name`

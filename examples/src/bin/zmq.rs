@@ -1,7 +1,7 @@
 //! A ZeroMQ pipeline: a router takes messages on TCP and deals them out to the workers over a Unix socket.
 //!
 //! ```text
-//! cargo run --release -p aioxide-examples --bin zmq -- --listen 127.0.0.1:5555 --workers 4
+//! cargo run --release -p aioxide-examples --features zmq --bin zmq -- --listen 127.0.0.1:5555 --workers 4
 //! ```
 //!
 //! Any client that pushes will do; in Python, with pyzmq:

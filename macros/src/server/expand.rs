@@ -1,12 +1,14 @@
 //! The expansion: the worker's function, kept as it was typed, inside one that builds the server.
 
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
-use quote::{format_ident, quote};
+use quote::{ToTokens, format_ident, quote};
 use syn::spanned::Spanned;
 use syn::{Attribute, GenericParam, Ident, Pat, PatType, ReturnType};
 
 use super::args::Args;
 use super::model::{self, Call, Model};
+use crate::errors::Errors;
+use crate::paths::CratePath;
 use crate::raw_fn::RawFn;
 
 // Input:
@@ -15,13 +17,13 @@ use crate::raw_fn::RawFn;
 //
 // Output:
 //     fn echo(config: Config) -> ::aioxide::Server {
-//         async fn echo(yield_: impl Fn() -> Stopping + .., worker: Worker, config: Config) -> io::Result<()> { .. }
-//         let __aioxide_workers: usize = config.workers;
-//         let config = ::aioxide::__private::argument(config);
+//         async fn echo(yield_: impl ::aioxide::__private::Ready, worker: Worker, config: Config) -> io::Result<()> { .. }
+//         let __aioxide_workers: ::core::primitive::usize = config.workers;
+//         let config = ::aioxide::__private::argument(&config);
 //         ::aioxide::__private::server("echo", move |__aioxide_worker| {
-//             let __aioxide_yield = ::aioxide::__private::yielder(&__aioxide_worker);
+//             let __aioxide_yield = ::aioxide::__private::ready(&__aioxide_worker);
 //             let __aioxide_worker = ::aioxide::__private::worker(__aioxide_worker);
-//             let __aioxide_running = echo(__aioxide_yield, __aioxide_worker, config());
+//             let __aioxide_running = echo(__aioxide_yield, __aioxide_worker, config.get());
 //             ::aioxide::__private::ending(__aioxide_running)
 //         })
 //         .workers(__aioxide_workers)
@@ -39,22 +41,28 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
     } = function;
     let name = function.name();
     let text = syn::ext::IdentExt::unraw(name).to_string();
-    let inner = inner_fn(function, &quote!(#krate::Stopping), yield_);
+    let inner = inner_fn(function, krate, yield_, &function.body);
     let outer = outer_signature(args, function, quote!(#krate::Server));
 
     let worker = mixed("__aioxide_worker");
     let ready = mixed("__aioxide_yield");
     let running = mixed("__aioxide_running");
+    let main_value = mixed("__aioxide_main");
     let mut filled_in = function.typed_args().map(|argument| argument.ty.span());
     let worker_span = filled_in.next().unwrap_or_else(Span::call_site);
-    let main_argument = main.iter();
-    let main_value = Vec::from_iter(main.as_ref().and(filled_in.next()).map(|span| {
-        let mut value = mixed("__aioxide_main");
-        value.set_span(value.span().located_at(span));
-        value
-    }));
-    let main_parameter = &main_value;
+    let main_span = filled_in.next().unwrap_or_else(Span::call_site);
     let this_worker = located(worker_span, quote!(#krate::__private::worker(#worker)));
+    let main = Vec::from_iter(main.as_ref().map(|path| {
+        let context = located(path.span(), quote!(#krate::__private::main(#path)));
+        let value = located(
+            main_span,
+            quote!(#krate::__private::main_value(#main_value)),
+        );
+        (context, main_value, value)
+    }));
+    let main_context = main.iter().map(|(context, ..)| context);
+    let main_parameter = main.iter().map(|(_, parameter, _)| parameter);
+    let main_value = main.iter().map(|(.., value)| value);
     let ends_in = match &sig.output {
         ReturnType::Default => name.span(),
         ReturnType::Type(_, ty) => ty.span(),
@@ -68,20 +76,20 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
             let cfgs = cfgs(argument);
             let hold = located(
                 argument.ty.span(),
-                quote!(#krate::__private::argument(#name)),
+                quote!(#krate::__private::argument(&#name)),
             );
             (
                 quote!(#(#cfgs)* let #name = #hold;),
-                quote!(#(#cfgs)* #name()),
+                quote!(#(#cfgs)* #name.get()),
             )
         })
         .unzip();
     let (lets, chain): (Vec<_>, Vec<_>) = calls.iter().map(builder_call).unzip();
 
-    let constructor = match (main, process) {
-        (None, _) => quote!(server),
-        (Some(_), false) => quote!(server_with_main),
-        (Some(_), true) => quote!(server_with_shared_main),
+    let constructor = match (main.is_empty(), process) {
+        (true, _) => quote!(server),
+        (false, false) => quote!(server_with_main),
+        (false, true) => quote!(server_with_shared_main),
     };
     let run = model::is_main(function).then(|| quote!(.run()));
     let turbofish = turbofish(function);
@@ -94,9 +102,9 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
             #(#held)*
             #krate::__private::#constructor(
                 #text,
-                #(#main_argument,)*
+                #(#main_context,)*
                 move |#worker: #krate::Worker #(, #main_parameter)*| {
-                    let #ready = #krate::__private::yielder(&#worker);
+                    let #ready = #krate::__private::ready(&#worker);
                     let #worker = #this_worker;
                     let #running = #name #turbofish (#ready, #worker, #(#main_value,)* #(#given,)*);
                     #ending
@@ -108,16 +116,26 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
     }
 }
 
-/// The item of the right shape when there is an error: callers still compile and the body, if it is given, is
-/// still checked.
-pub(crate) fn stub(args: &Args, function: &RawFn, yield_: Option<&Ident>) -> TokenStream {
-    let krate =
-        crate::paths::CratePath::from_options(&args.options, &mut crate::errors::Errors::default());
+/// The item of the right shape when there is an error: callers still compile and the body is still checked, if
+/// `keep_body`.
+pub(crate) fn stub(args: &Args, function: &RawFn, yield_: &Ident, keep_body: bool) -> TokenStream {
+    let krate = CratePath::from_options(&args.options, &mut Errors::default());
     let RawFn { attrs, vis, .. } = function;
     let outer = outer_signature(args, function, quote!(#krate::Server));
-    let inner = yield_
-        .filter(|_| function.sig.receiver().is_none())
-        .map(|yield_| inner_fn(function, &quote!(#krate::Stopping), yield_));
+    let Some(body) = &function.body else {
+        return quote!(#(#attrs)* #vis #outer;);
+    };
+    let body = if keep_body {
+        body.to_token_stream()
+    } else {
+        quote!({ loop {} })
+    };
+    // What `self` is can't be said in an inner function.
+    let inner = function
+        .sig
+        .receiver()
+        .is_none()
+        .then(|| inner_fn(function, &krate, yield_, &body));
     quote! {
         #(#attrs)*
         #[allow(unused, clippy::all)]
@@ -129,18 +147,21 @@ pub(crate) fn stub(args: &Args, function: &RawFn, yield_: Option<&Ident>) -> Tok
 }
 
 /// The user's function with `yield_` for its first argument.
-fn inner_fn(function: &RawFn, stopping: &TokenStream, yield_: &Ident) -> TokenStream {
-    let sig = &function.sig;
-    let (name, inputs, output) = (&sig.ident, &sig.inputs, &sig.output);
-    let (generics, where_clause) = (&sig.generics, &sig.generics.where_clause);
-    let body = &function.body;
-    quote! {
-        async fn #name #generics (
-            #yield_: impl ::core::ops::Fn() -> #stopping
-                + ::core::clone::Clone + ::core::marker::Send + ::core::marker::Sync + 'static,
-            #inputs
-        ) #output #where_clause #body
-    }
+fn inner_fn(
+    function: &RawFn,
+    krate: &CratePath,
+    yield_: &Ident,
+    body: &impl ToTokens,
+) -> TokenStream {
+    let mut sig = function.sig.clone();
+    sig.asyncness.get_or_insert_with(Default::default);
+    sig.constness = None;
+    sig.safety = syn::Safety::Default;
+    sig.abi = None;
+    sig.variadic = None;
+    let argument = syn::parse_quote!(#yield_: impl #krate::__private::Ready);
+    sig.inputs.insert(0, argument);
+    quote!(#sig #body)
 }
 
 fn outer_signature(args: &Args, function: &RawFn, server: TokenStream) -> TokenStream {

@@ -3,6 +3,8 @@
 mod args;
 mod expand;
 mod model;
+#[cfg(test)]
+mod tests;
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -30,7 +32,7 @@ pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
     };
     let expanded = match Model::check(&args, &function, &mut errors) {
         Checked::Legal(model) => expand::expand(&args, &function, &model),
-        Checked::Wrong { yield_ } => expand::stub(&args, &function, yield_.as_ref()),
+        Checked::Wrong { yield_, keep_body } => expand::stub(&args, &function, &yield_, keep_body),
     };
     quote!(#expanded #errors)
 }

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{Block, Expr, ExprLit, Ident, Lit, PatType, Path};
+use syn::{Block, Expr, ExprLit, Ident, Lit, PatType, Path, Type, TypeReference};
 
 use super::args::Args;
 use crate::duration::Length;
@@ -37,8 +37,9 @@ pub(crate) enum Checked {
     Legal(Model),
     /// The mistakes have been reported.
     Wrong {
-        /// `None` when the mistake concerns it and would have rustc find another.
-        yield_: Option<Ident>,
+        yield_: Ident,
+        /// Whether rustc will find nothing in it that follows from them.
+        keep_body: bool,
     },
 }
 
@@ -88,7 +89,8 @@ impl Model {
         let process = matches!(args.options.value("isolation"), Some((_, value)) if compact(value) == "process");
         if !args.sound || errors.len() > before {
             return Checked::Wrong {
-                yield_: yield_.well_formed.then_some(yield_.ident),
+                yield_: yield_.ident,
+                keep_body: yield_.well_formed,
             };
         }
         Checked::Legal(Model {
@@ -159,6 +161,12 @@ fn check_signature(args: &Args, function: &RawFn, errors: &mut Errors) {
         );
     }
 
+    for argument in function.typed_args().skip(1) {
+        if let Type::Reference(reference) = &*argument.ty {
+            check_owned(argument, reference, errors);
+        }
+    }
+
     let main = args.options.value("main");
     let mut arguments = sig.inputs.iter();
     if arguments.next().is_none() {
@@ -195,6 +203,19 @@ fn check_signature(args: &Args, function: &RawFn, errors: &mut Errors) {
     }
 }
 
+fn check_owned(argument: &PatType, reference: &TypeReference, errors: &mut Errors) {
+    let lifetime = reference.lifetime.as_ref();
+    if lifetime.is_some_and(|lifetime| lifetime.ident == "static") {
+        return;
+    }
+    let (name, borrowed) = (compact(&argument.pat), compact(&reference.elem));
+    errors.push(
+        reference,
+        format!("`{name}` is borrowed, and a worker outlives the call that it is started by"),
+        format!("take something owned that every worker can have a clone of: `{name}: std::sync::Arc<{borrowed}>`"),
+    );
+}
+
 struct Yield {
     ident: Ident,
     /// Called, and without a value.
@@ -222,7 +243,11 @@ fn check_yield(function: &RawFn, errors: &mut Errors) -> Yield {
     };
     let well_formed = value.as_ref().is_some_and(TokenStream::is_empty);
     match value {
-        None => errors.push(&ident, "`yield_` is called, and here it isn't", HELP),
+        None => errors.push(
+            &ident,
+            "`yield_` is a function, and here it isn't called",
+            HELP,
+        ),
         Some(value) if !value.is_empty() => {
             errors.push(
                 value,
@@ -501,9 +526,14 @@ impl OptionCheck<'_> {
                 signals.push(quote!(#krate::Signal::#element));
                 continue;
             }
-            let help = match nearest(&typed.to_uppercase(), SIGNALS) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "write for example `stop_signals = [SIGINT, SIGTERM]`".to_owned(),
+            let help = match typed.as_str() {
+                "SIGKILL" | "SIGSTOP" => "no program can catch this one".to_owned(),
+                "SIGUSR1" => "every worker gets this one as `worker.reloads()`".to_owned(),
+                "SIGTTIN" | "SIGTTOU" => "this one changes the number of workers".to_owned(),
+                _ => match nearest(&typed.to_uppercase(), SIGNALS) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "write for example `stop_signals = [SIGINT, SIGTERM]`".to_owned(),
+                },
             };
             self.errors.push(
                 element,

@@ -63,16 +63,10 @@ impl Param<'_> {
     }
 }
 
-/// The item isn't a function at all, or one that can't be read.
-pub(super) fn refuse_item(item: &TokenStream, errors: &mut Errors) {
+/// The item isn't a function, or one that can't be read.
+pub(super) fn refuse_item(item: &TokenStream, unread: syn::Error, errors: &mut Errors) {
     match syn::parse2::<syn::Item>(item.clone()) {
-        Ok(syn::Item::Fn(_)) | Err(_) => {
-            errors.push(
-                item,
-                "`#[timer]` goes on an async function, and this could not be read as one",
-                "write for example `async fn heartbeat() { .. }`",
-            );
-        }
+        Ok(syn::Item::Fn(_)) | Err(_) => errors.push_syntax(unread),
         Ok(other) => errors.push(
             other,
             "`#[timer]` goes on an async function, not on another item",

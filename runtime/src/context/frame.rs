@@ -46,7 +46,7 @@ impl<'a, R: Return> Parcel<'a, R> {
     }
 }
 
-type Erased = Box<dyn Any + Send>;
+type Erased = Box<dyn Any>;
 
 thread_local! {
     /// Filled and emptied within one poll. Never dropped, so that it is there even while a thread ends.
@@ -96,19 +96,36 @@ pub trait Channel<R: Return> {
     fn receive(&mut self) -> Option<(R::Value, Exit)>;
 }
 
-/// Through the thread that polls.
-pub struct ByThread(());
+/// Through the thread that polls. What that demands of the value is demanded by the constructor alone, so that
+/// a value that won't do is one error and not three.
+pub struct ByThread<R: Return> {
+    send: fn(R::Value),
+    receive: fn() -> Option<(R::Value, Exit)>,
+}
 
-impl<R: Return<Value: Send> + 'static> Channel<R> for ByThread {
+impl<R: Return + 'static> ByThread<R> {
+    fn new() -> Self {
+        ByThread {
+            send: |value| {
+                pass(Some(Parcel::<R>::outbound(value)));
+            },
+            receive: || {
+                let parcel = pass(None)?.downcast::<Parcel<'static, R>>().ok()?;
+                parcel.returned()
+            },
+        }
+    }
+}
+
+impl<R: Return> Channel<R> for ByThread<R> {
     #[inline(always)]
     fn send(&mut self, value: R::Value) {
-        pass(Some(Parcel::<R>::outbound(value)));
+        (self.send)(value);
     }
 
     #[inline(always)]
     fn receive(&mut self) -> Option<(R::Value, Exit)> {
-        let parcel = pass(None)?.downcast::<Parcel<'static, R>>().ok()?;
-        parcel.returned()
+        (self.receive)()
     }
 }
 
@@ -390,7 +407,7 @@ where
     /// Of a context that owns all it uses.
     pub(super) fn owned<F>(
         name: &'static str,
-        function: impl FnOnce(Yielder<R, ByThread>) -> F,
+        function: impl FnOnce(Yielder<R, ByThread<R>>) -> F,
     ) -> Self
     where
         F: Future<Output = R::Body> + Send + 'static,
@@ -400,7 +417,7 @@ where
             detach: detach_owned,
             failure: R::Body::failure,
         };
-        let yielder = Yielder::new(ByThread(()));
+        let yielder = Yielder::new(ByThread::new());
         Frame::new(name, None, calls, function(yielder))
     }
 }
@@ -437,7 +454,7 @@ fn exchange_by_thread<R>(
     cx: &mut task::Context<'_>,
 ) -> (Poll<R::Body>, Back<'static, R>)
 where
-    R: Return<Value: Send> + 'static,
+    R: Return + 'static,
 {
     let passing = Passing::start(back.map(|parcel| parcel as Erased));
     let polled = future.poll(cx);
@@ -615,7 +632,7 @@ impl<'a, R: Return> Frame<'a, R> {
                 Order::Come
             };
         }
-        if let Order::Waiting(turn) = &meta.order {
+        if let Order::Waiting(turn) = &mut meta.order {
             ready!(teardown::poll_turn(turn, cx));
             meta.order = Order::Come;
         }

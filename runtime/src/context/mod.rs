@@ -1,4 +1,5 @@
-//! Async context managers: setup, guard, guaranteed teardown.
+//! Async context managers: setup, guard, guaranteed teardown. Written with
+//! [`#[actxmgr]`](macro@crate::actxmgr), which tells the whole of it.
 
 mod exit;
 mod frame;

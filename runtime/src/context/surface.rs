@@ -355,7 +355,7 @@ fn elapsed<T, E: From<Elapsed>>(elapsed: Elapsed) -> Result<T, E> {
 /// What `#[actxmgr]` expands to.
 pub fn context<R, F>(
     name: &'static str,
-    function: impl FnOnce(Yielder<R, ByThread>) -> F,
+    function: impl FnOnce(Yielder<R, ByThread<R>>) -> F,
 ) -> Context<R>
 where
     R: Return<Body: Outcome> + 'static,

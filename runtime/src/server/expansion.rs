@@ -5,6 +5,8 @@
 
 use std::future::Future;
 
+use futures_util::future::LocalBoxFuture;
+
 use crate::context::{self, Context, Return};
 use crate::server::{Outcome, Stopping};
 use crate::{Server, Worker};
@@ -19,30 +21,33 @@ where
 }
 
 /// `#[server(main = ..)]` on the function `name`.
-pub fn server_with_main<M, F, Fut>(name: &'static str, main: M, worker: F) -> Server
+pub fn server_with_main<R, F, Fut>(name: &'static str, main: Main<R>, worker: F) -> Server
 where
-    M: MainFn,
-    M::Value: MainValue,
-    F: Fn(Worker, M::Value) -> Fut + Clone + Send + 'static,
+    R: Return<Value: MainValue, Body: context::Outcome> + 'static,
+    F: Fn(Worker, R::Value) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<(), String>> + 'static,
 {
-    Server::with_main(move || main.context(), worker).named(name)
+    Server::with_main(main, worker).named(name)
 }
 
 /// `#[server(isolation = process, main = ..)]` on the function `name`.
 #[cfg(feature = "process")]
-pub fn server_with_shared_main<M, F, Fut>(name: &'static str, main: M, worker: F) -> Server
+pub fn server_with_shared_main<R, F, Fut>(name: &'static str, main: Main<R>, worker: F) -> Server
 where
-    M: MainFn,
-    M::Value: MainValue + SharedValue,
-    F: Fn(Worker, M::Value) -> Fut + Clone + Send + 'static,
+    R: Return<Value: MainValue + SharedValue, Body: context::Outcome> + 'static,
+    F: Fn(Worker, R::Value) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<(), String>> + 'static,
 {
-    Server::with_shared_main(move || main.context(), worker).named(name)
+    Server::with_shared_main(main, worker).named(name)
 }
 
+/// What a worker's `yield_` is.
+pub trait Ready: Fn() -> Stopping + Clone + Send + Sync + 'static {}
+
+impl<F: Fn() -> Stopping + Clone + Send + Sync + 'static> Ready for F {}
+
 /// The worker's `yield_`.
-pub fn yielder(worker: &Worker) -> impl Fn() -> Stopping + Clone + use<> {
+pub fn ready(worker: &Worker) -> impl Ready + use<> {
     let worker = worker.clone();
     move || worker.ready()
 }
@@ -69,11 +74,41 @@ impl WorkerArgument for Worker {
     }
 }
 
-/// Gives an argument of the caller for each start of a worker.
-pub fn argument<A: ClonedArgument + SentArgument + 'static>(
-    argument: A,
-) -> impl Fn() -> A + Clone + Send + 'static {
-    move || argument.clone()
+/// An argument of the caller, for every start of a worker. It is borrowed here, for with one that is given away
+/// rustc would have the user borrow it.
+pub fn argument<A: ClonedArgument + SentArgument + 'static>(argument: &A) -> Held<A> {
+    Held(Box::new(argument.clone()))
+}
+
+/// Is `Clone` and `Send` whatever `A` is, so that one that isn't is reported once.
+pub struct Held<A>(Box<dyn Hold<A>>);
+
+impl<A> Held<A> {
+    /// The argument of one start.
+    pub fn get(&self) -> A {
+        self.0.get()
+    }
+}
+
+impl<A> Clone for Held<A> {
+    fn clone(&self) -> Held<A> {
+        Held(self.0.hold())
+    }
+}
+
+trait Hold<A>: Send {
+    fn get(&self) -> A;
+    fn hold(&self) -> Box<dyn Hold<A>>;
+}
+
+impl<A: Clone + Send + 'static> Hold<A> for A {
+    fn get(&self) -> A {
+        self.clone()
+    }
+
+    fn hold(&self) -> Box<dyn Hold<A>> {
+        Box::new(self.clone())
+    }
 }
 
 /// What the caller of a `#[server]` function may pass.
@@ -99,41 +134,63 @@ pub trait SentArgument: Send {}
 #[diagnostic::do_not_recommend]
 impl<A: Send> SentArgument for A {}
 
-/// The worker's future, with what it returns checked.
-pub fn ending<Fut>(running: Fut) -> impl Future<Output = Result<(), String>> + 'static
+/// The worker's future, with what it returns checked. In a box, for an opaque type would have rustc report what
+/// is wrong with it at each use.
+pub fn ending<Fut>(running: Fut) -> LocalBoxFuture<'static, Result<(), String>>
 where
     Fut: Future<Output: Outcome> + 'static,
 {
-    async move { running.await.outcome() }
+    Box::pin(async move { running.await.outcome() })
+}
+
+/// Gives the main context.
+pub type Main<R> = Box<dyn FnOnce() -> Context<R> + Send>;
+
+/// The value of the option `main`.
+pub fn main<M: MainFn<R>, R: Return>(main: M) -> Main<R> {
+    Box::new(|| main.context())
 }
 
 /// What `main =` names.
 #[diagnostic::on_unimplemented(
     message = "`main` takes the path of an `#[actxmgr]` function without arguments, and this is none",
-    label = "gives no `aioxide::Context` when called as `{Self}()`",
-    note = "its value goes to every worker; an argument of the context can be read from the environment in it"
+    label = "gives no `aioxide::Context`",
+    note = "write `#[actxmgr]` on an async function that takes nothing and yields what every worker is to get"
 )]
-pub trait MainFn: Send + 'static {
-    /// What the context is declared to return.
-    type Declared: Return<Value = Self::Value, Body: context::Outcome> + 'static;
-    /// What it yields.
-    type Value;
-
+pub trait MainFn<R: Return>: Send + 'static {
     /// The context, not yet entered.
-    fn context(self) -> Context<Self::Declared>;
+    fn context(self) -> Context<R>;
 }
 
 #[diagnostic::do_not_recommend]
-impl<M, R> MainFn for M
+impl<M, R> MainFn<R> for M
 where
     M: FnOnce() -> Context<R> + Send + 'static,
-    R: Return<Body: context::Outcome> + 'static,
+    R: Return,
 {
-    type Declared = R;
-    type Value = R::Value;
-
     fn context(self) -> Context<R> {
         self()
+    }
+}
+
+/// The worker's second argument, with `main = ..`.
+pub fn main_value<V, A: FromMain<V>>(value: V) -> A {
+    A::from_main(value)
+}
+
+/// What stands second among a worker's arguments, with `main = ..`.
+#[diagnostic::on_unimplemented(
+    message = "the second argument of this `#[server]` function is the main context's value, a `{V}`, not `{Self}`",
+    label = "the main context yields `{V}`"
+)]
+pub trait FromMain<V> {
+    /// The argument.
+    fn from_main(value: V) -> Self;
+}
+
+impl<V> FromMain<V> for V {
+    fn from_main(value: V) -> V {
+        value
     }
 }
 

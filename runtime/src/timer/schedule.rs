@@ -674,3 +674,190 @@ impl Fifo {
         rest.or((!empty).then_some(&mut self.front))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+    const YEAR: Nanos = 365 * 24 * 3600 * 1000 * MS;
+
+    fn grid(interval: Nanos, overlap: Overlap, missed: Missed, jitter: Nanos) -> Schedule {
+        let rules = Rules {
+            cadence: Cadence::Grid,
+            overlap,
+            missed,
+            jitter,
+        };
+        Schedule::new(rules, interval, 0, 7)
+    }
+
+    /// Starts what is to start at `now`, each of which ends at once.
+    fn run(schedule: &mut Schedule, now: Nanos) -> Vec<Due> {
+        let mut started = Vec::new();
+        while let Some(action) = schedule.act(now) {
+            match action {
+                Action::Start { due, .. } => started.push(due),
+                Action::Cancel { .. } => {}
+            }
+            schedule.ended(now, 1, true);
+        }
+        started
+    }
+
+    #[test]
+    fn a_year_of_ticks_ends_on_the_nanosecond() {
+        let interval = 33_333_333_333;
+        let mut schedule = grid(interval, Overlap::Skip, Missed::Coalesce, 0);
+        let mut ticks = 0;
+        while schedule.wake_at() < YEAR {
+            // Woken a millisecond late, as tokio does.
+            let now = schedule.wake_at() + 999_999;
+            schedule.advance(now, 0);
+            let started = run(&mut schedule, now);
+            let due = Due {
+                index: ticks,
+                at: ticks * interval,
+            };
+            assert_eq!(started, [due]);
+            ticks += 1;
+        }
+        assert_eq!(ticks, YEAR.div_ceil(interval));
+        assert_eq!(schedule.take_dropped(), Dropped::default());
+    }
+
+    #[test]
+    fn the_clock_ends_before_the_arithmetic_does() {
+        for interval in [1, MS, YEAR, NEVER / 2, NEVER - 1, NEVER] {
+            let mut schedule = grid(interval, Overlap::Queue(3), Missed::Burst(3), 0);
+            for now in [0, YEAR, NEVER / 2 + 1, NEVER - 2, NEVER - 1] {
+                schedule.advance(now, 0);
+                for due in run(&mut schedule, now) {
+                    assert!(due.at <= now && due.at == due.index * interval);
+                }
+            }
+            schedule.set_interval(NEVER, NEVER - 1, 0);
+            schedule.set_interval(1, NEVER - 1, 0);
+            assert!(schedule.wake_at() >= NEVER - 1);
+        }
+    }
+
+    #[test]
+    fn jitter_stays_within_its_bound_and_off_the_grid() {
+        let mut schedule = grid(100, Overlap::Skip, Missed::Coalesce, 99);
+        let mut shifts = [0; 99];
+        for index in 0..100_000 {
+            let now = schedule.wake_at();
+            shifts[(now - index * 100) as usize] += 1;
+            schedule.advance(now, 0);
+            let due = Due {
+                index,
+                at: index * 100,
+            };
+            assert_eq!(run(&mut schedule, now), [due]);
+        }
+        assert!(
+            shifts.iter().all(|&count| (800..1220).contains(&count)),
+            "{shifts:?}"
+        );
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        /// Time passes, perhaps a lot of it, and the timer gets to run.
+        Wake(Nanos),
+        /// So many of the running ticks end with the next wake-up.
+        End(usize),
+        Pause,
+        Resume,
+        SetInterval(Nanos),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let span = prop_oneof![0..3 * MS, 0..500 * MS, 0..YEAR / 12];
+        prop_oneof![
+            8 => span.prop_map(Event::Wake),
+            5 => (1..3usize).prop_map(Event::End),
+            1 => Just(Event::Pause),
+            1 => Just(Event::Resume),
+            1 => (20..300 * MS).prop_map(Event::SetInterval),
+        ]
+    }
+
+    fn overlap() -> impl Strategy<Value = Overlap> {
+        prop_oneof![
+            Just(Overlap::Skip),
+            (1..5usize).prop_map(Overlap::Allow),
+            Just(Overlap::Wait),
+            (1..5usize).prop_map(Overlap::Queue),
+            Just(Overlap::Cancel),
+        ]
+    }
+
+    fn missed() -> impl Strategy<Value = Missed> {
+        prop_oneof![
+            Just(Missed::Coalesce),
+            Just(Missed::Skip),
+            (1..5usize).prop_map(Missed::Burst),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Each due time is started, skipped or missed, or waits; none of them twice; never early; in order.
+        #[test]
+        fn no_due_time_is_lost_or_doubled(
+            interval in prop_oneof![20..50u64, MS..200 * MS],
+            jitter in 0..20u64,
+            overlap in overlap(),
+            missed in missed(),
+            events in prop::collection::vec(event(), 1..80),
+        ) {
+            let mut schedule = grid(interval, overlap, missed, jitter);
+            let (mut now, mut ending, mut in_pauses) = (0, 0, 0);
+            let mut started: Vec<Due> = Vec::new();
+            let mut dropped = Dropped::default();
+            for event in events {
+                let mut span = 0;
+                match event {
+                    Event::Wake(passed) => span = passed,
+                    Event::End(count) => ending += count,
+                    Event::Pause => schedule.pause(now, schedule.running()),
+                    Event::Resume => {
+                        let index = schedule.next.index;
+                        schedule.resume(now);
+                        in_pauses += schedule.next.index - index;
+                    }
+                    Event::SetInterval(interval) => {
+                        schedule.set_interval(interval, now, schedule.running());
+                    }
+                }
+                now += span;
+                let busy = schedule.running();
+                let ended = std::mem::take(&mut ending).min(busy);
+                schedule.ended(now, ended, true);
+                schedule.advance(now, busy);
+                while let Some(action) = schedule.act(now) {
+                    match action {
+                        Action::Start { due, .. } => started.push(due),
+                        Action::Cancel { .. } => schedule.ended(now, 1, false),
+                    }
+                }
+                let more = schedule.take_dropped();
+                dropped.skipped += more.skipped;
+                dropped.missed += more.missed;
+
+                prop_assert!(started.last().is_none_or(|due| due.at <= now));
+                prop_assert!(schedule.running() <= schedule.places());
+                prop_assert!(schedule.paused || schedule.wake_at() > now);
+                let waiting = schedule.pending.len() as u64;
+                let accounted = started.len() as u64 + dropped.skipped + dropped.missed + waiting;
+                prop_assert_eq!(accounted + in_pauses, schedule.next.index);
+            }
+            prop_assert!(started.windows(2).all(|pair| pair[0].index < pair[1].index && pair[0].at < pair[1].at));
+        }
+    }
+}

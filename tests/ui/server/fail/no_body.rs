@@ -1,8 +1,8 @@
-use aioxide::{Worker, server};
+use aioxide::server;
 
 trait Echo {
     #[server]
-    async fn echo(worker: Worker);
+    async fn echo(worker: aioxide::Worker);
 }
 
 impl Echo for () {

@@ -1,10 +1,10 @@
-use aioxide::{Worker, server};
+use aioxide::server;
 
 struct Echo;
 
 impl Echo {
     #[server]
-    async fn echo(&self, worker: Worker) {
+    async fn echo(&self, worker: aioxide::Worker) {
         let _ = worker;
         yield_().await;
     }

@@ -1,7 +1,7 @@
 use aioxide::{Worker, server};
 
 #[server]
-async unsafe extern "C" fn echo(worker: Worker, ...) {
+async fn echo(worker: Worker, _: ...) {
     let _ = worker;
     yield_().await;
 }
