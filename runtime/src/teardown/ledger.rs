@@ -262,6 +262,8 @@ mod tests {
 
     type TestLedger = Ledger<u8, u8, u64>;
 
+    type Alive = (Ticket, Arrival<u8, u8>, Option<Turn<u8>>);
+
     fn arrival(origin: u8, seq: u64, group: u64) -> Arrival<u8, u8> {
         Arrival {
             name: "test",
@@ -369,7 +371,7 @@ mod tests {
         ) {
             let mut ledger = TestLedger::new();
             let mut seqs: Vec<u64> = (1..=arrivals.len() as u64).collect();
-            let mut alive: Vec<(Ticket, Arrival<u8, u8>, Option<Turn<u8>>)> = Vec::new();
+            let mut alive: Vec<Alive> = Vec::new();
             for (&(origin, group), index) in arrivals.iter().zip(&order) {
                 let seq = seqs.remove(index.index(seqs.len()));
                 let arrival = arrival(origin, seq, group);
