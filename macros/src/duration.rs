@@ -31,10 +31,12 @@ pub(crate) enum Length {
 }
 
 impl Length {
+    /// What an expansion uses in place of a length that isn't legal or is missing.
+    pub(crate) const STAND_IN: Length = Length::Literal(Duration::from_secs(1));
+
     /// Checks `expr`, the value of the option `name`. On an error a legal length comes back, so that
     /// the expansion can go on.
     pub(crate) fn check(name: &str, expr: &Expr, errors: &mut Errors) -> Length {
-        const STAND_IN: Duration = Duration::from_secs(1);
         let text = match ungroup(expr) {
             Expr::Lit(ExprLit {
                 lit: Lit::Int(lit), ..
@@ -55,7 +57,7 @@ impl Length {
                     ),
                     FORMS,
                 );
-                return Length::Literal(STAND_IN);
+                return Length::STAND_IN;
             }
             other => {
                 let mut suffixed = Suffixed {
@@ -65,7 +67,7 @@ impl Length {
                 };
                 suffixed.visit_expr(other);
                 return if suffixed.found {
-                    Length::Literal(STAND_IN)
+                    Length::STAND_IN
                 } else {
                     Length::Expr(other.clone())
                 };
@@ -75,7 +77,7 @@ impl Length {
             Ok(length) => Length::Literal(length),
             Err(Fault { what, help }) => {
                 errors.push(expr, format!("`{name}`: {what}"), help);
-                Length::Literal(STAND_IN)
+                Length::STAND_IN
             }
         }
     }
@@ -148,7 +150,6 @@ fn fault<T>(what: String) -> Result<T, Fault> {
 struct Component<'t> {
     whole: &'t str,
     fraction: &'t str,
-    unit: &'static str,
     millis: u64,
 }
 
@@ -179,7 +180,7 @@ fn components(text: &str) -> Result<Vec<Component<'_>>, Fault> {
                 ),
             });
         }
-        let Some(&(unit, millis)) = UNITS.iter().find(|(known, _)| *known == unit) else {
+        let Some(&(_, millis)) = UNITS.iter().find(|(known, _)| *known == unit) else {
             return fault(format!(
                 "unknown unit `{unit}` in `{text}`; the units are ms, s, m or min, h, d"
             ));
@@ -196,7 +197,6 @@ fn components(text: &str) -> Result<Vec<Component<'_>>, Fault> {
         parts.push(Component {
             whole,
             fraction,
-            unit,
             millis,
         });
         rest = after.trim_start();
@@ -244,10 +244,9 @@ fn parse(text: &str) -> Result<Duration, Fault> {
         nanos += tenths * unit / 10u128.pow(digits);
     }
     if nanos < NANOS_PER_MILLI {
-        let unit = parts.last().map_or("ms", |part| part.unit);
         return Err(Fault {
             what: format!("`{text}` is shorter than a millisecond, the shortest length"),
-            help: format!("write `1ms` or more; 0{unit} never passes"),
+            help: "write `1ms` or more".to_owned(),
         });
     }
     let secs = u64::try_from(nanos / 1_000_000_000).map_err(|_| too_long())?;

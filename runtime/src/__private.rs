@@ -1,6 +1,10 @@
 //! What the expansions of the attributes name. Not API: it changes without notice.
 
 pub use crate::context::{Yielder, borrowed_context, context};
+#[cfg(feature = "server")]
+pub use crate::server::expansion::*;
+#[cfg(feature = "timer")]
+pub use crate::timer::private as timer;
 
 use crate::Return;
 

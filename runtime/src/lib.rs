@@ -1,8 +1,36 @@
-//! aioxide: async context managers, supervised servers and periodic tasks for tokio.
+#![doc = include_str!("../README.md")]
+//!
+//! # Map
+//!
+//! | you want to | it is here |
+//! | --- | --- |
+//! | set up, and tear down whatever happens | [`#[actxmgr]`](macro@actxmgr), [`Context`], [`Guard`], [`Exit`] |
+//! | enter many at once, or choose at run time | [`group`], [`ExitStack`] |
+//! | know what is promised about all that | [`guide::cancellation`] |
+//! | wait for the teardown of dropped guards, hear of their errors | [`drain`], [`teardown`] |
+//! | run workers until a signal | [`#[server]`](macro@server), [`Worker`], [`Serving`], [`Stop`] |
+//! | choose at run time what the attribute fixes | [`Server`] |
+//! | deploy it | [`guide::production`] |
+//! | do something periodically | [`#[timer]`](macro@timer), [`Timer`], [`Tick`], [`Overlap`], [`Missed`] |
+//! | look up a name of Python's aiotools | [`guide::coming_from_aiotools`] |
+//!
+//! # Features
+//!
+//! | feature | default | what |
+//! | --- | --- | --- |
+//! | `server` | yes | supervised servers of thread workers |
+//! | `process` | yes | process workers |
+//! | `timer` | yes | periodic tasks |
+//! | `logging` | no | `logging::init` |
+//!
+//! Contexts need none of them.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod context;
+pub mod guide;
+#[cfg(feature = "logging")]
+pub mod logging;
 pub mod teardown;
 
 #[cfg(feature = "server")]
@@ -132,10 +160,91 @@ pub use context::{
 };
 pub use teardown::{Drained, drain};
 
+/// Turns an async worker function into a supervised server of several workers.
+///
+/// The function is a worker: one event loop, in a thread or a process of its own. It sets up, says by
+/// `yield_().await` that it is ready, is given a [`Stop`] there when it is asked to stop, and returns. Called
+/// `main`, it becomes `fn main() -> ExitCode`; by another name it becomes `fn name(arguments..) -> Server`, to
+/// be [`run`](Server::run) by a `main` of one's own. Modelled on `start_server` of Python's aiotools.
+///
+/// ```no_run
+/// use std::{io, process::ExitCode, time::Duration};
+/// use aioxide::{Worker, server};
+///
+/// #[derive(Clone)]
+/// struct Config { listen: String, workers: usize }
+///
+/// #[server(workers = config.workers, on_failure = restart, shutdown_timeout = 10s)]
+/// async fn greeter(worker: Worker, config: Config) -> io::Result<()> {
+///     let listener = worker.listen(config.listen).await?;
+///     let serving = worker.serve(listener, |mut stream| async move {
+///         tokio::io::AsyncWriteExt::write_all(&mut stream, b"hello\n").await
+///     });
+///     let stop = yield_().await;
+///     serving.drain(&stop).await;
+///     Ok(())
+/// }
+///
+/// fn main() -> ExitCode {
+///     greeter(Config { listen: "127.0.0.1:8888".into(), workers: 2 }).run()
+/// }
+/// ```
+///
+/// # Arguments
+///
+/// The first is the [`Worker`]; with `main = path` the second is the main context's value; the others are the
+/// caller's, cloned for every start of a worker (`Clone + Send + 'static`). A worker returns `()` or
+/// `Result<(), E>`, where `E` converts into `Box<dyn Error + Send + Sync>`. Its future need not be `Send`.
+///
+/// # The yield
+///
+/// `yield_()` is provided by the attribute and stands exactly once in the source, also inside a macro. It is an
+/// ordinary future of [`Stop`], so that `select!` may wait on it, or axum's
+/// `with_graceful_shutdown(async move { yield_().await; })`. The worker is ready when it is first polled, and
+/// the server when all workers are.
+///
+/// # Options
+///
+/// Values may use the caller's arguments. Lengths of time are `25s`, `1.5s`, `1h30m` or any `Duration`. Each
+/// option is a method of [`Server`] too.
+///
+/// | option | default | meaning |
+/// | --- | --- | --- |
+/// | `workers = 4` | available parallelism | how many; `AIOXIDE_WORKERS` in the environment wins |
+/// | `isolation = process` | `thread` | what a worker is |
+/// | `main = path` | none | an `#[actxmgr]` function entered before the workers start and left, with [`Exit::Stopped`], after all have ended; each worker gets its value (`Clone`; with processes `Serialize + DeserializeOwned`) |
+/// | `extra = [path, ..]` | none | `fn(Worker)` or `async fn(Worker)` beside the workers, each with a thread or process of its own |
+/// | `init = path` | none | a plain function, once in every process before any runtime |
+/// | `stop_signals = [SIGINT, SIGTERM]` | those two | which signals stop the server |
+/// | `shutdown_timeout = 25s` | 25 s | one budget from the first signal to the end |
+/// | `start_timeout = 60s` | 60 s | by when a worker must be ready |
+/// | `on_failure = restart` | `shutdown` | what happens when a worker fails: `shutdown`, `restart`, `ignore` |
+/// | `max_restarts = 10`, `restart_window = 60s` | those | how often a worker may fail, with `restart`; backoff 100 ms doubling to 10 s |
+/// | `hang_timeout = 30s` | off | when a blocked event loop is a failure, of a process; one of 5 s is always reported |
+/// | `share_port` | off | other servers may listen on the same address |
+/// | `run_to_completion` | off | yields return at once, the server ends when all workers have |
+/// | `crate = path` | `::aioxide` | where this library is, under another name |
+///
+/// # Signals
+///
+/// A stop signal stops gracefully; another one, more than 500 ms later, at once. SIGHUP restarts the workers
+/// one by one without losing a connection, process workers from the executable that is then on disk. SIGUSR1
+/// is told to every worker ([`Worker::reloads`]); SIGTTIN and SIGTTOU add and remove a worker.
+///
+/// # Exit codes
+///
+/// Those of [`Server::run`].
 #[cfg(feature = "server")]
 pub use aioxide_macros::server;
 #[cfg(feature = "server")]
-pub use server::{Signal, Stop, StopReason};
+pub use server::{
+    ExtraFn, Isolation, OnFailure, Outcome, Reloads, Server, Serving, Signal, Stop, StopReason,
+    Stopping, Worker, worker_index,
+};
 
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
+#[cfg(feature = "timer")]
+pub use timer::{
+    InvalidInterval, Missed, Overlap, Tick, TickReturn, Timer, TimerBuilder, TimerStats,
+};

@@ -1,1 +1,279 @@
-//! Fixture servers and helpers of the integration tests.
+//! What the integration tests have in common: real processes, watched with deadlines.
+
+pub mod fixture;
+
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use rustix::process::Signal;
+
+/// Longer than anything a test waits for, on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Makes a test of each function, once with the argument `"thread"` and once with `"process"`.
+#[macro_export]
+macro_rules! under_both_isolations {
+    ($($test:ident),* $(,)?) => {
+        mod threads {
+            $(#[test] fn $test() { super::$test("thread"); })*
+        }
+        mod processes {
+            $(#[test] fn $test() { super::$test("process"); })*
+        }
+    };
+}
+
+/// A folder of a test's own, gone with it.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// An empty one.
+    pub fn new() -> Folder {
+        static FOLDERS: AtomicUsize = AtomicUsize::new(0);
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("aioxide-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).expect("a folder can be made");
+        Folder(path)
+    }
+
+    /// The path of a file in it.
+    pub fn file(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Default for Folder {
+    fn default() -> Folder {
+        Folder::new()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A connection to a server under test.
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the server accepts");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
+    stream
+}
+
+/// The process id at the end of, or inside, a line of a fixture's log.
+#[track_caller]
+pub fn pid_in(line: &str) -> rustix::process::Pid {
+    let number = line
+        .split("pid=")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    number
+        .and_then(|number| number.parse().ok())
+        .and_then(rustix::process::Pid::from_raw)
+        .unwrap_or_else(|| panic!("no pid in `{line}`"))
+}
+
+/// Nobody listens there any more.
+#[track_caller]
+pub fn assert_closed(address: SocketAddr) {
+    let connected = TcpStream::connect(address).map_err(|error| error.kind());
+    assert_eq!(
+        connected.err(),
+        Some(ErrorKind::ConnectionRefused),
+        "{address}"
+    );
+}
+
+/// A server under test. Its log is its stderr, which all of its processes inherit: the log's end is the
+/// end of the last of them.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    log: Vec<String>,
+    /// How many lines of the log `wait_for` has gone through.
+    read: usize,
+}
+
+/// How a server came to its end.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// From the question to the end.
+    pub took: Duration,
+    /// Every line that was logged.
+    pub log: Vec<String>,
+}
+
+impl Running {
+    /// Starts a program with a log level of `info` and nothing else of aioxide's in its environment.
+    pub fn start(command: &mut Command) -> Running {
+        Running::start_with(command, Stdio::null())
+    }
+
+    /// As [`start`](Running::start), with a standard input.
+    pub fn start_with(command: &mut Command, stdin: impl Into<Stdio>) -> Running {
+        let mut child = command
+            .env_remove("AIOXIDE_WORKERS")
+            .env("RUST_LOG", "info,aioxide=debug")
+            .env("NO_COLOR", "1")
+            .env_remove("RUST_BACKTRACE")
+            .stdin(stdin)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n') {
+                let Ok(line) = line else { return };
+                if sender
+                    .send(String::from_utf8_lossy(&line).into_owned())
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Running {
+            child,
+            lines,
+            log: Vec::new(),
+            read: 0,
+        }
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// Waits until a line that contains `text` is logged; each line serves one call.
+    pub fn wait_for(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            while self.read < self.log.len() {
+                let line = &self.log[self.read];
+                self.read += 1;
+                if line.contains(text) {
+                    return line.clone();
+                }
+            }
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => self.log.push(line),
+                Err(error) => panic!("no `{text}` in the log ({error}):\n{}", self.log.join("\n")),
+            }
+        }
+    }
+
+    /// Waits until the server says that it is ready, and tells where it listens.
+    pub fn wait_until_ready(&mut self) -> SocketAddr {
+        let line = self.wait_for("ready, listening on");
+        let address = line.rsplit(' ').next().unwrap_or_default();
+        address
+            .parse()
+            .unwrap_or_else(|error| panic!("no address at the end of `{line}`: {error}"))
+    }
+
+    /// Sends a signal to the server's first process.
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(self.pid(), signal).expect("the server can be signalled");
+    }
+
+    /// Whether the first process has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("the server can be waited for")
+            .is_none()
+    }
+
+    /// Waits for the end of all of the server's processes.
+    pub fn wait(mut self) -> Ended {
+        let start = Instant::now();
+        let deadline = start + PATIENCE;
+        loop {
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => self.log.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!(
+                        "a process of the server is still alive:\n{}",
+                        self.log.join("\n")
+                    );
+                }
+            }
+        }
+        // The end of the log comes before the end of the process that held it last.
+        let status = self.child.wait().expect("the server can be waited for");
+        Ended {
+            code: status.code(),
+            took: start.elapsed(),
+            log: std::mem::take(&mut self.log),
+        }
+    }
+
+    /// As [`wait`](Running::wait), after sending `signal`.
+    pub fn stop(self, signal: Signal) -> Ended {
+        self.signal(signal);
+        self.wait()
+    }
+}
+
+impl Drop for Running {
+    /// Leaves no process behind when a test fails.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// The lines that contain `text`.
+    pub fn lines<'e>(&'e self, text: &'e str) -> impl Iterator<Item = &'e str> {
+        self.log
+            .iter()
+            .map(String::as_str)
+            .filter(move |line| line.contains(text))
+    }
+
+    /// The lines at level `ERROR`, and those of panics.
+    pub fn errors(&self) -> Vec<&str> {
+        self.log
+            .iter()
+            .map(String::as_str)
+            .filter(|line| {
+                line.contains(" ERROR ")
+                    || line.contains("panicked at")
+                    || line.starts_with("aioxide: ")
+            })
+            .collect()
+    }
+}
+
+/// The compiler is of this version, `1.95` for example: what it says can be compared literally.
+pub fn is_toolchain(version: &str) -> bool {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .arg("--version")
+        .output()
+        .unwrap_or_else(|error| panic!("cannot ask rustc for its version: {error}"));
+    String::from_utf8_lossy(&output.stdout).starts_with(&format!("rustc {version}."))
+}

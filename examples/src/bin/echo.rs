@@ -1,2 +1,127 @@
-//! Placeholder.
-fn main() {}
+//! A TCP echo server: persistent connections, any payload size, one event loop per core or as many as asked.
+//!
+//! ```text
+//! cargo run --release -p aioxide-examples --bin echo -- --listen 127.0.0.1:8888 --workers 4
+//! ```
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aioxide::{Exit, Isolation, Worker, actxmgr, server, timer};
+use clap::{Parser, ValueEnum};
+use rustix::process::{Resource, Rlimit};
+use tokio::net::TcpStream;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+/// Sends back whatever it is sent, until the client closes its side.
+#[derive(Clone, Parser)]
+struct Options {
+    /// Where to listen: an address or a host name, with a port; port 0 picks a free one.
+    #[arg(long, short, default_value = "127.0.0.1:8888")]
+    listen: String,
+    /// How many workers.
+    #[arg(long, short, default_value_t = 4)]
+    workers: usize,
+    /// What a worker is.
+    #[arg(long, value_enum, default_value = "thread")]
+    isolation: Workers,
+    /// How long open connections are waited for when the server is stopped, in seconds.
+    #[arg(long, default_value_t = 25)]
+    shutdown_timeout: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Workers {
+    /// A thread of the one process.
+    Thread,
+    /// A process of its own.
+    Process,
+}
+
+impl From<Workers> for Isolation {
+    fn from(workers: Workers) -> Isolation {
+        match workers {
+            Workers::Thread => Isolation::Thread,
+            Workers::Process => Isolation::Process,
+        }
+    }
+}
+
+/// What one worker knows of its connections.
+#[derive(Default)]
+struct Connections {
+    served: AtomicU64,
+}
+
+/// Each worker's own state, from its start to its end.
+#[actxmgr]
+async fn connections(worker: usize) -> Arc<Connections> {
+    info!(worker, "set up");
+    let (connections, exit) = yield_(Arc::default()).await;
+    let served = connections.served.load(Ordering::Relaxed);
+    info!(worker, served, "torn down: {exit}");
+}
+
+#[timer(10s)]
+async fn heartbeat(worker: usize, connections: Arc<Connections>) {
+    let served = connections.served.load(Ordering::Relaxed);
+    info!(worker, served, "alive");
+}
+
+async fn serve(mut stream: TcpStream, connections: Arc<Connections>) -> io::Result<()> {
+    connections.served.fetch_add(1, Ordering::Relaxed);
+    let (mut reader, mut writer) = stream.split();
+    tokio::io::copy(&mut reader, &mut writer).await?;
+    Ok(())
+}
+
+#[server(
+    workers = options.workers,
+    init = allow_many_connections,
+    shutdown_timeout = Duration::from_secs(options.shutdown_timeout),
+)]
+async fn echo(worker: Worker, options: Options) -> io::Result<()> {
+    let listener = worker.listen(options.listen).await?;
+    let connections = connections(worker.index()).await;
+    let heartbeat = heartbeat(worker.index(), Arc::clone(&connections));
+    let serving = worker.serve(listener, {
+        let connections = Arc::clone(&connections);
+        move |stream| serve(stream, Arc::clone(&connections))
+    });
+
+    let stop = yield_().await;
+
+    serving.drain(&stop).await;
+    heartbeat.stop().await;
+    connections.exit_with(Exit::Stopped(stop)).await;
+    Ok(())
+}
+
+/// A connection is a file descriptor, and shells start programs with a low limit of those.
+fn allow_many_connections() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the number of connections stays limited");
+    }
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let isolation = options.isolation.into();
+    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(level)
+        .with_writer(io::stderr)
+        // It would report by `eprintln!`, which panics once the terminal is gone.
+        .log_internal_errors(false)
+        .init();
+    echo(options).isolation(isolation).run()
+}

@@ -1,7 +1,30 @@
 //! `#[timer]`.
 
-use proc_macro2::TokenStream;
+mod args;
+mod expand;
+mod model;
+#[cfg(test)]
+mod tests;
 
-pub(crate) fn attribute(_args: TokenStream, item: TokenStream) -> TokenStream {
-    item
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::errors::Errors;
+use crate::raw_fn::RawFn;
+
+pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let args = args::Args::parse(args, &mut errors);
+    let raw = match syn::parse2::<RawFn>(item.clone()) {
+        Ok(raw) => raw,
+        Err(error) => {
+            model::refuse_item(&item, error, &mut errors);
+            return quote!(#item #errors);
+        }
+    };
+    let item = match model::Model::check(args, &raw, &mut errors) {
+        Some(model) => expand::expand(&raw, &model),
+        None => expand::stub(&raw),
+    };
+    quote!(#item #errors)
 }

@@ -50,6 +50,9 @@ pub trait Return: sealed::Sealed {
     /// A body that ended before its yield; `None` if it was a success, which is the body's mistake.
     #[doc(hidden)]
     fn refused<G>(body: Self::Body) -> Option<Self::Entered<G>>;
+    /// The guard, or what the body ended in before its yield.
+    #[doc(hidden)]
+    fn into_guard<G>(entered: Self::Entered<G>) -> Result<G, Self::Body>;
 }
 
 /// Whether, and with what, a context fails: its declared return type apart from the value.
@@ -118,6 +121,10 @@ impl<T, E> Return for Result<T, E> {
     fn refused<G>(body: Result<(), E>) -> Option<Result<G, E>> {
         body.err().map(Err)
     }
+
+    fn into_guard<G>(entered: Result<G, E>) -> Result<G, Result<(), E>> {
+        entered.map_err(Err)
+    }
 }
 
 impl<T> Return for Always<T> {
@@ -132,6 +139,10 @@ impl<T> Return for Always<T> {
 
     fn refused<G>((): ()) -> Option<G> {
         None
+    }
+
+    fn into_guard<G>(guard: G) -> Result<G, ()> {
+        Ok(guard)
     }
 }
 

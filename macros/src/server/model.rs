@@ -1,0 +1,557 @@
+//! What is legal: the options checked, the function's arguments told apart.
+
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
+use syn::{Block, Expr, ExprLit, Ident, Lit, PatType, Path, Type, TypeReference};
+
+use super::args::Args;
+use crate::duration::Length;
+use crate::errors::{Errors, nearest};
+use crate::options::{compact, ungrouped};
+use crate::paths::CratePath;
+use crate::raw_fn::RawFn;
+
+const SIGNALS: [&str; 6] = [
+    "SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR2", "SIGALRM",
+];
+
+pub(crate) struct Model {
+    pub(crate) krate: CratePath,
+    /// The user's own token, so that errors about it and its hygiene are the user's.
+    pub(crate) yield_: Ident,
+    pub(crate) main: Option<Path>,
+    pub(crate) process: bool,
+    /// In the order of the documentation.
+    pub(crate) calls: Vec<Call>,
+}
+
+/// A call of the builder.
+pub(crate) struct Call {
+    pub(crate) method: Ident,
+    pub(crate) value: TokenStream,
+    /// Its type, when it is an expression of the user's.
+    pub(crate) expression: Option<TokenStream>,
+}
+
+pub(crate) enum Checked {
+    Legal(Model),
+    /// The mistakes have been reported.
+    Wrong {
+        yield_: Ident,
+        /// Whether rustc will find nothing in it that follows from them.
+        keep_body: bool,
+    },
+}
+
+/// How many of the function's arguments the server fills in.
+fn filled_in(args: &Args) -> usize {
+    1 + usize::from(args.options.meant("main"))
+}
+
+pub(crate) fn is_main(function: &RawFn) -> bool {
+    function.name() == "main"
+}
+
+impl Model {
+    pub(crate) fn check(args: &Args, function: &RawFn, errors: &mut Errors) -> Checked {
+        let before = errors.len();
+        check_signature(args, function, errors);
+        let yield_ = check_yield(function, errors);
+        let krate = CratePath::from_options(&args.options, errors);
+        let mut options = OptionCheck {
+            args,
+            krate: &krate,
+            calls: Vec::new(),
+            errors,
+        };
+        options.workers();
+        options.isolation();
+        let main = options.path("main");
+        options.extra();
+        if let Some(path) = options.path("init") {
+            options.call("init", quote!(#path));
+        }
+        options.stop_signals();
+        for name in ["shutdown_timeout", "start_timeout"] {
+            options.length(name);
+        }
+        options.on_failure();
+        options.count("max_restarts", "u32", "10");
+        for name in ["restart_window", "hang_timeout"] {
+            options.length(name);
+        }
+        for name in ["share_port", "run_to_completion"] {
+            if args.options.flag(name).is_some() {
+                options.call(name, quote!(true));
+            }
+        }
+        let calls = options.calls;
+        let process = matches!(args.options.value("isolation"), Some((_, value)) if compact(value) == "process");
+        if !args.sound || errors.len() > before {
+            return Checked::Wrong {
+                yield_: yield_.ident,
+                keep_body: yield_.well_formed,
+            };
+        }
+        Checked::Legal(Model {
+            krate,
+            yield_: yield_.ident,
+            main,
+            process,
+            calls,
+        })
+    }
+}
+
+fn check_signature(args: &Args, function: &RawFn, errors: &mut Errors) {
+    let sig = &function.sig;
+    let name = function.name();
+    if sig.asyncness.is_none() {
+        errors.push(
+            sig.fn_token,
+            "a server's worker is an async function, and this one isn't",
+            format!("write `async fn {name}`"),
+        );
+    }
+    if let Some(token) = &sig.constness {
+        errors.push(
+            token,
+            "a server's worker can't be `const`",
+            "remove `const`",
+        );
+    }
+    if !matches!(sig.safety, syn::Safety::Default) {
+        errors.push(
+            &sig.safety,
+            "a server's worker can't be `unsafe`",
+            "remove `unsafe`",
+        );
+    }
+    if let Some(abi) = &sig.abi {
+        errors.push(abi, "a server's worker can't be `extern`", "remove the ABI");
+    }
+    if let Some(variadic) = &sig.variadic {
+        errors.push(
+            variadic,
+            "a server's worker can't be variadic",
+            "remove `...`",
+        );
+    }
+    if function.body.is_none() {
+        errors.push(
+            name,
+            "a server's worker needs a body",
+            "write the function out",
+        );
+    }
+    if let Some(receiver) = sig.receiver() {
+        errors.push(
+            receiver,
+            "a server's worker is a free function and takes no `self`",
+            "pass what it needs as arguments; they are cloned for every worker",
+        );
+        return;
+    }
+
+    if let Some(generic) = sig.generics.params.first().filter(|_| is_main(function)) {
+        errors.push(
+            generic,
+            "nobody can say what this parameter of `main` stands for",
+            "write the type out, or give the function another name and call it from a `main` of your own",
+        );
+    }
+
+    for argument in function.typed_args().skip(1) {
+        if let Type::Reference(reference) = &*argument.ty {
+            check_owned(argument, reference, errors);
+        }
+    }
+
+    let main = args.options.value("main");
+    let mut arguments = sig.inputs.iter();
+    if arguments.next().is_none() {
+        errors.push(
+            name,
+            "a server's worker takes a `Worker` as its first argument, and this one takes none",
+            format!("write `async fn {name}(worker: Worker)`"),
+        );
+        return;
+    }
+    let second = arguments.next();
+    match (main, second) {
+        (Some((key, _)), None) => errors.push(
+            key,
+            "the value of the main context is the worker's second argument, and there is none",
+            format!("write `async fn {name}(worker: Worker, value: Value)`, or remove `main`"),
+        ),
+        (None, Some(argument)) if is_main(function) && !args.options.meant("main") => errors.push(
+            argument,
+            "nobody can pass this argument to `main`",
+            "the second argument is the main context's value, with `main = path`; \
+             for arguments of your own give the function another name and call it from `main`",
+        ),
+        (Some(_), Some(_)) if is_main(function) => {
+            if let Some(third) = arguments.next() {
+                errors.push(
+                    third,
+                    "nobody can pass this argument to `main`",
+                    "give the function another name and call it from a `main` of your own",
+                );
+            }
+        }
+        _ => {}
+    }
+}
+
+fn check_owned(argument: &PatType, reference: &TypeReference, errors: &mut Errors) {
+    let lifetime = reference.lifetime.as_ref();
+    if lifetime.is_some_and(|lifetime| lifetime.ident == "static") {
+        return;
+    }
+    let (name, borrowed) = (compact(&argument.pat), compact(&reference.elem));
+    errors.push(
+        reference,
+        format!("`{name}` is borrowed, and a worker outlives the call that it is started by"),
+        format!("take something owned that every worker can have a clone of: `{name}: std::sync::Arc<{borrowed}>`"),
+    );
+}
+
+struct Yield {
+    ident: Ident,
+    /// Called, and without a value.
+    well_formed: bool,
+}
+
+/// Finds the one `yield_()`, also among a macro's tokens.
+fn check_yield(function: &RawFn, errors: &mut Errors) -> Yield {
+    const HELP: &str = "write `let stop = yield_().await;` where the worker is ready";
+    let mut found = Vec::new();
+    find_yields(function.body_tokens(), &mut found);
+    let mut found = found.into_iter();
+    let Some((ident, value)) = found.next() else {
+        if reads_as_body(function) {
+            errors.push(
+                function.name(),
+                "a server's worker says that it is ready by `yield_().await`, and this one never does",
+                HELP,
+            );
+        }
+        return Yield {
+            ident: Ident::new("yield_", Span::mixed_site()),
+            well_formed: true,
+        };
+    };
+    let well_formed = value.as_ref().is_some_and(TokenStream::is_empty);
+    match value {
+        None => errors.push(
+            &ident,
+            "`yield_` is a function, and here it isn't called",
+            HELP,
+        ),
+        Some(value) if !value.is_empty() => {
+            errors.push(
+                value,
+                "`yield_()` takes no value in a server's worker",
+                HELP,
+            );
+        }
+        Some(_) => {}
+    }
+    for (again, _) in found {
+        errors.push(
+            &again,
+            "a server's worker has one `yield_()`, and this is another",
+            "keep the future of the first, or use `worker.stopping()`, to wait in several places",
+        );
+    }
+    Yield { ident, well_formed }
+}
+
+/// Whether rustc has nothing to say about the body's syntax.
+fn reads_as_body(function: &RawFn) -> bool {
+    let body = function.body.clone().map(TokenTree::from);
+    body.is_some_and(|body| syn::parse2::<Block>(body.into()).is_ok())
+}
+
+fn find_yields(tokens: TokenStream, found: &mut Vec<(Ident, Option<TokenStream>)>) {
+    let mut tokens = tokens.into_iter().peekable();
+    let mut of_nested_fn = false;
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Ident(ident) if ident == "yield_" => {
+                let value = match tokens.peek() {
+                    Some(TokenTree::Group(group))
+                        if group.delimiter() == Delimiter::Parenthesis =>
+                    {
+                        Some(group.stream())
+                    }
+                    _ => None,
+                };
+                found.push((ident, value));
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '#' => {
+                of_nested_fn |=
+                    matches!(tokens.peek(), Some(TokenTree::Group(group)) if yields_itself(group));
+            }
+            TokenTree::Group(group) => {
+                let body = group.delimiter() == Delimiter::Brace;
+                if !(body && std::mem::take(&mut of_nested_fn)) {
+                    find_yields(group.stream(), found);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether the attribute in these brackets gives the function below it a `yield_` of its own.
+fn yields_itself(attribute: &Group) -> bool {
+    let path = attribute
+        .stream()
+        .into_iter()
+        .map_while(|token| match token {
+            TokenTree::Ident(ident) => Some(Some(ident)),
+            TokenTree::Punct(punct) if punct.as_char() == ':' => Some(None),
+            _ => None,
+        });
+    path.flatten()
+        .last()
+        .is_some_and(|name| name == "actxmgr" || name == "server")
+}
+
+struct OptionCheck<'a> {
+    args: &'a Args,
+    krate: &'a CratePath,
+    calls: Vec<Call>,
+    errors: &'a mut Errors,
+}
+
+impl OptionCheck<'_> {
+    /// Records the builder call of the option `name`.
+    fn call(&mut self, name: &str, value: TokenStream) {
+        self.calls.push(Call {
+            method: self.method(name),
+            value,
+            expression: None,
+        });
+    }
+
+    /// As `call`, with an expression of the user's.
+    fn call_with(&mut self, name: &str, value: &Expr, ty: TokenStream) {
+        self.calls.push(Call {
+            method: self.method(name),
+            value: value.to_token_stream(),
+            expression: Some(ty),
+        });
+    }
+
+    fn method(&self, name: &str) -> Ident {
+        let typed = self.args.options.flag(name);
+        Ident::new(name, typed.map_or_else(Span::call_site, Ident::span))
+    }
+
+    fn workers(&mut self) {
+        let value = self.args.options.value("workers");
+        match value {
+            Some((
+                _,
+                Expr::Lit(ExprLit {
+                    lit: Lit::Int(number),
+                    ..
+                }),
+            )) if number.base10_parse::<u64>().is_ok_and(|n| n == 0) => self.errors.push(
+                number,
+                "`workers` is at least 1, and this is 0",
+                "write for example `workers = 4`, or leave it out for one per core",
+            ),
+            _ => self.count("workers", "usize", "4"),
+        }
+    }
+
+    fn count(&mut self, name: &str, ty: &str, example: &str) {
+        let Some((_, value)) = self.args.options.value(name) else {
+            return;
+        };
+        match value {
+            Expr::Lit(ExprLit {
+                lit: Lit::Int(number),
+                ..
+            }) if number.suffix().is_empty() || number.suffix() == ty => {
+                self.call(name, quote!(#number));
+            }
+            Expr::Lit(other) => self.errors.push(
+                other,
+                format!(
+                    "`{name}` takes a number of type `{ty}`, not `{}`",
+                    compact(other)
+                ),
+                format!("write for example `{name} = {example}`"),
+            ),
+            other => {
+                let ty = Ident::new(ty, Span::call_site());
+                self.call_with(name, other, quote!(::core::primitive::#ty));
+            }
+        }
+    }
+
+    fn length(&mut self, name: &str) {
+        if let Some((_, value)) = self.args.options.value(name) {
+            match Length::check(name, value, self.errors) {
+                Length::Expr(value) => {
+                    self.call_with(name, &value, quote!(::core::time::Duration));
+                }
+                literal @ Length::Literal(_) => self.call(name, literal.to_token_stream()),
+            }
+        }
+    }
+
+    fn path(&mut self, name: &str) -> Option<Path> {
+        let (_, value) = self.args.options.value(name)?;
+        match value {
+            Expr::Path(path) if path.qself.is_none() => Some(path.path.clone()),
+            other => {
+                self.errors.push(
+                    other,
+                    format!(
+                        "`{name}` takes the path of a function, not `{}`",
+                        compact(other)
+                    ),
+                    format!("write for example `{name} = my_function`"),
+                );
+                None
+            }
+        }
+    }
+
+    fn extra(&mut self) {
+        let Some((_, value)) = self.args.options.value("extra") else {
+            return;
+        };
+        let functions: Vec<Expr> = match value {
+            Expr::Array(array) => array.elems.iter().cloned().map(ungrouped).collect(),
+            Expr::Path(_) => vec![value.clone()],
+            other => {
+                self.errors.push(
+                    other,
+                    format!(
+                        "`extra` takes a list of functions, not `{}`",
+                        compact(other)
+                    ),
+                    "write for example `extra = [router, metrics]`",
+                );
+                return;
+            }
+        };
+        for function in &functions {
+            match function {
+                Expr::Path(path) => self.call("extra", quote!(#path)),
+                other => self.errors.push(
+                    other,
+                    format!("`extra` takes paths of functions, not `{}`", compact(other)),
+                    "write for example `extra = [router, metrics]`",
+                ),
+            }
+        }
+    }
+
+    /// One of `words`, as a variant of the enum `of`.
+    fn word(&mut self, name: &str, of: &str, words: &[(&str, &str)]) {
+        let Some((_, value)) = self.args.options.value(name) else {
+            return;
+        };
+        let typed = compact(value);
+        if let Some((_, variant)) = words.iter().find(|(word, _)| *word == typed) {
+            let krate = self.krate;
+            let of = Ident::new(of, Span::call_site());
+            let variant = Ident::new(variant, Span::call_site());
+            self.call(name, quote!(#krate::#of::#variant));
+            return;
+        }
+        let list: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        let help = match nearest(&typed, words.iter().map(|(word, _)| *word)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("write for example `{name} = {}`", words[0].0),
+        };
+        self.errors.push(
+            value,
+            format!("`{name}` is one of {}, not `{typed}`", list.join(", ")),
+            help,
+        );
+    }
+
+    fn isolation(&mut self) {
+        self.word(
+            "isolation",
+            "Isolation",
+            &[("thread", "Thread"), ("process", "Process")],
+        );
+    }
+
+    fn on_failure(&mut self) {
+        let words = [
+            ("shutdown", "Shutdown"),
+            ("restart", "Restart"),
+            ("ignore", "Ignore"),
+        ];
+        self.word("on_failure", "OnFailure", &words);
+    }
+
+    fn stop_signals(&mut self) {
+        let Some((_, value)) = self.args.options.value("stop_signals") else {
+            return;
+        };
+        let Expr::Array(array) = value else {
+            self.errors.push(
+                value,
+                format!(
+                    "`stop_signals` takes a list of signals, not `{}`",
+                    compact(value)
+                ),
+                "write for example `stop_signals = [SIGINT, SIGTERM]`",
+            );
+            return;
+        };
+        if array.elems.is_empty() {
+            self.errors.push(
+                array,
+                "`stop_signals` names at least one signal, and this list is empty",
+                "write for example `stop_signals = [SIGINT, SIGTERM]`",
+            );
+        }
+        let krate = self.krate;
+        let mut signals = Vec::new();
+        for element in array.elems.iter().cloned().map(ungrouped) {
+            let typed = compact(&element);
+            if SIGNALS.contains(&typed.as_str()) {
+                signals.push(quote!(#krate::Signal::#element));
+                continue;
+            }
+            let help = match typed.as_str() {
+                "SIGKILL" | "SIGSTOP" => "no program can catch this one".to_owned(),
+                "SIGUSR1" => "every worker gets this one as `worker.reloads()`".to_owned(),
+                "SIGTTIN" | "SIGTTOU" => "this one changes the number of workers".to_owned(),
+                _ => match nearest(&typed.to_uppercase(), SIGNALS) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "write for example `stop_signals = [SIGINT, SIGTERM]`".to_owned(),
+                },
+            };
+            self.errors.push(
+                element,
+                format!(
+                    "`{typed}` is no signal that can stop a server; those are {}",
+                    SIGNALS.join(", ")
+                ),
+                help,
+            );
+        }
+        self.call("stop_signals", quote!([#(#signals),*]));
+    }
+}
+
+/// The arguments that the caller of the generated function passes.
+pub(crate) fn caller_arguments<'f>(
+    args: &Args,
+    function: &'f RawFn,
+) -> impl Iterator<Item = &'f PatType> {
+    function.typed_args().skip(filled_in(args))
+}

@@ -1,0 +1,164 @@
+//! Runs one worker to its end: the same for thread and process workers.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::job::Body;
+use super::worker::{Shared, set_thread_index};
+use super::{Worker, report};
+
+/// What detached teardowns get at least, and all that they get once the worker is killed: a little less than
+/// the second after which a thread that is still there counts as stuck.
+const LAST_TEARDOWNS: Duration = Duration::from_millis(900);
+
+/// How a worker came to its end.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) failure: Option<Failure>,
+    /// Something was cut off because the deadline had come.
+    pub(crate) overran: bool,
+}
+
+/// Why a worker, an extra or the main context failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It returned an error.
+    Error(String),
+    /// It panicked.
+    Panic(String),
+    /// The system didn't let it start.
+    Spawn(String),
+    /// Its thread or process ended without a word.
+    Died(String),
+    /// A stop signal, meant for it alone, killed it before it could handle signals.
+    #[cfg(feature = "process")]
+    StopSignal(super::Signal),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Error(text) | Failure::Died(text) => f.write_str(text),
+            Failure::Panic(text) => write!(f, "panicked: {text}"),
+            #[cfg(feature = "process")]
+            Failure::StopSignal(signal) => write!(f, "killed by {signal} while it was starting"),
+            Failure::Spawn(text) => write!(f, "could not be started: {text}"),
+        }
+    }
+}
+
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "with a value that is no text".to_owned())
+}
+
+/// Runs `body` on this thread until it has ended or `kill` is cancelled. `patience` bounds what comes
+/// after the body when it ended without being asked to.
+pub(crate) fn run(
+    worker: &Arc<Shared>,
+    body: Body,
+    patience: Duration,
+    kill: &CancellationToken,
+) -> Ended {
+    let index = worker.identity.index;
+    set_thread_index(index);
+    let handle = Worker {
+        shared: Arc::clone(worker),
+    };
+    let failure = match body {
+        Body::Sync(run) => failure_of(std::panic::catch_unwind(AssertUnwindSafe(|| run(handle)))),
+        Body::Async(make) => {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .thread_name(worker.name())
+                .on_thread_start(move || set_thread_index(index))
+                .build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => {
+                    let failure =
+                        runtime.block_on(to_its_end(worker, || make(handle), patience, kill));
+                    // Dropping it would wait for blocking tasks without a limit.
+                    runtime.shutdown_background();
+                    failure
+                }
+                Err(error) => Some(Failure::Spawn(format!("no event loop: {error}"))),
+            }
+        }
+    };
+    Ended {
+        failure,
+        overran: worker.overran.load(Ordering::Relaxed),
+    }
+}
+
+async fn to_its_end(
+    worker: &Arc<Shared>,
+    make: impl FnOnce() -> LocalBoxFuture<'static, Result<(), String>>,
+    patience: Duration,
+    kill: &CancellationToken,
+) -> Option<Failure> {
+    let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings());
+    let body = AssertUnwindSafe(async { make().await }).catch_unwind();
+    let failure = tokio::select! {
+        biased;
+        ended = body => failure_of(ended),
+        () = kill.cancelled() => None,
+    };
+
+    let deadline = worker
+        .stop
+        .get()
+        .map_or_else(|| Instant::now() + patience, |stop| stop.deadline());
+    worker.tasks.close();
+    let settled = async {
+        if tokio::time::timeout_at(deadline, worker.tasks.wait())
+            .await
+            .is_err()
+        {
+            worker.overran.store(true, Ordering::Relaxed);
+            report::log!(warn, worker = %worker.name(), tasks = worker.tasks.len(), "tasks cut at the deadline");
+        }
+        worker.cut_connections().await;
+        crate::drain(
+            deadline
+                .saturating_duration_since(Instant::now())
+                .max(LAST_TEARDOWNS),
+        )
+        .await
+    };
+    let drained = tokio::select! {
+        biased;
+        drained = settled => drained,
+        () = kill.cancelled() => {
+            worker.cut_connections().await;
+            crate::drain(LAST_TEARDOWNS).await
+        }
+    };
+    if !drained.abandoned.is_empty() {
+        worker.overran.store(true, Ordering::Relaxed);
+        report::log!(error, worker = %worker.name(), contexts = ?drained.abandoned, "teardowns cut at the deadline");
+    }
+    pings.abort();
+    failure
+}
+
+fn failure_of(ended: std::thread::Result<Result<(), String>>) -> Option<Failure> {
+    match ended {
+        Ok(Ok(())) => None,
+        Ok(Err(text)) => Some(Failure::Error(text)),
+        Err(payload) => Some(Failure::Panic(panic_text(&*payload))),
+    }
+}

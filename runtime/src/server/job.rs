@@ -1,0 +1,196 @@
+//! What the workers of a server run, with the user's types erased.
+
+use std::error::Error;
+use std::future::Future;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::Worker;
+use super::main_context::MainValue;
+
+/// What a worker, an extra or a connection's handler may return: `()` or `Result<(), E>`.
+#[diagnostic::on_unimplemented(
+    message = "a worker, an extra or a handler returns `()` or `Result<(), E>`, not `{Self}`",
+    label = "returns `{Self}`",
+    note = "`E` is any error that converts into `Box<dyn Error + Send + Sync>`: `io::Error`, `anyhow::Error`, `String`, ..."
+)]
+pub trait Outcome {
+    /// The failure as one line of text, with the causes of its cause.
+    #[doc(hidden)]
+    fn outcome(self) -> Result<(), String>;
+}
+
+impl Outcome for () {
+    fn outcome(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+// Without this rustc would report a conversion that is missing, in its own words.
+#[diagnostic::do_not_recommend]
+impl<E> Outcome for Result<(), E>
+where
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn outcome(self) -> Result<(), String> {
+        self.map_err(|error| describe(&*error.into()))
+    }
+}
+
+/// An error and its sources, joined by colons.
+pub(crate) fn describe(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Many errors print their source themselves.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// One run of one worker.
+pub(crate) enum Body {
+    /// On an event loop; made where it runs, because it need not be `Send`.
+    Async(Box<dyn FnOnce(Worker) -> LocalBoxFuture<'static, Result<(), String>> + Send>),
+    /// On a plain thread.
+    Sync(Box<dyn FnOnce(Worker) -> Result<(), String> + Send>),
+}
+
+impl Body {
+    pub(crate) fn from_async<F, Fut>(run: F) -> Body
+    where
+        F: FnOnce(Worker) -> Fut + Send + 'static,
+        Fut: Future + 'static,
+        Fut::Output: Outcome,
+    {
+        Body::Async(Box::new(move |worker| {
+            let running = run(worker);
+            Box::pin(async move { running.await.outcome() })
+        }))
+    }
+}
+
+/// Gives a body for each start of an extra.
+pub(crate) type MakeBody = Box<dyn FnMut() -> Body + Send>;
+
+/// Gives a body for each start of a worker, the arguments and the main context's value cloned.
+pub(crate) type MakeWorker = Box<dyn FnMut(Option<&MainValue>) -> Body + Send>;
+
+/// A function that a server runs beside its workers: `fn(Worker)` or `async fn(Worker)`.
+///
+/// `Kind` only tells the two apart; it is always inferred.
+#[diagnostic::on_unimplemented(
+    message = "an extra is `fn(Worker)` or `async fn(Worker)`, returning `()` or `Result<(), E>`",
+    label = "not usable as an extra",
+    note = "`E` is any error that converts into `Box<dyn Error + Send + Sync>`: `io::Error`, `anyhow::Error`, `String`, ..."
+)]
+pub trait ExtraFn<Kind>: Clone + Send + 'static {
+    /// Whether it counts as ready when it has started.
+    #[doc(hidden)]
+    const READY_AT_START: bool;
+
+    #[doc(hidden)]
+    fn body(self) -> ExtraBody;
+}
+
+/// Keeps [`Body`] out of the public interface.
+#[doc(hidden)]
+pub struct ExtraBody(pub(crate) Body);
+
+#[doc(hidden)]
+pub struct AsyncKind;
+#[doc(hidden)]
+pub struct SyncKind;
+
+#[diagnostic::do_not_recommend]
+impl<F, Fut> ExtraFn<(AsyncKind, Fut)> for F
+where
+    F: FnOnce(Worker) -> Fut + Clone + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Outcome,
+{
+    const READY_AT_START: bool = false;
+
+    fn body(self) -> ExtraBody {
+        ExtraBody(Body::from_async(self))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<F, O> ExtraFn<(SyncKind, O)> for F
+where
+    F: FnOnce(Worker) -> O + Clone + Send + 'static,
+    O: Outcome,
+{
+    const READY_AT_START: bool = true;
+
+    fn body(self) -> ExtraBody {
+        ExtraBody(Body::Sync(Box::new(move |worker| self(worker).outcome())))
+    }
+}
+
+/// A registered extra.
+pub(crate) struct Extra {
+    pub(crate) name: String,
+    pub(crate) ready_at_start: bool,
+    pub(crate) make: MakeBody,
+}
+
+impl Extra {
+    pub(crate) fn new<K, F: ExtraFn<K>>(function: F) -> Extra {
+        let path = std::any::type_name::<F>();
+        let name = path
+            .rsplit("::")
+            .find(|part| !part.starts_with('{'))
+            .unwrap_or(path)
+            .to_owned();
+        Extra {
+            name,
+            ready_at_start: F::READY_AT_START,
+            make: Box::new(move || function.clone().body().0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extras_are_told_apart_and_named() {
+        async fn metrics(_: Worker) {}
+        fn router(_: Worker) -> Result<(), std::io::Error> {
+            Ok(())
+        }
+        let (metrics, router) = (Extra::new(metrics), Extra::new(router));
+        assert_eq!(
+            (metrics.name.as_str(), metrics.ready_at_start),
+            ("metrics", false)
+        );
+        assert_eq!(
+            (router.name.as_str(), router.ready_at_start),
+            ("router", true)
+        );
+        assert_eq!(
+            Extra::new(|_: Worker| ()).name,
+            "extras_are_told_apart_and_named"
+        );
+    }
+
+    #[test]
+    fn an_error_is_described_with_its_causes() {
+        let inner = std::io::Error::new(std::io::ErrorKind::AddrInUse, "taken");
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot start")]
+        struct Outer(#[source] std::io::Error);
+        assert_eq!(
+            Err::<(), _>(Outer(inner)).outcome(),
+            Err("cannot start: taken".to_owned())
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! The accept loop of a worker: one task per connection, drained when the worker stops.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::net::Listener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::job::Outcome;
+use super::worker::Shared;
+use super::{Stop, Worker, report};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The connections of a worker, from [`Worker::serve`]: accepted in the background, each handled by a
+/// task of its own on the worker's event loop.
+///
+/// Dropping it stops accepting; handlers that still run go on until the worker ends.
+#[must_use = "dropping it stops accepting; `drain` it when the worker is asked to stop"]
+pub struct Serving {
+    worker: Arc<Shared>,
+    accepting: DropGuard,
+    cut: CancellationToken,
+    accept_loop: JoinHandle<()>,
+    counts: Rc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    accepted: Cell<u64>,
+    open: Cell<usize>,
+    failed: Cell<u64>,
+}
+
+impl Counts {
+    fn opened(&self) {
+        self.accepted.set(self.accepted.get() + 1);
+        self.open.set(self.open.get() + 1);
+    }
+
+    fn closed(&self, failed: bool) {
+        self.open.set(self.open.get() - 1);
+        self.failed.set(self.failed.get() + u64::from(failed));
+    }
+}
+
+impl Serving {
+    /// How many connections have been accepted.
+    pub fn accepted(&self) -> u64 {
+        self.counts.accepted.get()
+    }
+
+    /// How many connections are being handled now.
+    pub fn open(&self) -> usize {
+        self.counts.open.get()
+    }
+
+    /// How many handlers have ended in an error or a panic. Errors are logged at `DEBUG`, because a
+    /// client that goes away is no fault of the server's; panics at `ERROR`.
+    pub fn failed(&self) -> u64 {
+        self.counts.failed.get()
+    }
+
+    /// Stops accepting and waits for the handlers of the open connections, until the stop's
+    /// [deadline](Stop::deadline) at the longest. Handlers that still run then are cut: dropped, logged, and
+    /// counted in what comes back. If the whole server is stopping its exit code is 3, because its time ran out.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping this future half-way stops accepting and leaves the handlers to run until the worker
+    /// ends.
+    pub async fn drain(self, stop: &Stop) -> usize {
+        drop(self.accepting);
+        let mut accept_loop = self.accept_loop;
+        let ended = tokio::time::timeout_at(stop.deadline(), &mut accept_loop).await;
+        if let Ok(joined) = ended {
+            resume(joined);
+            return 0;
+        }
+        let cut = self.counts.open.get();
+        self.worker.overran.store(true, Ordering::Relaxed);
+        report::log!(warn, worker = %self.worker.name(), connections = cut, "connections cut at the deadline of {stop}");
+        self.cut.cancel();
+        resume(accept_loop.await);
+        cut
+    }
+}
+
+/// Passes on a panic of the accept loop, which would be one of ours or of the listener's.
+fn resume(joined: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = joined {
+        if error.is_panic() {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving")
+            .field("accepted", &self.accepted())
+            .field("open", &self.open())
+            .field("failed", &self.failed())
+            .finish()
+    }
+}
+
+impl Worker {
+    /// Accepts connections from `listener` in the background and runs `handler` for each, in a task of
+    /// its own on this worker's event loop: neither handler nor future need be `Send`.
+    ///
+    /// A handler returns `()` or a `Result<(), E>`. When the process is out of file descriptors or
+    /// memory the loop pauses, 5 ms doubling to 1 s, and goes on.
+    ///
+    /// Takes a [`TcpListener`](tokio::net::TcpListener), a [`UnixListener`](tokio::net::UnixListener), or
+    /// whatever else is a [`tokio_util::net::Listener`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a worker's own code, where there is no event loop to spawn on.
+    pub fn serve<L, H, F>(&self, listener: L, handler: H) -> Serving
+    where
+        L: Listener + 'static,
+        L::Io: 'static,
+        H: Fn(L::Io) -> F + 'static,
+        F: Future + 'static,
+        F::Output: Outcome,
+    {
+        let accepting = CancellationToken::new();
+        let cut = self.shared.cut.child_token();
+        let counts = Rc::new(Counts::default());
+        let accept_loop = self.shared.serving.spawn_local(accept_loop(
+            Arc::clone(&self.shared),
+            listener,
+            handler,
+            accepting.clone(),
+            cut.clone(),
+            Rc::clone(&counts),
+        ));
+        Serving {
+            worker: Arc::clone(&self.shared),
+            accepting: accepting.drop_guard(),
+            cut,
+            accept_loop,
+            counts,
+        }
+    }
+}
+
+async fn accept_loop<L, H, F>(
+    worker: Arc<Shared>,
+    mut listener: L,
+    handler: H,
+    accepting: CancellationToken,
+    cut: CancellationToken,
+    counts: Rc<Counts>,
+) where
+    L: Listener + 'static,
+    H: Fn(L::Io) -> F + 'static,
+    F: Future + 'static,
+    F::Output: Outcome,
+{
+    let mut handlers = JoinSet::new();
+    let mut pause = FIRST_PAUSE;
+    let stopped = async {
+        tokio::select! {
+            () = accepting.cancelled() => {}
+            () = cut.cancelled() => {}
+        }
+    };
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stopped => break,
+            Some(joined) = handlers.join_next() => close(&worker, &counts, joined),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    pause = FIRST_PAUSE;
+                    counts.opened();
+                    // Boxed where it is made: on its way into a task a future is moved a dozen times, its
+                    // buffers with it.
+                    handlers.spawn_local(Box::pin(handler(stream).map(Outcome::outcome)));
+                }
+                Err(error) if concerns_one_connection(&error) => {
+                    report::log!(debug, worker = %worker.name(), %error, "a connection ended before it was accepted");
+                }
+                Err(error) => {
+                    report::log!(warn, worker = %worker.name(), %error, ?pause, "cannot accept connections; pausing");
+                    tokio::select! {
+                        () = &mut stopped => break,
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                    }
+                }
+            },
+        }
+    }
+    drop(listener);
+    loop {
+        tokio::select! {
+            biased;
+            joined = handlers.join_next() => match joined {
+                Some(joined) => close(&worker, &counts, joined),
+                None => return,
+            },
+            // What the handlers hold is dropped here, while there is still time for its teardown.
+            () = cut.cancelled() => return handlers.shutdown().await,
+        }
+    }
+}
+
+fn close(
+    worker: &Shared,
+    counts: &Counts,
+    joined: Result<Result<(), String>, tokio::task::JoinError>,
+) {
+    let failed = match joined {
+        Ok(Ok(())) => false,
+        Ok(Err(error)) => {
+            report::log!(debug, worker = %worker.name(), error, "a connection's handler failed");
+            true
+        }
+        Err(error) => {
+            report::log!(error, worker = %worker.name(), %error, "a connection's handler panicked");
+            true
+        }
+    };
+    counts.closed(failed);
+}
+
+/// Whether an error of `accept` is about the connection that was to be accepted, not the listener.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}

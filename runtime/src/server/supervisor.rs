@@ -1,0 +1,758 @@
+//! The driver: carries what happens to the policy, and out what it decides.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::event_loop::{Ended, Failure};
+use super::job::{Extra, MakeWorker};
+use super::link::{Answer, Input, Link, Message, Request};
+use super::main_context::{MainValue, MakeMain};
+use super::policy::{Action, Config, Ending, Event, Image, Policy, Report, Role, WorkerId};
+use super::pulse::{self, Finding, Pulse};
+use super::signals::{Asked, Signals};
+use super::sockets::Sockets;
+use super::thread::Thread;
+use super::watchdog::Watchdog;
+use super::worker::{Identity, Shared};
+use super::{Isolation, Stop, StopReason, report};
+#[cfg(feature = "process")]
+use super::{
+    Signal,
+    main_context::Decode,
+    process::{self, Processes},
+    wire::Assignment,
+};
+
+/// The driver was out for at least this long: suspended, or stopped by a signal.
+const GAP: Duration = Duration::from_secs(1);
+
+/// A worker is told a deadline this much before its own end, but at most a tenth of its time, so that
+/// what follows a drain that lasted to the deadline still runs.
+const RESERVE: Duration = Duration::from_millis(500);
+
+const MAIN: &str = "the main context";
+
+/// What a server runs.
+pub(crate) struct Job {
+    pub(crate) make: MakeWorker,
+    pub(crate) main: Option<MakeMain>,
+    pub(crate) extras: Vec<Extra>,
+    #[cfg(feature = "process")]
+    pub(crate) decode: Option<Decode>,
+}
+
+impl Job {
+    /// The main context's value, as it came to a worker.
+    #[cfg(feature = "process")]
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<MainValue, String> {
+        match self.decode {
+            Some(decode) => decode(bytes),
+            None => Err("this program has no main context for its processes".to_owned()),
+        }
+    }
+
+    pub(crate) fn name(&self, role: Role) -> String {
+        match role {
+            Role::Slot(index) => format!("worker {index}"),
+            Role::Extra(extra) => self.extras[extra].name.clone(),
+        }
+    }
+}
+
+pub(crate) struct Supervisor {
+    policy: Policy,
+    config: Config,
+    epoch: Instant,
+    job: Job,
+    sockets: Sockets,
+    main: Option<Thread>,
+    main_value: Option<MainValue>,
+    workers: BTreeMap<WorkerId, Live>,
+    generations: BTreeMap<Role, u64>,
+    inbox: mpsc::UnboundedReceiver<Input>,
+    supervisor: mpsc::UnboundedSender<Input>,
+    hang_timeout: Option<Duration>,
+    #[cfg(feature = "process")]
+    processes: Option<Processes>,
+    #[cfg(feature = "process")]
+    stop_signals: Vec<Signal>,
+    /// What carrying out actions brought about; told once all of them are carried out.
+    arisen: VecDeque<Event>,
+    /// When the workers' pulses are felt next.
+    pulses_at: Duration,
+    watchdog: Watchdog,
+    /// The failure that made the server stop, and those told since.
+    told: BTreeSet<String>,
+    stopping: bool,
+    exit: Option<i32>,
+}
+
+/// What a supervisor needs to know beside what its policy does.
+pub(crate) struct Setup {
+    pub(crate) share_port: bool,
+    pub(crate) hang_timeout: Option<Duration>,
+    #[cfg(feature = "process")]
+    pub(crate) stop_signals: Vec<Signal>,
+    /// With process workers.
+    #[cfg(feature = "process")]
+    pub(crate) processes: Option<Processes>,
+}
+
+struct Live {
+    role: Role,
+    ready: bool,
+    pulse: Pulse,
+    seat: Seat,
+}
+
+impl Live {
+    /// Whether its event loop should answer: it is ready, and nobody has asked it to stop.
+    fn has_pulse(&self) -> bool {
+        self.ready && !self.seat.is_stopping()
+    }
+}
+
+enum Seat {
+    Thread(Thread),
+    #[cfg(feature = "process")]
+    Process(process::Seat),
+}
+
+impl Seat {
+    fn pid(&self) -> u32 {
+        match self {
+            Seat::Thread(_) => std::process::id(),
+            #[cfg(feature = "process")]
+            Seat::Process(process) => process.pid,
+        }
+    }
+
+    fn stop(&mut self, stop: Stop) {
+        match self {
+            Seat::Thread(thread) => thread.worker.stop.set(stop),
+            #[cfg(feature = "process")]
+            Seat::Process(process) => process.stop(stop),
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        match self {
+            Seat::Thread(thread) => thread.worker.stop.get().is_some(),
+            #[cfg(feature = "process")]
+            Seat::Process(process) => process.stop.is_some(),
+        }
+    }
+
+    fn kill(&self) {
+        match self {
+            Seat::Thread(thread) => thread.kill(),
+            #[cfg(feature = "process")]
+            Seat::Process(process) => process.kill(),
+        }
+    }
+
+    fn tell(&self) {
+        match self {
+            Seat::Thread(thread) => thread.worker.reloads.send_modify(|count| *count += 1),
+            #[cfg(feature = "process")]
+            Seat::Process(process) => process.tell(),
+        }
+    }
+
+    fn ping(&self, number: u64) {
+        match self {
+            Seat::Thread(thread) => thread.worker.ping(number),
+            #[cfg(feature = "process")]
+            Seat::Process(process) => process.ping(number),
+        }
+    }
+
+    /// Lets go of a worker that has told its end.
+    fn leave(self) {
+        match self {
+            Seat::Thread(thread) => thread.join(),
+            #[cfg(feature = "process")]
+            Seat::Process(_) => {}
+        }
+    }
+}
+
+impl Supervisor {
+    pub(crate) fn new(config: Config, job: Job, setup: Setup) -> Supervisor {
+        let (supervisor, inbox) = mpsc::unbounded_channel();
+        Supervisor {
+            policy: Policy::new(config.clone()),
+            // A thread that is blocked can't be ended, so it is only reported.
+            hang_timeout: setup
+                .hang_timeout
+                .filter(|_| config.isolation == Isolation::Process),
+            config,
+            epoch: Instant::now(),
+            job,
+            sockets: Sockets::new(setup.share_port),
+            #[cfg(feature = "process")]
+            processes: setup.processes,
+            #[cfg(feature = "process")]
+            stop_signals: setup.stop_signals,
+            main: None,
+            main_value: None,
+            workers: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            inbox,
+            supervisor,
+            watchdog: Watchdog::default(),
+            arisen: VecDeque::new(),
+            pulses_at: pulse::INTERVAL,
+            told: BTreeSet::new(),
+            stopping: false,
+            exit: None,
+        }
+    }
+
+    /// Runs the server to its end and gives its exit code.
+    pub(crate) async fn run(mut self, mut signals: Signals) -> i32 {
+        let actions = self.policy.start(self.now());
+        self.act(actions);
+        loop {
+            if let Some(code) = self.exit {
+                return code;
+            }
+            let deadline = self.next_deadline();
+            let wake = sleep_until(deadline.map(|at| self.at(at)));
+            tokio::select! {
+                // Signals are read before deaths, and both before deadlines are judged.
+                biased;
+                asked = signals.next() => self.signalled(asked),
+                Some(input) = self.inbox.recv() => self.received(input),
+                () = wake => self.time_has_come(deadline),
+            }
+            #[cfg(feature = "process")]
+            if let Some(processes) = &mut self.processes {
+                processes.keep(|image| self.policy.uses(image));
+            }
+            if let Some(end) = self.policy.hard_end() {
+                self.watchdog
+                    .set(self.at(end).into_std(), self.policy.exit_code());
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let pulses = self
+            .workers
+            .values()
+            .any(Live::has_pulse)
+            .then_some(self.pulses_at);
+        self.policy.next_deadline().into_iter().chain(pulses).min()
+    }
+
+    fn time_has_come(&mut self, deadline: Option<Duration>) {
+        let now = self.now();
+        let late = deadline.map_or(Duration::ZERO, |at| now.saturating_sub(at));
+        if late > GAP {
+            report::log!(
+                warn,
+                ?late,
+                "the supervisor was held up; all deadlines move by that"
+            );
+            self.policy.gap(late);
+            for live in self.workers.values_mut() {
+                live.pulse.gap(late);
+            }
+        }
+        if self.pulses_at <= now {
+            self.pulses_at = now + pulse::INTERVAL;
+            self.feel_pulses(now);
+        }
+        let actions = self.policy.tick(now);
+        self.act(actions);
+    }
+
+    fn feel_pulses(&mut self, now: Duration) {
+        let mut hung = Vec::new();
+        let hang_timeout = self.hang_timeout;
+        for (id, live) in self.workers.iter_mut().filter(|(_, live)| live.has_pulse()) {
+            let name = self.job.name(live.role);
+            match live.pulse.check(now, hang_timeout) {
+                None => {}
+                Some(Finding::Ask(number)) => live.seat.ping(number),
+                Some(Finding::Blocked(time)) => {
+                    report::failure(format_args!(
+                        "the event loop of {name} has been blocked for {time:.1?}"
+                    ));
+                }
+                Some(Finding::Hung) if is_traced(live.seat.pid()) => live.pulse.excuse(now),
+                Some(Finding::Hung) => {
+                    report::failure(format_args!(
+                        "{name} hangs: its event loop has been blocked for {hang_timeout:?}"
+                    ));
+                    hung.push(*id);
+                }
+            }
+        }
+        for id in hung {
+            self.happened(Event::Hung(id));
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    fn happened(&mut self, event: Event) {
+        let actions = self.policy.on(self.now(), event);
+        self.act(actions);
+    }
+
+    fn signalled(&mut self, asked: Asked) {
+        self.happened(match asked {
+            Asked::Stop(signal) => Event::StopSignal(signal),
+            Asked::Reload => Event::Reload,
+            Asked::ScaleUp => Event::ScaleUp,
+            Asked::ScaleDown => Event::ScaleDown,
+            Asked::Tell => Event::Tell,
+        });
+    }
+
+    fn received(&mut self, input: Input) {
+        match input {
+            Input::Worker(id, message) => self.worker_said(id, message),
+            Input::Main(message) => self.main_said(message),
+            Input::MainEntered(value) => {
+                self.main_value = Some(value);
+                self.happened(Event::MainEntered);
+            }
+        }
+    }
+
+    fn worker_said(&mut self, id: WorkerId, message: Message) {
+        match message {
+            Message::Ready => {
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.ready = true;
+                    report::log!(debug, "{} is ready", self.job.name(live.role));
+                }
+                self.happened(Event::Ready(id));
+            }
+            Message::Pong(number) => {
+                let now = self.now();
+                if let Some(live) = self.workers.get_mut(&id) {
+                    if let Some(blocked) = live.pulse.answered(now, number) {
+                        let name = self.job.name(live.role);
+                        report::log!(
+                            warn,
+                            "the event loop of {name} turns again, after {blocked:.1?}"
+                        );
+                    }
+                }
+            }
+            #[cfg(feature = "process")]
+            Message::Signalled(signal) => self.happened(Event::WorkerSignalled(id, signal)),
+            Message::Request(request, reply) => {
+                let answer = self.answer(id, request);
+                // The worker may have dropped its `listen`; the slot keeps the socket.
+                let _ = reply.send(answer);
+            }
+            Message::Ended(ended) => {
+                let Some(live) = self.workers.get(&id) else {
+                    return;
+                };
+                let name = self.job.name(live.role);
+                let pid = live.seat.pid();
+                let stopped_at_start = !live.ready && live.seat.is_stopping();
+                self.sockets.ended(id);
+                let ending = match ended.failure {
+                    // It gets no more sockets and has to give up: that is what it was asked to do.
+                    Some(Failure::Error(cause)) if stopped_at_start => {
+                        match self.told.contains(&cause) {
+                            true => report::log!(info, "{name} (pid {pid}) failed likewise"),
+                            false => {
+                                report::log!(
+                                    info,
+                                    "{name} was stopped while it was starting: {cause}"
+                                )
+                            }
+                        }
+                        Ending::Clean
+                    }
+                    #[cfg(feature = "process")]
+                    Some(failure @ Failure::StopSignal(_)) => {
+                        report::log!(info, "{name} (pid {pid}) was {failure}");
+                        Ending::KilledByStopSignal
+                    }
+                    _ => self.judge(&name, pid, ended),
+                };
+                // Known until then by what the policy has to report of it.
+                self.happened(Event::Ended(id, ending));
+                if let Some(live) = self.workers.remove(&id) {
+                    live.seat.leave();
+                }
+            }
+        }
+    }
+
+    fn main_said(&mut self, message: Message) {
+        match message {
+            // It waits for its stop; that it was entered has been told.
+            Message::Ready | Message::Pong(_) => {}
+            #[cfg(feature = "process")]
+            Message::Signalled(_) => {}
+            Message::Request(_, reply) => {
+                let _ = reply.send(Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "the main context has no listening sockets",
+                )));
+            }
+            Message::Ended(ended) => {
+                let failed = self.judge(MAIN, std::process::id(), ended) == Ending::Failed;
+                if let Some(main) = self.main.take() {
+                    main.join();
+                }
+                self.happened(match self.main_value {
+                    None if failed => Event::MainFailed,
+                    _ => Event::MainLeft { failed },
+                });
+            }
+        }
+    }
+
+    fn enter_main(&mut self) {
+        let Some(make) = self.job.main.take() else {
+            return;
+        };
+        let identity = Identity {
+            index: None,
+            name: MAIN.to_owned(),
+            count: self.policy.target(),
+            generation: 0,
+            isolation: Isolation::Thread,
+            to_completion: None,
+        };
+        let link = Link::Main {
+            supervisor: self.supervisor.clone(),
+        };
+        let body = make(
+            self.supervisor.clone(),
+            self.config.isolation == Isolation::Process,
+        );
+        match Thread::spawn(
+            Shared::new(identity, link),
+            body,
+            self.config.shutdown_timeout,
+        ) {
+            Ok(thread) => self.main = Some(thread),
+            Err(error) => {
+                self.tell_failure(MAIN, std::process::id(), &Failure::Spawn(error.to_string()));
+                self.arisen.push_back(Event::MainFailed);
+            }
+        }
+    }
+
+    fn leave_main(&mut self, reason: StopReason, by: Duration) {
+        match &self.main {
+            Some(main) => main.worker.stop.set(self.stop(reason, by)),
+            None => self.arisen.push_back(Event::MainLeft { failed: false }),
+        }
+    }
+
+    /// What a worker is told: a little less than the time that it really has.
+    fn stop(&self, reason: StopReason, by: Duration) -> Stop {
+        let reserve = (by.saturating_sub(self.now()) / 10).min(RESERVE);
+        Stop::new(reason, self.at(by.saturating_sub(reserve)))
+    }
+
+    fn answer(&mut self, id: WorkerId, request: Request) -> Answer {
+        match request {
+            Request::Listen { asked, addrs } => self.sockets.listen(id, &asked, &addrs).map(Some),
+            Request::ListenUnix { path, mode } => {
+                self.sockets.listen_unix(id, &path, mode).map(Some)
+            }
+            Request::BindUdp { asked, addrs } => {
+                self.sockets.bind_udp(id, &asked, &addrs).map(Some)
+            }
+            Request::Unlisten { asked } => match self.sockets.unlisten(id, &asked) {
+                true => Ok(None),
+                false => Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    format!("this worker holds no socket on `{asked}`"),
+                )),
+            },
+        }
+    }
+
+    /// Tells a failure, and the policy's word for it.
+    fn judge(&mut self, name: &str, pid: u32, ended: Ended) -> Ending {
+        match ended.failure {
+            Some(failure) => {
+                self.tell_failure(name, pid, &failure);
+                Ending::Failed
+            }
+            None if ended.overran => Ending::Overran,
+            None => Ending::Clean,
+        }
+    }
+
+    fn tell_failure(&mut self, name: &str, pid: u32, failure: &Failure) {
+        let cause = failure.to_string();
+        // When the server goes down because no worker can start, all of them say the same.
+        if self.stopping && self.told.contains(&cause) {
+            report::log!(info, "{name} (pid {pid}) failed likewise");
+            return;
+        }
+        report::failure(format_args!("{name} (pid {pid}) failed: {cause}"));
+        if !self.stopping {
+            self.told.clear();
+        }
+        self.told.insert(cause);
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        self.carry_out(actions);
+        while let Some(event) = self.arisen.pop_front() {
+            let actions = self.policy.on(self.now(), event);
+            self.carry_out(actions);
+        }
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::EnterMain => self.enter_main(),
+                Action::DropEnter { reason, by } | Action::LeaveMain { reason, by } => {
+                    self.leave_main(reason, by)
+                }
+                Action::Spawn { id, role, image } => self.spawn(id, role, image),
+                Action::Stop { id, reason, by } => {
+                    let stop = self.stop(reason, by);
+                    if let Some(live) = self.workers.get_mut(&id) {
+                        live.seat.stop(stop);
+                    }
+                }
+                Action::Kill(id) => {
+                    if let Some(live) = self.workers.get(&id) {
+                        live.seat.kill();
+                    }
+                }
+                Action::Close(role) => self.sockets.close(role),
+                Action::CloseUnasked(id) => self.sockets.ready(id),
+                Action::Park(role) => self.sockets.park(role),
+                Action::Tell(id) => {
+                    if let Some(live) = self.workers.get(&id) {
+                        live.seat.tell();
+                    }
+                }
+                Action::Report(report) => self.report(report),
+                Action::Exit(code) => {
+                    report::log!(info, code, "the server has ended");
+                    self.exit = Some(code);
+                }
+            }
+        }
+    }
+
+    /// A time of the policy's on the clock of the drivers; one that is out of its range is far away.
+    fn at(&self, time: Duration) -> Instant {
+        const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+        self.epoch.checked_add(time.min(FAR)).unwrap_or(self.epoch)
+    }
+
+    fn spawn(&mut self, id: WorkerId, role: Role, image: Image) {
+        self.sockets.begin(id, role);
+        match self.try_spawn(id, role, image) {
+            Ok(seat) => {
+                self.workers.insert(
+                    id,
+                    Live {
+                        role,
+                        ready: false,
+                        pulse: Pulse::default(),
+                        seat,
+                    },
+                );
+            }
+            Err(error) => {
+                self.sockets.ended(id);
+                let name = self.job.name(role);
+                self.tell_failure(
+                    &name,
+                    std::process::id(),
+                    &Failure::Spawn(error.to_string()),
+                );
+                self.arisen.push_back(Event::Ended(id, Ending::Failed));
+            }
+        }
+    }
+
+    #[cfg_attr(not(feature = "process"), expect(unused_variables))]
+    fn try_spawn(&mut self, id: WorkerId, role: Role, image: Image) -> io::Result<Seat> {
+        let generation = *self
+            .generations
+            .entry(role)
+            .and_modify(|generation| *generation += 1)
+            .or_insert(0);
+        let to_completion = self.config.run_to_completion && matches!(role, Role::Slot(_));
+        #[cfg(feature = "process")]
+        if let Some(processes) = &mut self.processes {
+            let assignment = Assignment {
+                role,
+                count: self.policy.target(),
+                generation,
+                shutdown_timeout: self.config.shutdown_timeout,
+                stop_signals: self
+                    .stop_signals
+                    .iter()
+                    .map(|signal| signal.as_raw())
+                    .collect(),
+                run_to_completion: to_completion,
+                main: self.main_value.is_some(),
+            };
+            let main = self
+                .main_value
+                .as_ref()
+                .and_then(|main| main.encoded.clone());
+            let seat = processes.spawn(id, image, assignment, main, self.supervisor.clone())?;
+            return Ok(Seat::Process(seat));
+        }
+        let identity = Identity {
+            index: match role {
+                Role::Slot(index) => Some(index),
+                Role::Extra(_) => None,
+            },
+            name: self.job.name(role),
+            count: self.policy.target(),
+            generation,
+            isolation: Isolation::Thread,
+            to_completion: to_completion
+                .then(|| Stop::new(StopReason::Completed, self.at(Duration::MAX))),
+        };
+        let body = match role {
+            Role::Slot(_) => (self.job.make)(self.main_value.as_ref()),
+            Role::Extra(extra) => (self.job.extras[extra].make)(),
+        };
+        let link = Link::Thread {
+            id,
+            supervisor: self.supervisor.clone(),
+        };
+        Thread::spawn(
+            Shared::new(identity, link),
+            body,
+            self.config.shutdown_timeout,
+        )
+        .map(Seat::Thread)
+    }
+
+    fn worker_name(&self, id: WorkerId) -> String {
+        match self.workers.get(&id) {
+            Some(live) => self.job.name(live.role),
+            None => "a worker".to_owned(),
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::AllReady => {
+                let workers = self.policy.target();
+                let listening: Vec<String> =
+                    self.sockets.names().map(|name| name.to_string()).collect();
+                let plural = if workers == 1 {
+                    "worker is"
+                } else {
+                    "workers are"
+                };
+                match listening.is_empty() {
+                    true => report::log!(info, "{workers} {plural} ready"),
+                    false => report::log!(
+                        info,
+                        "{workers} {plural} ready, listening on {}",
+                        listening.join(", ")
+                    ),
+                }
+            }
+            Report::Stopping { reason, by } => {
+                self.stopping = true;
+                let budget = by.saturating_sub(self.now());
+                report::log!(
+                    info,
+                    "stopping: {reason}; all is to end within {budget:.1?}"
+                );
+            }
+            Report::Forced(signal) => report::log!(warn, "{signal} again: stopping at once"),
+            Report::StartTimedOut(id) => report::failure(format_args!(
+                "{} was not ready within {:?}",
+                self.worker_name(id),
+                self.config.start_timeout
+            )),
+            Report::StopTimedOut(id) => {
+                report::failure(format_args!(
+                    "{} did not stop by its deadline",
+                    self.worker_name(id)
+                ));
+            }
+            Report::MainTimedOut => report::failure(format_args!(
+                "the main context was not left by its deadline"
+            )),
+            Report::Stuck { id, total } => report::failure(format_args!(
+                "{} is stuck: its event loop is blocked and can't be ended ({total} so far)",
+                self.worker_name(id)
+            )),
+            Report::ReturnedUnasked(id) => report::failure(format_args!(
+                "{} returned although it had not been asked to stop",
+                self.worker_name(id)
+            )),
+            Report::Backoff { role, delay } => {
+                report::log!(
+                    warn,
+                    "{} is started again in {delay:?}",
+                    self.job.name(role)
+                );
+            }
+            Report::TooManyFailures { role, failures } => report::failure(format_args!(
+                "{} failed {failures} times within {:?}, more than {} times: the server stops",
+                self.job.name(role),
+                self.config.restart_window,
+                self.config.max_restarts
+            )),
+            Report::Vacant(role) => {
+                report::log!(warn, "the server goes on without {}", self.job.name(role))
+            }
+            Report::RollStarted { slots, .. } => {
+                report::log!(info, workers = slots, "rolling restart")
+            }
+            Report::RollDone => report::log!(info, "rolling restart done"),
+            Report::RollGivenUp { slot, mixed } => report::failure(format_args!(
+                "rolling restart given up: the successor of worker {slot} failed to start{}",
+                if mixed {
+                    "; workers now run different versions"
+                } else {
+                    ""
+                }
+            )),
+            Report::Scaled { from, to } => {
+                report::log!(info, from, to, "number of workers changed")
+            }
+            Report::ScaleLimit { workers } => {
+                report::log!(warn, workers, "number of workers is at its limit")
+            }
+        }
+    }
+}
+
+/// Whether a debugger holds the process, which then can't answer.
+fn is_traced(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|tracer| tracer.trim() != "0")
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,89 @@
+//! The last resort: ends the process when the supervisor itself doesn't come to its end.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::report;
+
+/// How late the supervisor may be, a log that doesn't take its lines at once included.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// Ends the process at the deadline it was last given, unless dropped before.
+#[derive(Default)]
+pub(crate) struct Watchdog {
+    deadline: Option<Arc<Deadline>>,
+}
+
+#[derive(Default)]
+struct Deadline {
+    due: Mutex<Due>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Due {
+    at: Option<Instant>,
+    code: i32,
+    over: bool,
+}
+
+impl Watchdog {
+    /// Ends the process with `code` some time after `at`. The first call starts the thread.
+    pub(crate) fn set(&mut self, at: Instant, code: i32) {
+        let deadline = self.deadline.get_or_insert_with(|| {
+            let deadline = Arc::new(Deadline::default());
+            let watched = Arc::clone(&deadline);
+            let thread = std::thread::Builder::new()
+                .name("watchdog".to_owned())
+                .spawn(move || watch(&watched));
+            if let Err(error) = thread {
+                report::log!(warn, %error, "no watchdog: the end of the server is not enforced");
+            }
+            deadline
+        });
+        let mut due = deadline.due.lock().unwrap_or_else(PoisonError::into_inner);
+        (due.at, due.code) = (Some(at), code);
+        deadline.changed.notify_one();
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        if let Some(deadline) = &self.deadline {
+            deadline
+                .due
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .over = true;
+            deadline.changed.notify_one();
+        }
+    }
+}
+
+fn watch(deadline: &Deadline) {
+    let mut due = deadline.due.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut late = false;
+    while !due.over {
+        let wait = match due.at {
+            // Half of the margin is waited for anew: after a SIGSTOP of the whole process the supervisor
+            // gets to move its deadline first.
+            Some(_) if late => MARGIN / 2,
+            Some(at) => at.saturating_duration_since(Instant::now()) + MARGIN / 2,
+            None => Duration::MAX,
+        };
+        let before = due.at;
+        let (guard, timeout) = deadline
+            .changed
+            .wait_timeout(due, wait)
+            .unwrap_or_else(PoisonError::into_inner);
+        due = guard;
+        if timeout.timed_out() && due.at == before && !due.over {
+            if late {
+                std::process::exit(due.code);
+            }
+            late = true;
+        } else {
+            late = false;
+        }
+    }
+}

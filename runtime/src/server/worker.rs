@@ -1,0 +1,394 @@
+//! The handle that a worker's code gets.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use tokio::net::{TcpListener, ToSocketAddrs, UdpSocket, UnixListener};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::link::{Link, Request};
+use super::stopping::{StopCell, Stopping};
+use super::{Isolation, Stop};
+
+/// A worker's own handle: who it is, its listening sockets, and how it learns that it is to stop.
+///
+/// A `#[server]` function gets it as its first argument. It is cheap to clone and may be sent to other
+/// threads; sockets and tasks belong to the worker's event loop.
+#[derive(Clone)]
+pub struct Worker {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Who a worker is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// `None` for an extra.
+    pub(crate) index: Option<usize>,
+    /// `worker 3`, or the name of the extra.
+    pub(crate) name: String,
+    pub(crate) count: usize,
+    pub(crate) generation: u64,
+    pub(crate) isolation: Isolation,
+    /// Given by yields at once, when the workers run to their own end.
+    pub(crate) to_completion: Option<Stop>,
+}
+
+/// What the handle, its futures and the code that runs the worker have in common.
+pub(crate) struct Shared {
+    pub(crate) identity: Identity,
+    pub(crate) link: Link,
+    pub(crate) stop: StopCell,
+    pub(crate) tasks: TaskTracker,
+    /// The accept loops, and what ends their handlers.
+    pub(crate) serving: TaskTracker,
+    pub(crate) cut: CancellationToken,
+    pub(crate) reloads: watch::Sender<u64>,
+    /// The number of the last ping.
+    pinged: watch::Sender<u64>,
+    /// Work was cut because the deadline had come.
+    pub(crate) overran: AtomicBool,
+    ready: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(identity: Identity, link: Link) -> Shared {
+        Shared {
+            identity,
+            link,
+            stop: StopCell::default(),
+            tasks: TaskTracker::new(),
+            serving: TaskTracker::new(),
+            cut: CancellationToken::new(),
+            reloads: watch::Sender::new(0),
+            pinged: watch::Sender::new(0),
+            overran: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+        }
+    }
+
+    /// Has the event loop answer, from any thread.
+    pub(crate) fn ping(&self, number: u64) {
+        self.pinged.send_replace(number);
+    }
+
+    /// Answers pings for as long as the event loop turns.
+    pub(crate) async fn answer_pings(self: Arc<Self>) {
+        let mut pinged = self.pinged.subscribe();
+        while pinged.changed().await.is_ok() {
+            let number = *pinged.borrow_and_update();
+            self.link.pong(number);
+        }
+    }
+
+    /// Drops what still handles connections, so that its teardowns start before the event loop ends.
+    pub(crate) async fn cut_connections(&self) {
+        self.cut.cancel();
+        self.serving.close();
+        self.serving.wait().await;
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.identity.name
+    }
+
+    pub(crate) fn announce_ready(&self) {
+        if !self.ready.swap(true, Ordering::AcqRel) {
+            self.link.ready();
+        }
+    }
+}
+
+impl Worker {
+    /// The worker's index, from 0 up to but not including [`count`](Worker::count). A worker that is
+    /// started again keeps its predecessor's.
+    ///
+    /// # Panics
+    ///
+    /// In an extra, which has none.
+    pub fn index(&self) -> usize {
+        match self.shared.identity.index {
+            Some(index) => index,
+            None => panic!(
+                "`{}` is an extra of the server and has no worker index",
+                self.shared.name()
+            ),
+        }
+    }
+
+    /// How many workers the server had when this one was started.
+    pub fn count(&self) -> usize {
+        self.shared.identity.count
+    }
+
+    /// How many times this worker's slot has been started before: 0 at first.
+    pub fn generation(&self) -> u64 {
+        self.shared.identity.generation
+    }
+
+    /// Whether this worker is a thread or a process.
+    pub fn isolation(&self) -> Isolation {
+        self.shared.identity.isolation
+    }
+
+    /// Makes the worker ready, once polled, and waits for its stop: what `yield_()` is in a
+    /// `#[server]` function, for a [`Server`](super::Server) built without the attribute.
+    ///
+    /// The future is cancel-safe; a worker once ready stays ready.
+    pub fn ready(&self) -> Stopping {
+        Stopping::ready(Arc::clone(&self.shared))
+    }
+
+    /// Waits for the worker's stop without making the worker ready. For parts of a worker that end on
+    /// their own. In an extra it makes the extra ready, as [`ready`](Worker::ready) does.
+    pub fn stopping(&self) -> Stopping {
+        Stopping::new(
+            Arc::clone(&self.shared),
+            self.shared.identity.index.is_none(),
+        )
+    }
+
+    /// Whether the worker has been asked to stop. For code that can't await, in a loop of `spawn_blocking`.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.stop.get().is_some()
+    }
+
+    /// Blocks the thread until the worker is asked to stop: for synchronous extras.
+    ///
+    /// On an event loop it would block that for good; use [`stopping`](Worker::stopping) there.
+    pub fn stopped_blocking(&self) -> Stop {
+        if self.shared.identity.index.is_none() {
+            self.shared.announce_ready();
+        }
+        self.shared.stop.wait_blocking()
+    }
+
+    /// A stream with an item for each SIGUSR1 that the server gets from now on; several in quick
+    /// succession may become one, as signals do.
+    pub fn reloads(&self) -> Reloads {
+        let mut told = self.shared.reloads.subscribe();
+        told.mark_unchanged();
+        Reloads {
+            changes: Box::pin(changes(told)),
+        }
+    }
+
+    /// Tasks to be waited for before the worker ends, until its deadline at the longest.
+    ///
+    /// Spawn on it what must not be cut off when the worker's function returns:
+    /// `worker.tasks().spawn(job)`, or `spawn_local` what isn't `Send`. The connections of
+    /// [`serve`](Worker::serve) aren't among them: [`Serving::drain`](super::Serving::drain) waits for those.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.shared.tasks
+    }
+
+    /// A listener on `addr`, shared with the other workers: the kernel spreads connections over them.
+    ///
+    /// The socket belongs to the supervisor, one for each worker and address, and outlives this worker:
+    /// its successor, after a failure or in a rolling restart, gets the same one, so that no connection is
+    /// lost, not even one still in the backlog. Asked for again, the same address gives the same socket.
+    /// Port 0 picks a free port, the same for all workers.
+    ///
+    /// Dropping the listener doesn't close the port while the worker lives; [`unlisten`](Worker::unlisten)
+    /// does. When the whole server stops, or scales down, connections that are in the backlog at that
+    /// instant are reset (unless the system sets `net.ipv4.tcp_migrate_req`): only restarts are free of loss.
+    ///
+    /// # Errors
+    ///
+    /// When `addr` doesn't resolve or the address can't be bound; the error names it. An address on which
+    /// another server listens is refused, also if that one allows sharing, unless this server is built with
+    /// [`share_port`](super::Server::share_port).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future is safe; the socket, if it was opened, waits for the next call.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, as of a synchronous extra. So do the other methods that give a socket.
+    pub async fn listen(&self, addr: impl ToSocketAddrs + fmt::Debug) -> io::Result<TcpListener> {
+        let fd = self
+            .inet_socket(addr, |asked, addrs| Request::Listen { asked, addrs })
+            .await?;
+        TcpListener::from_std(fd.into())
+    }
+
+    /// A listener on the Unix socket `path`, readable and writable by this user only (mode 0600). One socket
+    /// is shared by all workers. A stale file, to which nobody listens, is replaced.
+    ///
+    /// # Errors
+    ///
+    /// When another program listens there, or the file can't be made; the error names the path.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
+    pub async fn listen_unix(&self, path: impl AsRef<Path>) -> io::Result<UnixListener> {
+        self.listen_unix_with_mode(path, 0o600).await
+    }
+
+    /// As [`listen_unix`](Worker::listen_unix), with the permissions given: `0o660` for the group too. Those of
+    /// a socket that is open already stay.
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen_unix`](Worker::listen_unix).
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
+    pub async fn listen_unix_with_mode(
+        &self,
+        path: impl AsRef<Path>,
+        mode: u32,
+    ) -> io::Result<UnixListener> {
+        // The supervisor's working directory need not be this worker's.
+        let path: PathBuf = std::path::absolute(path)?;
+        let fd = self.socket(Request::ListenUnix { path, mode }).await?;
+        UnixListener::from_std(fd.into())
+    }
+
+    /// A UDP socket bound to `addr`, one for each worker; the kernel spreads flows over them. Kept by the
+    /// supervisor as listeners are.
+    ///
+    /// While a worker and its successor overlap in a rolling restart they share datagrams, and a change in
+    /// the number of workers moves flows from one to another.
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen`](Worker::listen).
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
+    pub async fn bind_udp(&self, addr: impl ToSocketAddrs + fmt::Debug) -> io::Result<UdpSocket> {
+        let fd = self
+            .inet_socket(addr, |asked, addrs| Request::BindUdp { asked, addrs })
+            .await?;
+        UdpSocket::from_std(fd.into())
+    }
+
+    /// Gives up this worker's socket on `addr`, written as it was when it was asked for, or a Unix socket by
+    /// its path: once its listeners are dropped the port brings no new connections to this worker.
+    ///
+    /// # Errors
+    ///
+    /// When this worker holds no socket of that name; the error names it.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future is safe; the socket may be given up or not.
+    pub async fn unlisten(&self, addr: impl fmt::Display) -> io::Result<()> {
+        let asked = addr.to_string();
+        self.shared
+            .link
+            .request(Request::Unlisten { asked })
+            .await
+            .map(drop)
+    }
+
+    async fn inet_socket(
+        &self,
+        addr: impl ToSocketAddrs + fmt::Debug,
+        request: impl FnOnce(String, Vec<SocketAddr>) -> Request,
+    ) -> io::Result<OwnedFd> {
+        let asked = format!("{addr:?}").trim_matches('"').to_owned();
+        match tokio::net::lookup_host(addr).await {
+            Ok(addrs) => self.socket(request(asked, addrs.collect())).await,
+            // What a name stood for when it was first asked for is kept: no outage of the name service
+            // keeps a worker from starting again.
+            Err(error) => self
+                .socket(request(asked.clone(), Vec::new()))
+                .await
+                .map_err(|_| {
+                    io::Error::new(error.kind(), format!("cannot resolve `{asked}`: {error}"))
+                }),
+        }
+    }
+
+    async fn socket(&self, request: Request) -> io::Result<OwnedFd> {
+        let granted = self.shared.link.request(request).await?;
+        granted.ok_or_else(|| io::Error::other("the supervisor's answer has no socket"))
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let identity = &self.shared.identity;
+        f.debug_struct("Worker")
+            .field("name", &identity.name)
+            .field("count", &identity.count)
+            .field("generation", &identity.generation)
+            .field("isolation", &identity.isolation)
+            .field("stop", &self.shared.stop.get())
+            .finish()
+    }
+}
+
+async fn next_change(mut told: watch::Receiver<u64>) -> Option<((), watch::Receiver<u64>)> {
+    told.changed().await.ok().map(|()| ((), told))
+}
+
+fn changes(told: watch::Receiver<u64>) -> impl Stream<Item = ()> + Send {
+    futures_util::stream::unfold(told, next_change)
+}
+
+/// The SIGUSR1 that the server gets, from [`Worker::reloads`].
+pub struct Reloads {
+    changes: Pin<Box<dyn Stream<Item = ()> + Send>>,
+}
+
+impl Reloads {
+    /// Waits for the next one. `None` when the worker is gone. Cancel-safe.
+    pub async fn recv(&mut self) -> Option<()> {
+        futures_util::StreamExt::next(self).await
+    }
+}
+
+impl Stream for Reloads {
+    type Item = ();
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        self.changes.as_mut().poll_next(cx)
+    }
+}
+
+impl fmt::Debug for Reloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloads").finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    static INDEX: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The index of the worker that this code runs in: on its event loop and on the threads of its
+/// `spawn_blocking`, and anywhere in a process worker. `None` elsewhere, and in extras.
+pub fn worker_index() -> Option<usize> {
+    INDEX.get().or_else(|| PROCESS_INDEX.get().copied())
+}
+
+/// Set once in the life of a process worker.
+static PROCESS_INDEX: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+
+/// Marks this thread as one of the worker's.
+pub(crate) fn set_thread_index(index: Option<usize>) {
+    INDEX.set(index);
+}
+
+/// Marks this process as the worker's.
+#[cfg(feature = "process")]
+pub(crate) fn set_process_index(index: usize) {
+    PROCESS_INDEX.get_or_init(|| index);
+}

@@ -1,0 +1,373 @@
+//! Workers that are processes: the worker's side.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::event_loop::{self, Ended, Failure};
+use super::image::{self, Started};
+use super::link::{self, Link, Request};
+use super::policy::Role;
+use super::signals::{Asked, Signals};
+use super::supervisor::Job;
+use super::wire::{
+    Answer, Assembly, Assignment, Attached, Bytes, Next, Sender, ToSupervisor, ToWorker, Wanted,
+    WireError, WorkerEnd,
+};
+use super::worker::{Identity, Shared, set_process_index};
+use super::{Isolation, Signal, Stop, StopReason, report};
+
+/// By when a supervisor has told a worker what it is to be.
+const ASSIGNMENT: Duration = Duration::from_secs(60);
+/// What a worker's last word gets to be read.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// What a call of `Server::run` is in this process.
+pub(crate) enum Turn {
+    /// The call with this number, by the program that the user started.
+    Supervisor {
+        run: usize,
+    },
+    Worker(OwnedFd),
+    /// In a worker of another call.
+    NotMine,
+}
+
+/// Finds out what this call of `Server::run` is.
+pub(crate) fn turn() -> io::Result<Turn> {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    /// Who stdin says that this process is; read once.
+    static STARTED: Mutex<Option<Started>> = Mutex::new(None);
+
+    let this = RUNS.fetch_add(1, Ordering::Relaxed);
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = match started.take() {
+        Some(known) => known,
+        None => image::started()?,
+    };
+    match known {
+        Started::AsWorker { socket, run } if run == this => Ok(Turn::Worker(socket)),
+        Started::AsWorker { .. } => {
+            *started = Some(known);
+            Ok(Turn::NotMine)
+        }
+        Started::ByUser => {
+            *started = Some(Started::ByUser);
+            Ok(Turn::Supervisor { run: this })
+        }
+    }
+}
+
+/// Runs the one worker that this process is.
+pub(crate) fn run(socket: OwnedFd, job: Job, init: Option<Box<dyn FnOnce() + Send>>) -> ExitCode {
+    match try_run(socket, job, init) {
+        Ok(code) => code,
+        Err(error) => {
+            report::failure(format_args!(
+                "process {} cannot be a worker: {error}",
+                std::process::id()
+            ));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_run(
+    socket: OwnedFd,
+    mut job: Job,
+    init: Option<Box<dyn FnOnce() + Send>>,
+) -> Result<ExitCode, WireError> {
+    let mut end = WorkerEnd::new(socket)?;
+    let sender = end.sender();
+    sender.send(&ToSupervisor::Hello {
+        pid: std::process::id(),
+    })?;
+    let Some((assignment, main)) = receive_assignment(&mut end)? else {
+        return Ok(ExitCode::FAILURE);
+    };
+
+    if let Role::Slot(index) = assignment.role {
+        set_process_index(index);
+    }
+    if let Some(init) = init {
+        init();
+    }
+    let failure = match main.map(|bytes| job.decode(&bytes)).transpose() {
+        Ok(value) => {
+            let worker = Arc::new(shared(&assignment, &job, sender.clone()));
+            let body = match assignment.role {
+                Role::Slot(_) => (job.make)(value.as_ref()),
+                Role::Extra(extra) => (job.extras[extra].make)(),
+            };
+            let stop_signals: Vec<Signal> = assignment
+                .stop_signals
+                .iter()
+                .copied()
+                .map(Signal::from_raw)
+                .collect();
+            watch_signals(&stop_signals, sender.clone())?;
+            let patience = assignment.shutdown_timeout;
+            let listening = Arc::clone(&worker);
+            thread::Builder::new()
+                .name("control".to_owned())
+                .spawn(move || listen_to_supervisor(end, &listening, patience))?;
+            event_loop::run(&worker, body, patience, &CancellationToken::new())
+        }
+        Err(error) => Ended {
+            failure: Some(Failure::Error(error)),
+            overran: false,
+        },
+    };
+
+    let Ended { failure, overran } = failure;
+    let code = if failure.is_none() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    };
+    let failure = failure.map(|failure| super::wire::clipped(failure.to_string()));
+    sender.send(&ToSupervisor::Ended { failure, overran })?;
+    if !sender.finish(Instant::now() + LAST_WORD)? {
+        report::failure(format_args!(
+            "process {}: the supervisor doesn't listen",
+            std::process::id()
+        ));
+    }
+    Ok(code)
+}
+
+/// None if the supervisor is gone already.
+fn receive_assignment(
+    end: &mut WorkerEnd,
+) -> Result<Option<(Assignment, Option<Vec<u8>>)>, WireError> {
+    let until = Some(Instant::now() + ASSIGNMENT);
+    let mut assignment: Option<Assignment> = None;
+    let mut value = Assembly::default();
+    loop {
+        match (end.next(until)?, assignment.take()) {
+            (Next::Message(ToWorker::Hello(given), _), None) => {
+                if !given.main {
+                    return Ok(Some((given, None)));
+                }
+                assignment = Some(given);
+            }
+            (Next::Message(ToWorker::Main { bytes, last }, _), Some(given)) => {
+                if let Some(value) = value.add(&bytes, last)? {
+                    return Ok(Some((given, Some(value))));
+                }
+                assignment = Some(given);
+            }
+            // Asked to stop, or nobody there to ask for anything, before there was anything to do.
+            (Next::Message(ToWorker::Stop { .. }, _) | Next::Closed, _) => return Ok(None),
+            (Next::Message(..), given) => assignment = given,
+            (Next::TimedOut, _) => {
+                let late =
+                    io::Error::new(io::ErrorKind::TimedOut, "the supervisor gave no assignment");
+                return Err(late.into());
+            }
+        }
+    }
+}
+
+fn shared(assignment: &Assignment, job: &Job, sender: Sender) -> Shared {
+    let far = tokio::time::Instant::now() + Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    let identity = Identity {
+        index: match assignment.role {
+            Role::Slot(index) => Some(index),
+            Role::Extra(_) => None,
+        },
+        name: job.name(assignment.role),
+        count: assignment.count,
+        generation: assignment.generation,
+        isolation: Isolation::Process,
+        to_completion: assignment
+            .run_to_completion
+            .then(|| Stop::new(StopReason::Completed, far)),
+    };
+    Shared::new(identity, Link::Process(ProcessLink::new(sender)))
+}
+
+/// Reports stop signals to the supervisor and swallows the others, also while the event loop is blocked.
+fn watch_signals(stop: &[Signal], sender: Sender) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let mut signals = {
+        let _entered = runtime.enter();
+        Signals::install(stop)?
+    };
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+            loop {
+                if let Asked::Stop(signal) = signals.next().await {
+                    if let Err(error) = sender.send(&ToSupervisor::Signalled(signal.as_raw())) {
+                        report::log!(warn, %error, "{signal} could not be reported to the supervisor");
+                    }
+                }
+            }
+        })
+        })?;
+    Ok(())
+}
+
+/// Carries out what the supervisor says, for as long as this process lives. On a thread of its own, so that
+/// a blocked event loop, or an exit handler that hangs, can't keep a worker whose supervisor is gone.
+fn listen_to_supervisor(mut end: WorkerEnd, worker: &Shared, patience: Duration) {
+    let failed = loop {
+        match end.next(None) {
+            Ok(Next::Message(message, attached)) => carry_out(message, attached, worker),
+            Ok(Next::Closed) => break None,
+            Ok(Next::TimedOut) => {}
+            Err(error) => break Some(error),
+        }
+    };
+    if let Some(error) = failed {
+        report::failure(format_args!(
+            "{}: the supervisor can't be understood: {error}",
+            worker.name()
+        ));
+    }
+    let now = tokio::time::Instant::now();
+    worker
+        .stop
+        .set(Stop::new(StopReason::SupervisorGone, now + patience));
+    if let Link::Process(link) = &worker.link {
+        link.abandon();
+    }
+    thread::sleep(patience);
+    report::failure(format_args!(
+        "{} did not stop after its supervisor was gone: killed",
+        worker.name()
+    ));
+    if let Err(error) =
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+    {
+        report::failure(format_args!(
+            "{} cannot kill itself: {error}",
+            worker.name()
+        ));
+    }
+}
+
+fn carry_out(message: ToWorker, attached: Attached<OwnedFd>, worker: &Shared) {
+    match message {
+        ToWorker::Stop { reason, left } => {
+            worker
+                .stop
+                .set(Stop::new(reason.into(), tokio::time::Instant::now() + left));
+        }
+        ToWorker::Tell => worker.reloads.send_modify(|count| *count += 1),
+        ToWorker::Ping(number) => worker.ping(number),
+        ToWorker::Answer { request, answer } => {
+            if let Link::Process(link) = &worker.link {
+                link.answered(request, answer, attached);
+            }
+        }
+        ToWorker::Hello(_) | ToWorker::Main { .. } => {
+            report::log!(warn, worker = %worker.name(), "the supervisor assigned a worker twice");
+        }
+    }
+}
+
+/// A process worker's line to its supervisor.
+pub(crate) struct ProcessLink {
+    sender: Sender,
+    next: AtomicU64,
+    /// Who waits for which answer; none once there will be no more.
+    waiting: Mutex<Option<BTreeMap<u64, oneshot::Sender<link::Answer>>>>,
+}
+
+impl ProcessLink {
+    fn new(sender: Sender) -> ProcessLink {
+        ProcessLink {
+            sender,
+            next: AtomicU64::new(0),
+            waiting: Mutex::new(Some(BTreeMap::new())),
+        }
+    }
+
+    pub(crate) fn ready(&self) {
+        self.send(&ToSupervisor::Ready);
+    }
+
+    pub(crate) fn pong(&self, number: u64) {
+        self.send(&ToSupervisor::Pong(number));
+    }
+
+    fn send(&self, message: &ToSupervisor) {
+        if let Err(error) = self.sender.send(message) {
+            // The thread that listens to the supervisor sees the same and acts on it.
+            report::log!(debug, %error, "the supervisor can't be told");
+        }
+    }
+
+    pub(crate) fn request(&self, request: Request, reply: oneshot::Sender<link::Answer>) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            // Dropping the reply tells that the supervisor is gone.
+            let Some(waiting) = &mut *waiting else { return };
+            waiting.insert(number, reply);
+        }
+        self.send(&to_message(number, request));
+    }
+
+    fn answered(&self, number: u64, answer: Answer, attached: Attached<OwnedFd>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(reply) = waiting.as_mut().and_then(|waiting| waiting.remove(&number)) else {
+            return;
+        };
+        let answer = match (answer, attached) {
+            (Answer::Refused(refusal), _) => Err(refusal.into()),
+            (Answer::Unlistened { .. }, _) => Ok(None),
+            (Answer::Socket, Attached::Descriptor(socket)) => Ok(Some(socket)),
+            (Answer::Socket, Attached::Lost) => Err(io::Error::other(
+                "too many open files: the socket from the supervisor could not be received",
+            )),
+            (Answer::Socket, Attached::Nothing) => {
+                Err(io::Error::other("the supervisor's answer has no socket"))
+            }
+        };
+        // The worker may have given up waiting; the supervisor keeps the socket.
+        let _ = reply.send(answer);
+    }
+
+    fn abandon(&self) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn to_message(request: u64, asked: Request) -> ToSupervisor {
+    let wanted = match asked {
+        Request::Listen { asked, addrs } => Wanted::Tcp {
+            text: asked,
+            addresses: addrs,
+        },
+        Request::BindUdp { asked, addrs } => Wanted::Udp {
+            text: asked,
+            addresses: addrs,
+        },
+        Request::ListenUnix { path, mode } => Wanted::Unix {
+            path: Bytes(path.into_os_string().into_vec()),
+            mode,
+        },
+        Request::Unlisten { asked } => {
+            return ToSupervisor::Unlisten {
+                request,
+                text: asked,
+            };
+        }
+    };
+    ToSupervisor::Listen { request, wanted }
+}

@@ -1,0 +1,665 @@
+//! The task of a timer: carries out what the [`Schedule`] decides.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream::FuturesUnordered;
+use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
+use super::tick::{Tick, TickReturn};
+
+/// Ticks that may start in one poll before others on the runtime have their turn: a tick that never
+/// waits would otherwise hold the thread as long as ticks are due.
+const STARTS_PER_POLL: usize = 32;
+
+/// What a handle asks for, in the order of asking.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Request {
+    Pause,
+    Resume,
+    Trigger,
+    SetInterval(Nanos),
+    /// Let running ticks end until then.
+    Finish(Nanos),
+    /// Cancel running ticks, with grace or at once.
+    Stop {
+        grace: bool,
+    },
+}
+
+/// What handle, ticks and task have in common; in front what every tick touches.
+#[repr(C)]
+pub(super) struct Shared {
+    start: Instant,
+    requested: AtomicBool,
+    over: AtomicBool,
+    /// Dropping the handle doesn't stop the timer.
+    pub(super) detached: AtomicBool,
+    pub(super) counts: Counts,
+    /// Ticks with a lower number are asked to end.
+    asked_below: AtomicU64,
+    /// Told when `over` or `asked_below` changes.
+    changed: Notify,
+    task: AtomicWaker,
+    /// In a box of its own, which most timers need for their stop alone.
+    requests: Mutex<Option<Box<Vec<(Nanos, Request)>>>>,
+    name: Cow<'static, str>,
+    pub(super) jitter: Nanos,
+}
+
+/// Written by the task alone, which is why adding is a load and a store.
+#[derive(Default)]
+#[repr(C)]
+pub(super) struct Counts {
+    pub(super) started: AtomicU64,
+    pub(super) completed: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) cancelled: AtomicU64,
+    pub(super) skipped: AtomicU64,
+    pub(super) missed: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Acquire) + more, Release);
+}
+
+pub(super) fn nanos(length: Duration) -> Nanos {
+    length
+        .as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::from(length.subsec_nanos()))
+}
+
+impl Shared {
+    pub(super) fn new(name: Cow<'static, str>, jitter: Nanos) -> Shared {
+        Shared {
+            start: Instant::now(),
+            counts: Counts::default(),
+            requested: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
+            asked_below: AtomicU64::new(0),
+            changed: Notify::new(),
+            task: AtomicWaker::new(),
+            requests: Mutex::default(),
+            name,
+            jitter,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn now(&self) -> Nanos {
+        nanos(Instant::now().saturating_duration_since(self.start))
+    }
+
+    pub(super) fn instant(&self, at: Nanos) -> Instant {
+        self.start + Duration::from_nanos(at)
+    }
+
+    pub(super) fn request(&self, request: Request) {
+        let at = self.now();
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_default()
+            .push((at, request));
+        self.requested.store(true, Release);
+        self.task.wake();
+    }
+
+    fn take_requests(&self, waker: &Waker) -> Option<Box<Vec<(Nanos, Request)>>> {
+        if !self.requested.load(Acquire) {
+            return None;
+        }
+        // The request has taken the waker with it.
+        self.task.register(waker);
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        self.requested.store(false, Release);
+        requests.take()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Acquire)
+    }
+
+    /// Waits until no tick runs and none will.
+    pub(super) async fn ended(&self) {
+        self.until(|| self.is_over()).await;
+    }
+
+    /// Waits until the tick with this number is asked to end.
+    pub(super) async fn asked(&self, number: u64) {
+        self.until(|| number < self.asked_below.load(Acquire)).await;
+    }
+
+    async fn until(&self, holds: impl Fn() -> bool) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if holds() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn ask_all(&self) {
+        self.asked_below
+            .store(self.counts.started.load(Acquire), Release);
+        self.changed.notify_waiters();
+    }
+}
+
+/// Declares the timer over when its task ends, however it ends.
+struct Over(Arc<Shared>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        let Counts {
+            started,
+            completed,
+            failed,
+            cancelled,
+            ..
+        } = &self.0.counts;
+        let ended = completed.load(Acquire) + failed.load(Acquire) + cancelled.load(Acquire);
+        // A runtime that shuts down drops the task with the ticks in it.
+        add(cancelled, started.load(Acquire).saturating_sub(ended));
+        self.0.over.store(true, Release);
+        self.0.ask_all();
+    }
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) timeout: Option<Duration>,
+    pub(super) grace: Nanos,
+}
+
+/// The timer's task. Panics as tokio does if the current runtime has no time driver.
+#[track_caller]
+pub(super) fn drive<F, Fut>(
+    shared: Arc<Shared>,
+    schedule: Schedule,
+    limits: Limits,
+    make: F,
+) -> impl Future<Output = ()> + use<F, Fut>
+where
+    F: FnMut(Tick) -> Fut,
+    Fut: Future<Output: TickReturn>,
+{
+    let driver = Driver {
+        armed: schedule.wake_at(),
+        schedule,
+        until: NEVER,
+        index: 0,
+        registered: false,
+        asked: false,
+        crowded: false,
+        stopping: false,
+        special: (limits != Limits::default()).then(|| Box::new(Special::new(limits))),
+        make,
+        over: Over(shared),
+    };
+    Drive {
+        alarm: sleep_until(driver.over.0.instant(driver.armed)),
+        slot: None,
+        driver,
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A hand-written future, which is smaller than an async block with the same in it.
+    struct Drive<F, Fut> {
+        // The running tick, unless several may run: dropped before the closure that made it.
+        #[pin]
+        slot: Option<Fut>,
+        #[pin]
+        alarm: Sleep,
+        driver: Driver<F, Fut>,
+    }
+}
+
+impl<F, Fut> Future for Drive<F, Fut>
+where
+    F: FnMut(Tick) -> Fut,
+    Fut: Future<Output: TickReturn>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        this.driver.poll(cx, this.alarm, this.slot)
+    }
+}
+
+struct Driver<F, Fut> {
+    schedule: Schedule,
+    /// What the alarm is set to.
+    armed: Nanos,
+    /// When the running ticks are dropped, if they have been `asked` to end; if they are let to their end
+    /// before a stop, when they are asked.
+    until: Nanos,
+    /// Of the running tick, unless several may run.
+    index: u64,
+    /// Requests know the task's waker.
+    registered: bool,
+    /// The running ticks have been asked to end.
+    asked: bool,
+    /// Told that ticks are skipped at a high cap.
+    crowded: bool,
+    /// No tick starts any more.
+    stopping: bool,
+    /// Present if a limit is set or several ticks may run.
+    special: Option<Box<Special<Fut>>>,
+    make: F,
+    // Last: the timer is over when the closure, which holds the arguments, is gone.
+    over: Over,
+}
+
+struct Special<Fut> {
+    limits: Limits,
+    /// Of the running tick, unless several may run.
+    timeout: Option<Pin<Box<Sleep>>>,
+    /// The running ticks when several may run at once.
+    crowd: Option<FuturesUnordered<Entry<Fut>>>,
+}
+
+impl<Fut> Special<Fut> {
+    fn new(limits: Limits) -> Self {
+        Special {
+            limits,
+            timeout: None,
+            crowd: None,
+        }
+    }
+
+    fn set_timeout(&mut self) {
+        let Some(timeout) = self.limits.timeout else {
+            return;
+        };
+        match &mut self.timeout {
+            // As far as `sleep` goes, for what the clock can't express.
+            Some(set) => set.as_mut().reset(sleep(timeout).deadline()),
+            unset => *unset = Some(Box::pin(sleep(timeout))),
+        }
+    }
+}
+
+impl<F, Fut> Driver<F, Fut>
+where
+    F: FnMut(Tick) -> Fut,
+    Fut: Future<Output: TickReturn>,
+{
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut alarm: Pin<&mut Sleep>,
+        mut slot: Pin<&mut Option<Fut>>,
+    ) -> Poll<()> {
+        // Once is enough until a request takes it: this is the whole of a task, whose waker stays the same.
+        if !self.registered {
+            self.over.0.task.register(cx.waker());
+            self.registered = true;
+        }
+
+        let mut starts = 0;
+        while starts < STARTS_PER_POLL {
+            let busy = self.schedule.running();
+            let ended = if busy > 0 {
+                self.poll_ticks(cx, slot.as_mut())
+            } else {
+                Ended::default()
+            };
+            // Requests before the clock, so that none is newer than now.
+            let requests = self.over.0.take_requests(cx.waker());
+            let now = self.over.0.now();
+            if ended.count > 0 {
+                self.schedule.ended(now, ended.count, ended.completed);
+            }
+            for (at, request) in requests.into_iter().flat_map(|requests| *requests) {
+                self.obey(at.min(now), now, busy, request);
+            }
+            if now >= self.until && !self.asked {
+                self.ask(now);
+            }
+            if now >= self.until {
+                self.drop_ticks(now, slot.as_mut());
+            }
+            if self.schedule.running() == 0 {
+                self.asked = false;
+                self.until = NEVER;
+                if self.stopping {
+                    self.publish();
+                    return Poll::Ready(());
+                }
+            }
+
+            self.schedule.advance(now, busy);
+            let action = self.schedule.act(now);
+            self.publish();
+            match action {
+                Some(Action::Start { due, missed }) => {
+                    starts += 1;
+                    self.start(now, due, missed, slot.as_mut());
+                    continue;
+                }
+                Some(Action::Cancel { starved }) => {
+                    if starved {
+                        tracing::warn!(
+                            timer = self.over.0.name(),
+                            "{STARVED} ticks in a row were cancelled by their successors, none was completed",
+                        );
+                    }
+                    self.ask(now);
+                    if now >= self.until {
+                        self.drop_ticks(now, slot.as_mut());
+                    }
+                    continue;
+                }
+                None => {}
+            }
+
+            let wake_at = self.schedule.wake_at().min(self.until);
+            if wake_at == NEVER {
+                // An alarm that is still set wakes the task once more, which does no harm.
+                return Poll::Pending;
+            }
+            if wake_at != self.armed {
+                self.armed = wake_at;
+                alarm.as_mut().reset(self.over.0.instant(wake_at));
+            }
+            if alarm.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            // The alarm is spent: the next one has to be set, whenever it is.
+            self.armed = NEVER;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn obey(&mut self, at: Nanos, now: Nanos, busy: usize, request: Request) {
+        match request {
+            Request::Stop { grace } => {
+                self.end(at, busy);
+                self.ask(now);
+                if !grace {
+                    self.until = now;
+                }
+            }
+            Request::Finish(until) => {
+                self.end(at, busy);
+                if !self.asked {
+                    self.until = self.until.min(until);
+                }
+            }
+            _ if self.stopping => {}
+            Request::Pause => self.schedule.pause(at, busy),
+            Request::Resume => self.schedule.resume(at),
+            Request::Trigger => self.schedule.trigger(),
+            Request::SetInterval(interval) => self.schedule.set_interval(interval, at, busy),
+        }
+    }
+
+    fn end(&mut self, at: Nanos, busy: usize) {
+        self.schedule.pause(at, busy);
+        self.stopping = true;
+    }
+
+    fn limits(&self) -> Limits {
+        let special = self.special.as_ref();
+        special.map_or_else(Limits::default, |special| special.limits)
+    }
+
+    /// Asks the running ticks to end within the grace.
+    fn ask(&mut self, now: Nanos) {
+        if self.schedule.running() == 0 {
+            return;
+        }
+        let drop_at = now.saturating_add(self.limits().grace);
+        self.until = if self.asked {
+            self.until.min(drop_at)
+        } else {
+            drop_at
+        };
+        self.asked = true;
+        self.over.0.ask_all();
+    }
+
+    fn start(&mut self, now: Nanos, due: Due, missed: u64, mut slot: Pin<&mut Option<Fut>>) {
+        let shared = &self.over.0;
+        let number = shared.counts.started.load(Acquire);
+        add(&shared.counts.started, 1);
+        let tick = Tick {
+            shared: Arc::clone(shared),
+            index: due.index,
+            scheduled: due.at,
+            lateness: now - due.at,
+            missed,
+            interval: self.schedule.interval(),
+            number,
+        };
+        match catch_unwind(AssertUnwindSafe(|| (self.make)(tick))) {
+            Ok(tick) if self.schedule.is_concurrent() => {
+                let special = &mut self.special;
+                let special =
+                    special.get_or_insert_with(|| Box::new(Special::new(Limits::default())));
+                let timeout = special.limits.timeout;
+                special.crowd.get_or_insert_default().push(Entry {
+                    index: due.index,
+                    tick: Some(Box::pin(tick)),
+                    timeout: timeout.map(|timeout| Box::pin(sleep(timeout))),
+                });
+            }
+            Ok(tick) => {
+                slot.set(Some(tick));
+                self.index = due.index;
+                if let Some(special) = &mut self.special {
+                    special.set_timeout();
+                }
+            }
+            Err(panic) => {
+                self.account(due.index, End::Panicked(text_of(&*panic)));
+                self.schedule.ended(now, 1, false);
+            }
+        }
+    }
+
+    fn poll_ticks(&mut self, cx: &mut Context<'_>, mut slot: Pin<&mut Option<Fut>>) -> Ended {
+        let mut ended = Ended::default();
+        if let Some(tick) = slot.as_mut().as_pin_mut() {
+            let special = self.special.as_mut();
+            let timeout = special.and_then(|special| special.timeout.as_mut());
+            if let Poll::Ready(end) = poll_tick(tick, timeout, cx) {
+                self.drop_caught(self.index, || slot.set(None));
+                ended.add(self.account(self.index, end));
+            }
+        }
+        while let Some(Special {
+            crowd: Some(crowd), ..
+        }) = self.special.as_deref_mut()
+        {
+            let Poll::Ready(Some((index, end, tick))) = Pin::new(crowd).poll_next(cx) else {
+                break;
+            };
+            self.drop_caught(index, || drop(tick));
+            ended.add(self.account(index, end));
+        }
+        ended
+    }
+
+    fn drop_ticks(&mut self, now: Nanos, mut slot: Pin<&mut Option<Fut>>) {
+        let running = self.schedule.running();
+        if slot.is_some() {
+            self.drop_caught(self.index, || slot.set(None));
+        }
+        let crowd = self
+            .special
+            .as_mut()
+            .and_then(|special| special.crowd.take());
+        for entry in crowd.into_iter().flatten() {
+            self.drop_caught(entry.index, || drop(entry.tick));
+        }
+        add(&self.over.0.counts.cancelled, running as u64);
+        self.schedule.ended(now, running, false);
+    }
+
+    fn drop_caught(&self, index: u64, drop: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
+            let panic = text_of(&*panic);
+            tracing::error!(
+                timer = self.over.0.name(),
+                tick = index,
+                panic,
+                "a tick panicked while it was dropped"
+            );
+        }
+    }
+
+    /// Counts a tick that has ended, and logs it if it failed. True if it came to its own good end.
+    fn account(&self, index: u64, end: End) -> bool {
+        let counts = &self.over.0.counts;
+        let timer = self.over.0.name();
+        match end {
+            End::Returned if self.asked => {
+                add(&counts.cancelled, 1);
+                return false;
+            }
+            End::Returned => {
+                add(&counts.completed, 1);
+                return true;
+            }
+            End::Failed(error) => tracing::error!(timer, tick = index, error, "a tick failed"),
+            End::Panicked(panic) => tracing::error!(timer, tick = index, panic, "a tick panicked"),
+            End::TimedOut => {
+                let timeout = self.limits().timeout;
+                tracing::error!(timer, tick = index, ?timeout, "a tick timed out");
+            }
+        }
+        add(&counts.failed, 1);
+        false
+    }
+
+    fn publish(&mut self) {
+        let counts = &self.over.0.counts;
+        let Dropped { skipped, missed } = self.schedule.take_dropped();
+        if skipped > 0 {
+            add(&counts.skipped, skipped);
+        }
+        if missed > 0 {
+            add(&counts.missed, missed);
+        }
+        let crowded = self.schedule.crowded();
+        if crowded && !self.crowded {
+            tracing::warn!(
+                timer = self.over.0.name(),
+                running = self.schedule.running(),
+                "ticks are skipped because so many still run; do they ever end?",
+            );
+        }
+        self.crowded = crowded;
+    }
+}
+
+#[derive(Default)]
+struct Ended {
+    count: usize,
+    completed: bool,
+}
+
+impl Ended {
+    fn add(&mut self, completed: bool) {
+        self.count += 1;
+        self.completed |= completed;
+    }
+}
+
+/// How a tick ended by itself.
+enum End {
+    Returned,
+    Failed(String),
+    Panicked(String),
+    TimedOut,
+}
+
+fn poll_tick<Fut>(
+    tick: Pin<&mut Fut>,
+    timeout: Option<&mut Pin<Box<Sleep>>>,
+    cx: &mut Context<'_>,
+) -> Poll<End>
+where
+    Fut: Future<Output: TickReturn>,
+{
+    match catch_unwind(AssertUnwindSafe(|| tick.poll(cx).map(|end| end_of(&end)))) {
+        Ok(Poll::Ready(end)) => Poll::Ready(end),
+        Err(panic) => Poll::Ready(End::Panicked(text_of(&*panic))),
+        Ok(Poll::Pending) => {
+            let Some(timeout) = timeout else {
+                return Poll::Pending;
+            };
+            // A tick that has used up its share of the poll leaves none for the timeout, which then
+            // tells only by being elapsed.
+            if timeout.as_mut().poll(cx).is_ready() || timeout.is_elapsed() {
+                return Poll::Ready(End::TimedOut);
+            }
+            Poll::Pending
+        }
+    }
+}
+
+fn end_of(end: &impl TickReturn) -> End {
+    match end.failure() {
+        None => End::Returned,
+        Some(error) => End::Failed(error.to_string()),
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a value that is no text".to_owned()
+    }
+}
+
+/// One of several running ticks.
+struct Entry<Fut> {
+    index: u64,
+    /// Present until it has ended.
+    tick: Option<Pin<Box<Fut>>>,
+    timeout: Option<Pin<Box<Sleep>>>,
+}
+
+impl<Fut> Future for Entry<Fut>
+where
+    Fut: Future<Output: TickReturn>,
+{
+    type Output = (u64, End, Option<Pin<Box<Fut>>>);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let Some(tick) = &mut this.tick else {
+            return Poll::Pending;
+        };
+        poll_tick(tick.as_mut(), this.timeout.as_mut(), cx)
+            .map(|end| (this.index, end, this.tick.take()))
+    }
+}

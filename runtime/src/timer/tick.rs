@@ -1,0 +1,120 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::driver::Shared;
+
+/// One tick of a [`Timer`](super::Timer): which it is, and whether it is asked to end.
+///
+/// A `#[timer]` function gets it as its first argument, when that has this type; the closure given to
+/// [`TimerBuilder::start`](super::TimerBuilder::start) always does. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Tick {
+    pub(super) shared: Arc<Shared>,
+    pub(super) index: u64,
+    pub(super) scheduled: u64,
+    pub(super) lateness: u64,
+    pub(super) missed: u64,
+    pub(super) interval: u64,
+    /// How many ticks were started before this one.
+    pub(super) number: u64,
+}
+
+impl Tick {
+    /// Which due time this is, counted from 0. Due times that passed without a tick are counted too, so
+    /// that `index` may jump. A [triggered](super::Timer::trigger) tick has that of the last due time.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// When the tick was due: a grid point, whatever delayed the start (jitter, overlap, a late
+    /// wake-up). A [triggered](super::Timer::trigger) tick is due when it starts or is queued.
+    pub fn scheduled(&self) -> Instant {
+        self.shared.instant(self.scheduled)
+    }
+
+    /// How long after [`scheduled`](Tick::scheduled) the tick was started.
+    pub fn lateness(&self) -> Duration {
+        Duration::from_nanos(self.lateness)
+    }
+
+    /// Due times since the last tick that the timer was too late for (see [`Missed`](super::Missed)).
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// The timer's interval at the time of the start; with `after` its delay.
+    pub fn interval(&self) -> Duration {
+        Duration::from_nanos(self.interval)
+    }
+
+    /// Waits until the tick is asked to end: by `overlap = cancel`, by [`Timer::stop`](super::Timer::stop),
+    /// because the timer was dropped, or because its runtime shuts down.
+    ///
+    /// With `grace` the tick may use that time to clean up. Without, its future is dropped at once, so
+    /// that only tasks it has spawned see this. Cancel safe: it may be dropped and asked for again.
+    ///
+    /// ```
+    /// # use aioxide::{Tick, timer};
+    /// #[timer(1s, grace = 500ms)]
+    /// async fn poll_queue(tick: Tick) {
+    ///     tokio::select! {
+    ///         _ = tick.cancelled() => { /* hand back what was taken */ }
+    ///         _ = work() => {}
+    ///     }
+    /// }
+    /// # async fn work() { std::future::pending::<()>().await }
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let queue = poll_queue();
+    /// tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    /// queue.stop().await;
+    /// assert_eq!(queue.stats().cancelled, 1);
+    /// # }
+    /// ```
+    pub async fn cancelled(&self) {
+        self.shared.asked(self.number).await;
+    }
+}
+
+impl fmt::Debug for Tick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tick")
+            .field("timer", &self.shared.name())
+            .field("index", &self.index)
+            .field("lateness", &self.lateness())
+            .field("missed", &self.missed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a tick may return: `()` or `Result<(), E>` with `E: Display`. Nothing else implements it.
+#[diagnostic::on_unimplemented(
+    message = "a tick of a timer can't return `{Self}`",
+    label = "returns `{Self}`",
+    note = "return `()` or `Result<(), E>` with `E: Display`; an `Err` is logged and counted"
+)]
+pub trait TickReturn: sealed::Sealed {
+    #[doc(hidden)]
+    fn failure(&self) -> Option<&dyn fmt::Display>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl sealed::Sealed for () {}
+impl TickReturn for () {
+    fn failure(&self) -> Option<&dyn fmt::Display> {
+        None
+    }
+}
+
+impl<E: fmt::Display> sealed::Sealed for Result<(), E> {}
+impl<E: fmt::Display> TickReturn for Result<(), E> {
+    fn failure(&self) -> Option<&dyn fmt::Display> {
+        self.as_ref().err().map(|error| error as &dyn fmt::Display)
+    }
+}
