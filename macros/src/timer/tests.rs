@@ -153,7 +153,9 @@ fn a_body_that_does_not_parse_reaches_rustc_as_it_is() {
                 x.
             }
         },
-        expect![[r##"# [track_caller] fn heartbeat (x : u32) -> :: aioxide :: Timer { :: aioxide :: Timer :: every (:: core :: time :: Duration :: new (0u64 , 100000000u32)) . name ("heartbeat") . start (move | _ | { let x = :: aioxide :: __private :: timer :: argument (& x) ; async move { if let :: core :: option :: Option :: Some (__aioxide_declared) = :: aioxide :: __private :: timer :: declared :: < () > () { return __aioxide_declared ; } let x = x ; x . } }) }"##]],
+        expect![[
+            r##"# [track_caller] fn heartbeat (x : u32) -> :: aioxide :: Timer { :: aioxide :: Timer :: every (:: core :: time :: Duration :: new (0u64 , 100000000u32)) . name ("heartbeat") . start (move | _ | { let x = :: aioxide :: __private :: timer :: argument (& x) ; async move { if let :: core :: option :: Option :: Some (__aioxide_declared) = :: aioxide :: __private :: timer :: declared :: < () > () { return __aioxide_declared ; } let x = x ; x . } }) }"##
+        ]],
     );
 }
 

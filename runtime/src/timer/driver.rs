@@ -39,6 +39,10 @@ pub(super) enum Request {
     },
 }
 
+/// In the order of asking, with the time of it.
+#[derive(Default)]
+struct Requests(Vec<(Nanos, Request)>);
+
 /// What handle, ticks and task have in common; in front what every tick touches.
 #[repr(C)]
 pub(super) struct Shared {
@@ -54,7 +58,7 @@ pub(super) struct Shared {
     changed: Notify,
     task: AtomicWaker,
     /// In a box of its own, which most timers need for their stop alone.
-    requests: Mutex<Option<Box<Vec<(Nanos, Request)>>>>,
+    requests: Mutex<Option<Box<Requests>>>,
     name: Cow<'static, str>,
     pub(super) jitter: Nanos,
 }
@@ -117,12 +121,13 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert_default()
+            .0
             .push((at, request));
         self.requested.store(true, Release);
         self.task.wake();
     }
 
-    fn take_requests(&self, waker: &Waker) -> Option<Box<Vec<(Nanos, Request)>>> {
+    fn take_requests(&self, waker: &Waker) -> Option<Box<Requests>> {
         if !self.requested.load(Acquire) {
             return None;
         }
@@ -332,7 +337,7 @@ where
             if ended.count > 0 {
                 self.schedule.ended(now, ended.count, ended.completed);
             }
-            for (at, request) in requests.into_iter().flat_map(|requests| *requests) {
+            for (at, request) in requests.into_iter().flat_map(|requests| requests.0) {
                 self.obey(at.min(now), now, busy, request);
             }
             if now >= self.until && !self.asked {
