@@ -103,7 +103,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &Cow<'static, str> {
         &self.name
     }
 
@@ -367,7 +367,7 @@ where
                 Some(Action::Cancel { starved }) => {
                     if starved {
                         tracing::warn!(
-                            timer = self.over.0.name(),
+                            timer = &**self.over.0.name(),
                             "{STARVED} ticks in a row were cancelled by their successors, none was completed",
                         );
                     }
@@ -529,7 +529,7 @@ where
         if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
             let panic = text_of(&*panic);
             tracing::error!(
-                timer = self.over.0.name(),
+                timer = &**self.over.0.name(),
                 tick = index,
                 panic,
                 "a tick panicked while it was dropped"
@@ -540,7 +540,7 @@ where
     /// Counts a tick that has ended, and logs it if it failed. True if it came to its own good end.
     fn account(&self, index: u64, end: End) -> bool {
         let counts = &self.over.0.counts;
-        let timer = self.over.0.name();
+        let timer: &str = self.over.0.name();
         match end {
             End::Returned if self.asked => {
                 add(&counts.cancelled, 1);
@@ -573,7 +573,7 @@ where
         let crowded = self.schedule.crowded();
         if crowded && !self.crowded {
             tracing::warn!(
-                timer = self.over.0.name(),
+                timer = &**self.over.0.name(),
                 running = self.schedule.running(),
                 "ticks are skipped because so many still run; do they ever end?",
             );

@@ -55,9 +55,11 @@ pub struct Timer {
 }
 
 /// What a timer has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TimerStats {
+    /// What logs call the timer.
+    pub name: Cow<'static, str>,
     /// Ticks that were started: those that ended one way or another, and those that run.
     pub started: u64,
     /// Ticks that returned `()` or `Ok(())` without having been asked to end.
@@ -172,6 +174,7 @@ impl Timer {
         let cancelled = counts.cancelled.load(Acquire);
         let started = counts.started.load(Acquire);
         TimerStats {
+            name: self.shared.name().clone(),
             started,
             completed,
             failed,
@@ -194,7 +197,6 @@ impl Drop for Timer {
 impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timer")
-            .field("name", &self.shared.name())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
