@@ -366,8 +366,8 @@ impl Supervisor {
                 self.sockets.ended(id);
                 let ending = match ended.failure {
                     // It gets no more sockets and has to give up: that is what it was asked to do.
-                    Some(Failure::Error(cause)) if stopped_at_start => {
-                        report::log!(info, "{name} was stopped while it was starting: {cause}");
+                    Some(failure @ (Failure::Error(_) | Failure::Panic(_))) if stopped_at_start => {
+                        report::log!(info, "{name} was stopped while it was starting: {failure}");
                         Ending::Clean
                     }
                     #[cfg(feature = "process")]
