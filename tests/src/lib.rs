@@ -267,3 +267,13 @@ impl Ended {
             .collect()
     }
 }
+
+/// The compiler is of this version, `1.95` for example: what it says can be compared literally.
+pub fn is_toolchain(version: &str) -> bool {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .arg("--version")
+        .output()
+        .unwrap_or_else(|error| panic!("cannot ask rustc for its version: {error}"));
+    String::from_utf8_lossy(&output.stdout).starts_with(&format!("rustc {version}."))
+}

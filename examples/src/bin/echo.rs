@@ -85,9 +85,9 @@ async fn serve(mut stream: TcpStream, connections: Arc<Connections>) -> io::Resu
     shutdown_timeout = Duration::from_secs(options.shutdown_timeout),
 )]
 async fn echo(worker: Worker, options: Options) -> io::Result<()> {
+    let listener = worker.listen(options.listen).await?;
     let connections = connections(worker.index()).await;
     let heartbeat = heartbeat(worker.index(), Arc::clone(&connections));
-    let listener = worker.listen(options.listen).await?;
     let serving = worker.serve(listener, {
         let connections = Arc::clone(&connections);
         move |stream| serve(stream, Arc::clone(&connections))
@@ -120,6 +120,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(level)
         .with_writer(io::stderr)
+        // It would report by `eprintln!`, which panics once the terminal is gone.
+        .log_internal_errors(false)
         .init();
     echo(options).isolation(isolation).run()
 }

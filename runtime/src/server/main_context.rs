@@ -18,6 +18,10 @@ pub(crate) struct MainValue {
     pub(crate) encoded: Option<Arc<[u8]>>,
 }
 
+/// Makes a value of what a process worker got.
+#[cfg(feature = "process")]
+pub(crate) type Decode = fn(&[u8]) -> Result<MainValue, String>;
+
 /// Makes what process workers get of a value.
 pub(crate) type Encode<V> = fn(&V) -> Result<Arc<[u8]>, String>;
 

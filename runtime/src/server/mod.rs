@@ -4,12 +4,10 @@ mod builder;
 mod event_loop;
 pub(crate) mod expansion;
 #[cfg(feature = "process")]
-#[allow(dead_code)]
 mod image;
 pub(crate) mod job;
 mod link;
 mod main_context;
-#[allow(dead_code)]
 mod policy;
 #[cfg(feature = "process")]
 mod process;
@@ -17,7 +15,6 @@ mod pulse;
 mod report;
 mod serving;
 mod signals;
-#[allow(dead_code)]
 mod sockets;
 mod stop;
 mod stopping;
@@ -25,7 +22,6 @@ mod supervisor;
 mod thread;
 mod watchdog;
 #[cfg(feature = "process")]
-#[allow(dead_code, unused_imports)]
 mod wire;
 mod worker;
 #[cfg(feature = "process")]
@@ -36,6 +32,8 @@ pub use job::{ExtraFn, Outcome};
 pub use serving::Serving;
 pub use stop::{Signal, Stop, StopReason};
 pub use stopping::Stopping;
+#[cfg(all(test, feature = "logging"))]
+pub(crate) use worker::set_thread_index;
 pub use worker::{Reloads, Worker, worker_index};
 
 /// What a worker of a server is.

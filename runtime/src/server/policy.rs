@@ -98,6 +98,7 @@ pub(crate) enum Event {
     /// A worker's event loop has been blocked for the hang timeout.
     Hung(WorkerId),
     /// A process worker caught this stop signal and reports it.
+    #[cfg_attr(not(any(feature = "process", test)), expect(dead_code))]
     WorkerSignalled(WorkerId, Signal),
     /// A stop signal to the supervisor; SIGHUP too, once the controlling terminal is gone.
     StopSignal(Signal),
@@ -565,6 +566,7 @@ impl Policy {
     }
 
     /// Whether a worker that runs, or one still to be spawned, is of this image.
+    #[cfg_attr(not(any(feature = "process", test)), expect(dead_code))]
     pub(crate) fn uses(&self, image: Image) -> bool {
         self.image == image
             || self.roll.as_ref().is_some_and(|roll| roll.image == image)

@@ -4,10 +4,10 @@ use std::fmt;
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
 
-/// `log!(warn, "…")` is `tracing::warn!("…")`, whatever becomes of the log.
+/// `log!(warn, "…")` is `tracing::warn!("…")` of the target `aioxide::server`, whatever becomes of the log.
 macro_rules! log {
     ($level:ident, $($event:tt)*) => {
-        $crate::server::report::guarded(|| ::tracing::$level!($($event)*))
+        $crate::server::report::guarded(|| ::tracing::$level!(target: "aioxide::server", $($event)*))
     };
 }
 pub(crate) use log;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::net::Listener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -28,6 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct Serving {
     worker: Arc<Shared>,
     accepting: DropGuard,
+    cut: CancellationToken,
     accept_loop: JoinHandle<()>,
     counts: Rc<Counts>,
 }
@@ -69,8 +71,10 @@ impl Serving {
     }
 
     /// Stops accepting and waits for the handlers of the open connections, until the stop's
-    /// [deadline](Stop::deadline) at the longest. Handlers that still run then are cut: dropped, counted
-    /// in what comes back, and the server's exit code is 3, because its time ran out.
+    /// [deadline](Stop::deadline) at the longest. Handlers that still run then are cut: dropped, logged, and
+    /// counted in what comes back. If the whole server is stopping its exit code is 3, because its time ran out.
+    ///
+    /// # Cancellation
     ///
     /// Dropping this future half-way stops accepting and leaves the handlers to run until the worker
     /// ends.
@@ -85,7 +89,7 @@ impl Serving {
         let cut = self.counts.open.get();
         self.worker.overran.store(true, Ordering::Relaxed);
         report::log!(warn, worker = %self.worker.name(), connections = cut, "connections cut at the deadline of {stop}");
-        accept_loop.abort();
+        self.cut.cancel();
         resume(accept_loop.await);
         cut
     }
@@ -131,18 +135,21 @@ impl Worker {
         F: Future + 'static,
         F::Output: Outcome,
     {
-        let stop_accepting = CancellationToken::new();
+        let accepting = CancellationToken::new();
+        let cut = self.shared.cut.child_token();
         let counts = Rc::new(Counts::default());
-        let accept_loop = tokio::task::spawn_local(accept_loop(
+        let accept_loop = self.shared.serving.spawn_local(accept_loop(
             Arc::clone(&self.shared),
             listener,
             handler,
-            stop_accepting.clone(),
+            accepting.clone(),
+            cut.clone(),
             Rc::clone(&counts),
         ));
         Serving {
             worker: Arc::clone(&self.shared),
-            accepting: stop_accepting.drop_guard(),
+            accepting: accepting.drop_guard(),
+            cut,
             accept_loop,
             counts,
         }
@@ -153,7 +160,8 @@ async fn accept_loop<L, H, F>(
     worker: Arc<Shared>,
     mut listener: L,
     handler: H,
-    stop_accepting: CancellationToken,
+    accepting: CancellationToken,
+    cut: CancellationToken,
     counts: Rc<Counts>,
 ) where
     L: Listener + 'static,
@@ -163,7 +171,12 @@ async fn accept_loop<L, H, F>(
 {
     let mut handlers = JoinSet::new();
     let mut pause = FIRST_PAUSE;
-    let stopped = stop_accepting.cancelled();
+    let stopped = async {
+        tokio::select! {
+            () = accepting.cancelled() => {}
+            () = cut.cancelled() => {}
+        }
+    };
     tokio::pin!(stopped);
     loop {
         tokio::select! {
@@ -174,7 +187,9 @@ async fn accept_loop<L, H, F>(
                 Ok((stream, _)) => {
                     pause = FIRST_PAUSE;
                     counts.opened();
-                    handlers.spawn_local(run(handler(stream)));
+                    // Boxed where it is made: on its way into a task a future is moved a dozen times, its
+                    // buffers with it.
+                    handlers.spawn_local(Box::pin(handler(stream).map(Outcome::outcome)));
                 }
                 Err(error) if concerns_one_connection(&error) => {
                     report::log!(debug, worker = %worker.name(), %error, "a connection ended before it was accepted");
@@ -190,17 +205,17 @@ async fn accept_loop<L, H, F>(
         }
     }
     drop(listener);
-    while let Some(joined) = handlers.join_next().await {
-        close(&worker, &counts, joined);
+    loop {
+        tokio::select! {
+            biased;
+            joined = handlers.join_next() => match joined {
+                Some(joined) => close(&worker, &counts, joined),
+                None => return,
+            },
+            // What the handlers hold is dropped here, while there is still time for its teardown.
+            () = cut.cancelled() => return handlers.shutdown().await,
+        }
     }
-}
-
-async fn run<F>(handling: F) -> Result<(), String>
-where
-    F: Future,
-    F::Output: Outcome,
-{
-    handling.await.outcome()
 }
 
 fn close(

@@ -350,7 +350,7 @@ impl Sockets {
                 match (kind, shared.slots.get_mut(slot)) {
                     // Datagrams have no backlog that would be worth keeping the socket for.
                     (Kind::Udp, Some(socket)) if socket.workers.is_empty() => {
-                        shared.slots.remove(&slot);
+                        shared.slots.remove(slot);
                     }
                     (Kind::Tcp, Some(socket)) if socket.workers.is_empty() && !socket.parked => {
                         match rustix::net::shutdown(&socket.fd, rustix::net::Shutdown::Read) {

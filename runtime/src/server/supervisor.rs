@@ -22,6 +22,7 @@ use super::{Isolation, Stop, StopReason, report};
 #[cfg(feature = "process")]
 use super::{
     Signal,
+    main_context::Decode,
     process::{self, Processes},
     wire::Assignment,
 };
@@ -41,7 +42,7 @@ pub(crate) struct Job {
     pub(crate) main: Option<MakeMain>,
     pub(crate) extras: Vec<Extra>,
     #[cfg(feature = "process")]
-    pub(crate) decode: Option<fn(&[u8]) -> Result<MainValue, String>>,
+    pub(crate) decode: Option<Decode>,
 }
 
 impl Job {
@@ -367,7 +368,16 @@ impl Supervisor {
                 let ending = match ended.failure {
                     // It gets no more sockets and has to give up: that is what it was asked to do.
                     Some(failure @ (Failure::Error(_) | Failure::Panic(_))) if stopped_at_start => {
-                        report::log!(info, "{name} was stopped while it was starting: {failure}");
+                        let cause = failure.to_string();
+                        match self.told.contains(&cause) {
+                            true => report::log!(info, "{name} (pid {pid}) failed likewise"),
+                            false => {
+                                report::log!(
+                                    info,
+                                    "{name} was stopped while it was starting: {cause}"
+                                )
+                            }
+                        }
                         Ending::Clean
                     }
                     #[cfg(feature = "process")]

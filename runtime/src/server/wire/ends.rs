@@ -13,7 +13,6 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
-use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::net::UnixStream as TokioStream;
 

@@ -15,7 +15,7 @@ use std::io;
 pub(super) use ends::{Next, Sender, SupervisorEnd, WorkerEnd};
 pub(super) use frame::Attached;
 pub(super) use message::{
-    Answer, Assembly, Assignment, Bytes, Reason, Refusal, ToSupervisor, ToWorker, Wanted, clipped,
+    Answer, Assembly, Assignment, Bytes, Refusal, ToSupervisor, ToWorker, Wanted, clipped,
     decode_main, encode_main,
 };
 
