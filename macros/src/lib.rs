@@ -8,6 +8,8 @@ mod errors;
 mod options;
 mod paths;
 mod raw_fn;
+#[cfg(test)]
+mod robustness;
 mod server;
 mod timer;
 

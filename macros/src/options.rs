@@ -62,6 +62,8 @@ pub(crate) struct Given {
 pub(crate) struct Options {
     positional: Option<Expr>,
     given: Vec<Given>,
+    /// The keys of options that were reported and left out; of a misspelt one, what was probably meant.
+    refused: Vec<&'static str>,
 }
 
 impl Options {
@@ -77,11 +79,17 @@ impl Options {
         let mut options = Options {
             positional: None,
             given: Vec::new(),
+            refused: Vec::new(),
         };
         let parser = |input: ParseStream<'_>| {
             let mut first = true;
             while !input.is_empty() {
-                let item = options.item(attribute, input, positional && first, known, errors);
+                let place = match (positional, first) {
+                    (false, _) => Place::Keyed,
+                    (true, true) => Place::First,
+                    (true, false) => Place::AfterFirst,
+                };
+                let item = options.item(attribute, input, place, known, errors);
                 first = false;
                 if let Err(error) = item {
                     errors.push_syntax(error);
@@ -90,11 +98,15 @@ impl Options {
                 if input.is_empty() {
                     break;
                 }
-                if let Err(error) = input.parse::<Token![,]>() {
-                    errors.push_syntax(error);
+                if !input.peek(Token![,]) {
+                    errors.push(
+                        next_token(input),
+                        format!("the options of `#[{attribute}]` are separated by commas, and there is none before this"),
+                        "write a `,` in front of it",
+                    );
                     skip_to_comma(input);
-                    let _ = input.parse::<Token![,]>();
                 }
+                let _ = input.parse::<Token![,]>();
             }
             Ok(())
         };
@@ -108,22 +120,28 @@ impl Options {
         &mut self,
         attribute: &str,
         input: ParseStream<'_>,
-        positional: bool,
+        place: Place,
         known: &[Known],
         errors: &mut Errors,
     ) -> syn::Result<()> {
+        let positional = place == Place::First;
         let keyed = input.peek(Ident::peek_any)
             && (input.peek2(Token![=]) && !input.peek2(Token![==])
                 || (!positional && (input.peek2(Token![,]) || is_last(input))));
         if !keyed {
-            let value: Expr = input.parse()?;
+            let value = ungrouped(input.parse()?);
             if positional {
                 self.positional = Some(value);
             } else {
+                let help = if place == Place::AfterFirst && self.positional.is_none() {
+                    "a value without a name stands first, before the named options".to_owned()
+                } else {
+                    allowed(known)
+                };
                 errors.push(
                     &value,
                     format!("`{}` is not an option of `#[{attribute}]`", compact(&value)),
-                    allowed(known),
+                    help,
                 );
             }
             return Ok(());
@@ -135,7 +153,7 @@ impl Options {
             if input.is_empty() || input.peek(Token![,]) {
                 Some(Err(equals))
             } else {
-                Some(Ok(input.parse::<Expr>()?))
+                Some(Ok(ungrouped(input.parse()?)))
             }
         } else {
             None
@@ -144,7 +162,10 @@ impl Options {
         let name = key.to_string();
         let Some(known_as) = known.iter().find(|known| known.key == name) else {
             let help = match nearest(&name, known) {
-                Some(near) => format!("did you mean `{near}`? {}", allowed(known)),
+                Some(near) => {
+                    self.refused.push(near);
+                    format!("did you mean `{near}`? {}", allowed(known))
+                }
                 None => allowed(known),
             };
             errors.push(
@@ -162,6 +183,7 @@ impl Options {
             );
             return Ok(());
         }
+        self.refused.push(known_as.key);
         let value = match (known_as.shape, value) {
             (Shape::Flag, None) => None,
             (Shape::Flag, Some(value)) => {
@@ -194,6 +216,7 @@ impl Options {
             }
             (Shape::Value, Some(Ok(value))) => Some(value),
         };
+        self.refused.pop();
         self.given.push(Given { key, value });
         Ok(())
     }
@@ -211,6 +234,11 @@ impl Options {
             .map(|given| &given.key)
     }
 
+    /// Whether the option was given, if only with a mistake that has been reported.
+    pub(crate) fn meant(&self, key: &str) -> bool {
+        self.flag(key).is_some() || self.refused.contains(&key)
+    }
+
     /// Key and value, if the option was given.
     pub(crate) fn value(&self, key: &str) -> Option<(&Ident, &Expr)> {
         let given = self.given.iter().find(|given| given.key == key)?;
@@ -218,9 +246,23 @@ impl Options {
     }
 }
 
+/// Where an item stands in the list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Where a bare expression may stand.
+    First,
+    AfterFirst,
+    /// In a list without bare expressions.
+    Keyed,
+}
+
 fn is_last(input: ParseStream<'_>) -> bool {
     let fork = input.fork();
     fork.call(Ident::parse_any).is_ok() && fork.is_empty()
+}
+
+fn next_token(input: ParseStream<'_>) -> Option<TokenTree> {
+    input.fork().parse().ok()
 }
 
 fn skip_to_comma(input: ParseStream<'_>) {
@@ -237,8 +279,16 @@ fn allowed(known: &[Known]) -> String {
 }
 
 /// The known word that is most probably meant by `typed`.
-fn nearest<'k>(typed: &str, known: &'k [Known]) -> Option<&'k str> {
+fn nearest(typed: &str, known: &[Known]) -> Option<&'static str> {
     crate::errors::nearest(typed, known.iter().map(|known| known.key))
+}
+
+/// Without the invisible group that `macro_rules!` puts around a fragment.
+pub(crate) fn ungrouped(mut expr: Expr) -> Expr {
+    while let Expr::Group(group) = expr {
+        expr = *group.expr;
+    }
+    expr
 }
 
 /// The tokens as a person would write them, for a message.
@@ -247,10 +297,15 @@ pub(crate) fn compact(tokens: impl ToTokens) -> String {
     for (spaced, tight) in [
         (" (", "("),
         (" :: ", "::"),
+        (" : ", ": "),
+        ("& ", "&"),
         (" . ", "."),
         (" ,", ","),
         ("( ", "("),
         (" )", ")"),
+        (" < ", "<"),
+        (" >", ">"),
+        ("& ", "&"),
     ] {
         text = text.replace(spaced, tight);
     }

@@ -23,9 +23,9 @@ impl Parse for RawFn {
             input.parse::<Token![;]>()?;
             None
         } else {
-            match input.parse()? {
-                TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group),
-                other => {
+            match braces(input.parse()?) {
+                Ok(body) => Some(body),
+                Err(other) => {
                     return Err(syn::Error::new_spanned(
                         other,
                         "expected the function's body",
@@ -65,6 +65,44 @@ impl RawFn {
             FnArg::Receiver(_) => None,
         })
     }
+}
+
+/// The group in braces that `token` is, perhaps inside of the invisible group of a `$body:block`.
+fn braces(token: TokenTree) -> Result<Group, TokenTree> {
+    let TokenTree::Group(group) = &token else {
+        return Err(token);
+    };
+    match group.delimiter() {
+        Delimiter::Brace => Ok(group.clone()),
+        Delimiter::None => {
+            let mut content = group.stream().into_iter();
+            match (content.next(), content.next()) {
+                (Some(only), None) => braces(only),
+                _ => Err(token),
+            }
+        }
+        _ => Err(token),
+    }
+}
+
+/// What an item is that isn't a function, and the word that says so. `None` for a function that can't be read.
+pub(crate) fn other_item(item: &TokenStream) -> Option<(&'static str, TokenStream)> {
+    use syn::Item;
+    let (what, keyword) = match syn::parse2::<Item>(item.clone()).ok()? {
+        Item::Struct(item) => ("a struct", item.struct_token.to_token_stream()),
+        Item::Enum(item) => ("an enum", item.enum_token.to_token_stream()),
+        Item::Union(item) => ("a union", item.union_token.to_token_stream()),
+        Item::Impl(item) => ("an `impl` block", item.impl_token.to_token_stream()),
+        Item::Trait(item) => ("a trait", item.trait_token.to_token_stream()),
+        Item::Mod(item) => ("a module", item.mod_token.to_token_stream()),
+        Item::Const(item) => ("a constant", item.const_token.to_token_stream()),
+        Item::Static(item) => ("a static", item.static_token.to_token_stream()),
+        Item::Type(item) => ("a type alias", item.type_token.to_token_stream()),
+        Item::Use(item) => ("an import", item.use_token.to_token_stream()),
+        Item::Fn(_) => return None,
+        other => ("another item", other.to_token_stream()),
+    };
+    Some((what, keyword))
 }
 
 impl ToTokens for RawFn {

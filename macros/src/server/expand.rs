@@ -1,12 +1,14 @@
 //! The expansion: the worker's function, kept as it was typed, inside one that builds the server.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote};
 use syn::spanned::Spanned;
-use syn::{FnArg, GenericParam, Ident, Pat, PatType};
+use syn::{Attribute, GenericParam, Ident, Pat, PatType, ReturnType};
 
 use super::args::Args;
-use super::model::{self, Model};
+use super::model::{self, Call, Model};
+use crate::errors::Errors;
+use crate::paths::CratePath;
 use crate::raw_fn::RawFn;
 
 // Input:
@@ -15,11 +17,14 @@ use crate::raw_fn::RawFn;
 //
 // Output:
 //     fn echo(config: Config) -> ::aioxide::Server {
-//         async fn echo(yield_: impl Fn() -> Stopping, worker: Worker, config: Config) -> io::Result<()> { .. }
-//         let __aioxide_workers = config.workers;
+//         async fn echo(yield_: impl ::aioxide::__private::Ready, worker: Worker, config: Config) -> io::Result<()> { .. }
+//         let __aioxide_workers: ::core::primitive::usize = config.workers;
+//         let config = ::aioxide::__private::argument(&config);
 //         ::aioxide::__private::server("echo", move |__aioxide_worker| {
-//             let __aioxide_ready = ::core::clone::Clone::clone(&__aioxide_worker);
-//             echo(move || __aioxide_ready.ready(), __aioxide_worker, ::core::clone::Clone::clone(&config))
+//             let __aioxide_yield = ::aioxide::__private::ready(&__aioxide_worker);
+//             let __aioxide_worker = ::aioxide::__private::worker(__aioxide_worker);
+//             let __aioxide_running = echo(__aioxide_yield, __aioxide_worker, config.get());
+//             ::aioxide::__private::ending(__aioxide_running)
 //         })
 //         .workers(__aioxide_workers)
 //     }
@@ -31,41 +36,61 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
         process,
         calls,
     } = model;
-    let RawFn { attrs, vis, .. } = function;
+    let RawFn {
+        attrs, vis, sig, ..
+    } = function;
     let name = function.name();
-    let inner = inner_fn(function, &quote!(#krate::Stopping), yield_);
+    let text = syn::ext::IdentExt::unraw(name).to_string();
+    let inner = inner_fn(function, krate, yield_, &function.body);
     let outer = outer_signature(args, function, quote!(#krate::Server));
 
-    let caller: Vec<(Ident, Span)> = model::caller_arguments(args, function)
-        .enumerate()
-        .filter_map(|(nth, arg)| match arg {
-            FnArg::Typed(typed) => Some((outer_name(nth, typed), typed.ty.span())),
-            FnArg::Receiver(_) => None,
-        })
-        .collect();
-    let clones = caller
-        .iter()
-        .map(|(name, span)| quote_spanned!(*span=> #krate::__private::clone_argument(&#name)));
-
-    let constructor = match (main, process) {
-        (None, _) => quote!(server),
-        (Some(_), false) => quote!(server_with_main),
-        (Some(_), true) => quote!(server_with_shared_main),
+    let worker = mixed("__aioxide_worker");
+    let ready = mixed("__aioxide_yield");
+    let running = mixed("__aioxide_running");
+    let main_value = mixed("__aioxide_main");
+    let mut filled_in = function.typed_args().map(|argument| argument.ty.span());
+    let worker_span = filled_in.next().unwrap_or_else(Span::call_site);
+    let main_span = filled_in.next().unwrap_or_else(Span::call_site);
+    let this_worker = located(worker_span, quote!(#krate::__private::worker(#worker)));
+    let main = Vec::from_iter(main.as_ref().map(|path| {
+        let context = located(path.span(), quote!(#krate::__private::main(#path)));
+        let value = located(
+            main_span,
+            quote!(#krate::__private::main_value(#main_value)),
+        );
+        (context, main_value, value)
+    }));
+    let main_context = main.iter().map(|(context, ..)| context);
+    let main_parameter = main.iter().map(|(_, parameter, _)| parameter);
+    let main_value = main.iter().map(|(.., value)| value);
+    let ends_in = match &sig.output {
+        ReturnType::Default => name.span(),
+        ReturnType::Type(_, ty) => ty.span(),
     };
-    let main_argument = main.iter();
-    let main_value: Vec<Ident> = main
-        .iter()
-        .map(|_| format_ident!("__aioxide_main"))
-        .collect();
+    let ending = located(ends_in, quote!(#krate::__private::ending(#running)));
 
-    let (lets, chain): (Vec<TokenStream>, Vec<TokenStream>) = calls
-        .iter()
-        .enumerate()
-        .map(|(nth, (method, value))| {
-            let held = format_ident!("__aioxide_option{nth}");
-            (quote!(let #held = #value;), quote!(.#method(#held)))
+    let arguments = model::caller_arguments(args, function).enumerate();
+    let (held, given): (Vec<_>, Vec<_>) = arguments
+        .map(|(nth, argument)| {
+            let name = outer_name(nth, argument);
+            let cfgs = cfgs(argument);
+            let hold = located(
+                argument.ty.span(),
+                quote!(#krate::__private::argument(&#name)),
+            );
+            (
+                quote!(#(#cfgs)* let #name = #hold;),
+                quote!(#(#cfgs)* #name.get()),
+            )
         })
         .unzip();
+    let (lets, chain): (Vec<_>, Vec<_>) = calls.iter().map(builder_call).unzip();
+
+    let constructor = match (main.is_empty(), process) {
+        (true, _) => quote!(server),
+        (false, false) => quote!(server_with_main),
+        (false, true) => quote!(server_with_shared_main),
+    };
     let run = model::is_main(function).then(|| quote!(.run()));
     let turbofish = turbofish(function);
 
@@ -74,17 +99,15 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
         #vis #outer {
             #inner
             #(#lets)*
+            #(#held)*
             #krate::__private::#constructor(
-                ::core::stringify!(#name),
-                #(#main_argument,)*
-                move |__aioxide_worker: #krate::Worker #(, #main_value)*| {
-                    let __aioxide_ready = ::core::clone::Clone::clone(&__aioxide_worker);
-                    #name #turbofish (
-                        move || __aioxide_ready.ready(),
-                        __aioxide_worker,
-                        #(#main_value,)*
-                        #(#clones,)*
-                    )
+                #text,
+                #(#main_context,)*
+                move |#worker: #krate::Worker #(, #main_parameter)*| {
+                    let #ready = #krate::__private::ready(&#worker);
+                    let #worker = #this_worker;
+                    let #running = #name #turbofish (#ready, #worker, #(#main_value,)* #(#given,)*);
+                    #ending
                 },
             )
             #(#chain)*
@@ -93,20 +116,26 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
     }
 }
 
-/// The item of the right shape when there is an error: callers still compile and the body is still checked.
-pub(crate) fn stub(args: &Args, function: &RawFn) -> TokenStream {
-    let krate =
-        crate::paths::CratePath::from_options(&args.options, &mut crate::errors::Errors::default());
+/// The item of the right shape when there is an error: callers still compile and the body is still checked, if
+/// `keep_body`.
+pub(crate) fn stub(args: &Args, function: &RawFn, yield_: &Ident, keep_body: bool) -> TokenStream {
+    let krate = CratePath::from_options(&args.options, &mut Errors::default());
     let RawFn { attrs, vis, .. } = function;
     let outer = outer_signature(args, function, quote!(#krate::Server));
-    let inner = function.sig.receiver().is_none().then(|| {
-        let yield_ = Ident::new(
-            "yield_",
-            Span::mixed_site().located_at(function.name().span()),
-        );
-        let yield_ = model::first_yield(function).unwrap_or(yield_);
-        inner_fn(function, &quote!(#krate::Stopping), &yield_)
-    });
+    let Some(body) = &function.body else {
+        return quote!(#(#attrs)* #vis #outer;);
+    };
+    let body = if keep_body {
+        body.to_token_stream()
+    } else {
+        quote!({ loop {} })
+    };
+    // What `self` is can't be said in an inner function.
+    let inner = function
+        .sig
+        .receiver()
+        .is_none()
+        .then(|| inner_fn(function, &krate, yield_, &body));
     quote! {
         #(#attrs)*
         #[allow(unused, clippy::all)]
@@ -118,17 +147,21 @@ pub(crate) fn stub(args: &Args, function: &RawFn) -> TokenStream {
 }
 
 /// The user's function with `yield_` for its first argument.
-fn inner_fn(function: &RawFn, stopping: &TokenStream, yield_: &Ident) -> TokenStream {
-    let sig = &function.sig;
-    let (name, inputs, output) = (&sig.ident, &sig.inputs, &sig.output);
-    let (generics, where_clause) = (&sig.generics, &sig.generics.where_clause);
-    let body = &function.body;
-    quote! {
-        async fn #name #generics (
-            #yield_: impl ::core::ops::Fn() -> #stopping + ::core::clone::Clone + 'static,
-            #inputs
-        ) #output #where_clause #body
-    }
+fn inner_fn(
+    function: &RawFn,
+    krate: &CratePath,
+    yield_: &Ident,
+    body: &impl ToTokens,
+) -> TokenStream {
+    let mut sig = function.sig.clone();
+    sig.asyncness.get_or_insert_with(Default::default);
+    sig.constness = None;
+    sig.safety = syn::Safety::Default;
+    sig.abi = None;
+    sig.variadic = None;
+    let argument = syn::parse_quote!(#yield_: impl #krate::__private::Ready);
+    sig.inputs.insert(0, argument);
+    quote!(#sig #body)
 }
 
 fn outer_signature(args: &Args, function: &RawFn, server: TokenStream) -> TokenStream {
@@ -137,24 +170,45 @@ fn outer_signature(args: &Args, function: &RawFn, server: TokenStream) -> TokenS
         return quote!(fn #name() -> ::std::process::ExitCode);
     }
     let (generics, where_clause) = (&function.sig.generics, &function.sig.generics.where_clause);
-    let arguments =
-        model::caller_arguments(args, function)
-            .enumerate()
-            .map(|(nth, arg)| match arg {
-                FnArg::Typed(typed) => {
-                    let (name, ty) = (outer_name(nth, typed), &typed.ty);
-                    quote!(#name: #ty)
-                }
-                FnArg::Receiver(receiver) => quote!(#receiver),
-            });
-    quote!(fn #name #generics (#(#arguments),*) -> #server #where_clause)
+    let receiver = function.sig.receiver().map(|receiver| quote!(#receiver,));
+    let arguments = model::caller_arguments(args, function)
+        .enumerate()
+        .map(|(nth, argument)| {
+            let (cfgs, name, ty) = (cfgs(argument), outer_name(nth, argument), &argument.ty);
+            quote!(#(#cfgs)* #name: #ty)
+        });
+    quote!(fn #name #generics (#receiver #(#arguments),*) -> #server #where_clause)
 }
 
 /// The user's name for an argument, so that options can use it; a made-up one for a pattern.
 fn outer_name(nth: usize, argument: &PatType) -> Ident {
     match &*argument.pat {
         Pat::Ident(pat) if pat.subpat.is_none() => pat.ident.clone(),
-        _ => format_ident!("__aioxide_argument{nth}"),
+        _ => format_ident!("__aioxide_argument{nth}", span = Span::mixed_site()),
+    }
+}
+
+/// What decides whether an argument is there; its other attributes are for the worker's body.
+fn cfgs(argument: &PatType) -> Vec<&Attribute> {
+    let decides =
+        |attr: &&Attribute| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr");
+    argument.attrs.iter().filter(decides).collect()
+}
+
+/// What stands before the builder, where the arguments are still there for an expression, and what is called
+/// on it.
+fn builder_call(call: &Call) -> (TokenStream, TokenStream) {
+    let Call {
+        method,
+        value,
+        expression,
+    } = call;
+    match expression {
+        None => (TokenStream::new(), quote!(.#method(#value))),
+        Some(ty) => {
+            let held = format_ident!("__aioxide_{method}", span = Span::mixed_site());
+            (quote!(let #held: #ty = #value;), quote!(.#method(#held)))
+        }
     }
 }
 
@@ -172,4 +226,23 @@ fn turbofish(function: &RawFn) -> Option<TokenStream> {
         })
         .collect();
     (!parameters.is_empty()).then(|| quote!(::<#(#parameters),*>))
+}
+
+fn mixed(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
+}
+
+/// `tokens`, with rustc pointing at `span` when it rejects them.
+fn located(span: Span, tokens: TokenStream) -> TokenStream {
+    tokens
+        .into_iter()
+        .map(|mut token| {
+            if let TokenTree::Group(group) = &token {
+                let content = located(span, group.stream());
+                token = Group::new(group.delimiter(), content).into();
+            }
+            token.set_span(token.span().located_at(span));
+            token
+        })
+        .collect()
 }

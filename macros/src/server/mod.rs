@@ -3,12 +3,15 @@
 mod args;
 mod expand;
 mod model;
+#[cfg(test)]
+mod tests;
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
+use self::model::{Checked, Model};
 use crate::errors::Errors;
-use crate::raw_fn::RawFn;
+use crate::raw_fn::{self, RawFn};
 
 pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -16,21 +19,20 @@ pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
     let function: RawFn = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(error) => {
-            errors.push(
-                first_token(&item),
-                format!("`#[server]` goes on an async function: {error}"),
-                "write `#[server] async fn main(worker: Worker) { .. }`",
-            );
+            match raw_fn::other_item(&item) {
+                Some((what, keyword)) => errors.push(
+                    keyword,
+                    format!("`#[server]` goes on an `async fn`, and this is {what}"),
+                    "put it on the function that a worker runs: `async fn main(worker: Worker)`",
+                ),
+                None => errors.push_syntax(error),
+            }
             return quote!(#item #errors);
         }
     };
-    let expanded = match model::Model::check(&args, &function, &mut errors) {
-        Some(model) => expand::expand(&args, &function, &model),
-        None => expand::stub(&args, &function),
+    let expanded = match Model::check(&args, &function, &mut errors) {
+        Checked::Legal(model) => expand::expand(&args, &function, &model),
+        Checked::Wrong { yield_, keep_body } => expand::stub(&args, &function, &yield_, keep_body),
     };
     quote!(#expanded #errors)
-}
-
-fn first_token(item: &TokenStream) -> TokenStream {
-    item.clone().into_iter().take(1).collect()
 }

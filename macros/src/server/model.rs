@@ -1,13 +1,13 @@
 //! What is legal: the options checked, the function's arguments told apart.
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{Expr, ExprLit, FnArg, Ident, Lit, Path};
+use syn::{Block, Expr, ExprLit, Ident, Lit, PatType, Path, Type, TypeReference};
 
 use super::args::Args;
 use crate::duration::Length;
 use crate::errors::{Errors, nearest};
-use crate::options::compact;
+use crate::options::{compact, ungrouped};
 use crate::paths::CratePath;
 use crate::raw_fn::RawFn;
 
@@ -21,13 +21,31 @@ pub(crate) struct Model {
     pub(crate) yield_: Ident,
     pub(crate) main: Option<Path>,
     pub(crate) process: bool,
-    /// Builder calls: the method and its argument, in the order of the documentation.
-    pub(crate) calls: Vec<(Ident, TokenStream)>,
+    /// In the order of the documentation.
+    pub(crate) calls: Vec<Call>,
+}
+
+/// A call of the builder.
+pub(crate) struct Call {
+    pub(crate) method: Ident,
+    pub(crate) value: TokenStream,
+    /// Its type, when it is an expression of the user's.
+    pub(crate) expression: Option<TokenStream>,
+}
+
+pub(crate) enum Checked {
+    Legal(Model),
+    /// The mistakes have been reported.
+    Wrong {
+        yield_: Ident,
+        /// Whether rustc will find nothing in it that follows from them.
+        keep_body: bool,
+    },
 }
 
 /// How many of the function's arguments the server fills in.
-pub(crate) fn filled_in(args: &Args) -> usize {
-    1 + usize::from(args.options.value("main").is_some())
+fn filled_in(args: &Args) -> usize {
+    1 + usize::from(args.options.meant("main"))
 }
 
 pub(crate) fn is_main(function: &RawFn) -> bool {
@@ -35,7 +53,7 @@ pub(crate) fn is_main(function: &RawFn) -> bool {
 }
 
 impl Model {
-    pub(crate) fn check(args: &Args, function: &RawFn, errors: &mut Errors) -> Option<Model> {
+    pub(crate) fn check(args: &Args, function: &RawFn, errors: &mut Errors) -> Checked {
         let before = errors.len();
         check_signature(args, function, errors);
         let yield_ = check_yield(function, errors);
@@ -58,7 +76,7 @@ impl Model {
             options.length(name);
         }
         options.on_failure();
-        options.count("max_restarts");
+        options.count("max_restarts", "u32", "10");
         for name in ["restart_window", "hang_timeout"] {
             options.length(name);
         }
@@ -70,11 +88,14 @@ impl Model {
         let calls = options.calls;
         let process = matches!(args.options.value("isolation"), Some((_, value)) if compact(value) == "process");
         if !args.sound || errors.len() > before {
-            return None;
+            return Checked::Wrong {
+                yield_: yield_.ident,
+                keep_body: yield_.well_formed,
+            };
         }
-        Some(Model {
+        Checked::Legal(Model {
             krate,
-            yield_: yield_?,
+            yield_: yield_.ident,
             main,
             process,
             calls,
@@ -132,6 +153,20 @@ fn check_signature(args: &Args, function: &RawFn, errors: &mut Errors) {
         return;
     }
 
+    if let Some(generic) = sig.generics.params.first().filter(|_| is_main(function)) {
+        errors.push(
+            generic,
+            "nobody can say what this parameter of `main` stands for",
+            "write the type out, or give the function another name and call it from a `main` of your own",
+        );
+    }
+
+    for argument in function.typed_args().skip(1) {
+        if let Type::Reference(reference) = &*argument.ty {
+            check_owned(argument, reference, errors);
+        }
+    }
+
     let main = args.options.value("main");
     let mut arguments = sig.inputs.iter();
     if arguments.next().is_none() {
@@ -149,7 +184,7 @@ fn check_signature(args: &Args, function: &RawFn, errors: &mut Errors) {
             "the value of the main context is the worker's second argument, and there is none",
             format!("write `async fn {name}(worker: Worker, value: Value)`, or remove `main`"),
         ),
-        (None, Some(argument)) if is_main(function) => errors.push(
+        (None, Some(argument)) if is_main(function) && !args.options.meant("main") => errors.push(
             argument,
             "nobody can pass this argument to `main`",
             "the second argument is the main context's value, with `main = path`; \
@@ -168,28 +203,54 @@ fn check_signature(args: &Args, function: &RawFn, errors: &mut Errors) {
     }
 }
 
+fn check_owned(argument: &PatType, reference: &TypeReference, errors: &mut Errors) {
+    let lifetime = reference.lifetime.as_ref();
+    if lifetime.is_some_and(|lifetime| lifetime.ident == "static") {
+        return;
+    }
+    let (name, borrowed) = (compact(&argument.pat), compact(&reference.elem));
+    errors.push(
+        reference,
+        format!("`{name}` is borrowed, and a worker outlives the call that it is started by"),
+        format!("take something owned that every worker can have a clone of: `{name}: std::sync::Arc<{borrowed}>`"),
+    );
+}
+
+struct Yield {
+    ident: Ident,
+    /// Called, and without a value.
+    well_formed: bool,
+}
+
 /// Finds the one `yield_()`, also among a macro's tokens.
-fn check_yield(function: &RawFn, errors: &mut Errors) -> Option<Ident> {
+fn check_yield(function: &RawFn, errors: &mut Errors) -> Yield {
     const HELP: &str = "write `let stop = yield_().await;` where the worker is ready";
-    let before = errors.len();
     let mut found = Vec::new();
     find_yields(function.body_tokens(), &mut found);
     let mut found = found.into_iter();
-    let Some((first, argument)) = found.next() else {
-        if function.body.is_some() {
+    let Some((ident, value)) = found.next() else {
+        if reads_as_body(function) {
             errors.push(
                 function.name(),
                 "a server's worker says that it is ready by `yield_().await`, and this one never does",
                 HELP,
             );
         }
-        return None;
+        return Yield {
+            ident: Ident::new("yield_", Span::mixed_site()),
+            well_formed: true,
+        };
     };
-    match argument {
-        None => errors.push(&first, "`yield_` is called: `yield_()`", HELP),
-        Some(argument) if !argument.is_empty() => {
+    let well_formed = value.as_ref().is_some_and(TokenStream::is_empty);
+    match value {
+        None => errors.push(
+            &ident,
+            "`yield_` is a function, and here it isn't called",
+            HELP,
+        ),
+        Some(value) if !value.is_empty() => {
             errors.push(
-                argument,
+                value,
                 "`yield_()` takes no value in a server's worker",
                 HELP,
             );
@@ -203,83 +264,111 @@ fn check_yield(function: &RawFn, errors: &mut Errors) -> Option<Ident> {
             "keep the future of the first, or use `worker.stopping()`, to wait in several places",
         );
     }
-    (errors.len() == before).then_some(first)
+    Yield { ident, well_formed }
 }
 
-/// The user's `yield_` token, wherever and however often it stands.
-pub(crate) fn first_yield(function: &RawFn) -> Option<Ident> {
-    let mut found = Vec::new();
-    find_yields(function.body_tokens(), &mut found);
-    found.into_iter().next().map(|(ident, _)| ident)
+/// Whether rustc has nothing to say about the body's syntax.
+fn reads_as_body(function: &RawFn) -> bool {
+    let body = function.body.clone().map(TokenTree::from);
+    body.is_some_and(|body| syn::parse2::<Block>(body.into()).is_ok())
 }
 
 fn find_yields(tokens: TokenStream, found: &mut Vec<(Ident, Option<TokenStream>)>) {
     let mut tokens = tokens.into_iter().peekable();
+    let mut of_nested_fn = false;
     while let Some(token) = tokens.next() {
         match token {
             TokenTree::Ident(ident) if ident == "yield_" => {
-                let argument = match tokens.peek() {
-                    Some(TokenTree::Group(group)) => Some(group.stream()),
+                let value = match tokens.peek() {
+                    Some(TokenTree::Group(group))
+                        if group.delimiter() == Delimiter::Parenthesis =>
+                    {
+                        Some(group.stream())
+                    }
                     _ => None,
                 };
-                found.push((ident, argument));
+                found.push((ident, value));
             }
-            TokenTree::Group(group) => find_yields(group.stream(), found),
+            TokenTree::Punct(punct) if punct.as_char() == '#' => {
+                of_nested_fn |=
+                    matches!(tokens.peek(), Some(TokenTree::Group(group)) if yields_itself(group));
+            }
+            TokenTree::Group(group) => {
+                let body = group.delimiter() == Delimiter::Brace;
+                if !(body && std::mem::take(&mut of_nested_fn)) {
+                    find_yields(group.stream(), found);
+                }
+            }
             _ => {}
         }
     }
 }
 
+/// Whether the attribute in these brackets gives the function below it a `yield_` of its own.
+fn yields_itself(attribute: &Group) -> bool {
+    let path = attribute
+        .stream()
+        .into_iter()
+        .map_while(|token| match token {
+            TokenTree::Ident(ident) => Some(Some(ident)),
+            TokenTree::Punct(punct) if punct.as_char() == ':' => Some(None),
+            _ => None,
+        });
+    path.flatten()
+        .last()
+        .is_some_and(|name| name == "actxmgr" || name == "server")
+}
+
 struct OptionCheck<'a> {
     args: &'a Args,
     krate: &'a CratePath,
-    calls: Vec<(Ident, TokenStream)>,
+    calls: Vec<Call>,
     errors: &'a mut Errors,
 }
 
 impl OptionCheck<'_> {
     /// Records the builder call of the option `name`.
-    fn call(&mut self, name: &str, argument: TokenStream) {
-        let span = self
-            .args
-            .options
-            .flag(name)
-            .map_or_else(proc_macro2::Span::call_site, Ident::span);
-        self.calls.push((Ident::new(name, span), argument));
+    fn call(&mut self, name: &str, value: TokenStream) {
+        self.calls.push(Call {
+            method: self.method(name),
+            value,
+            expression: None,
+        });
+    }
+
+    /// As `call`, with an expression of the user's.
+    fn call_with(&mut self, name: &str, value: &Expr, ty: TokenStream) {
+        self.calls.push(Call {
+            method: self.method(name),
+            value: value.to_token_stream(),
+            expression: Some(ty),
+        });
+    }
+
+    fn method(&self, name: &str) -> Ident {
+        let typed = self.args.options.flag(name);
+        Ident::new(name, typed.map_or_else(Span::call_site, Ident::span))
     }
 
     fn workers(&mut self) {
-        let Some((_, value)) = self.args.options.value("workers") else {
-            return;
-        };
+        let value = self.args.options.value("workers");
         match value {
-            Expr::Lit(ExprLit {
-                lit: Lit::Int(number),
-                ..
-            }) if is_zero(number) => self.errors.push(
+            Some((
+                _,
+                Expr::Lit(ExprLit {
+                    lit: Lit::Int(number),
+                    ..
+                }),
+            )) if number.base10_parse::<u64>().is_ok_and(|n| n == 0) => self.errors.push(
                 number,
                 "`workers` is at least 1, and this is 0",
                 "write for example `workers = 4`, or leave it out for one per core",
             ),
-            Expr::Lit(ExprLit {
-                lit: Lit::Int(number),
-                ..
-            }) if matches!(number.suffix(), "" | "usize") => {
-                self.call("workers", quote!(#number));
-            }
-            Expr::Lit(other) => self.errors.push(
-                other,
-                format!(
-                    "`workers` takes a number of type `usize`, not `{}`",
-                    compact(other)
-                ),
-                "write for example `workers = 4`",
-            ),
-            other => self.call("workers", quote!(#other)),
+            _ => self.count("workers", "usize", "4"),
         }
     }
 
-    fn count(&mut self, name: &str) {
+    fn count(&mut self, name: &str, ty: &str, example: &str) {
         let Some((_, value)) = self.args.options.value(name) else {
             return;
         };
@@ -287,25 +376,32 @@ impl OptionCheck<'_> {
             Expr::Lit(ExprLit {
                 lit: Lit::Int(number),
                 ..
-            }) if matches!(number.suffix(), "" | "u32") => {
+            }) if number.suffix().is_empty() || number.suffix() == ty => {
                 self.call(name, quote!(#number));
             }
             Expr::Lit(other) => self.errors.push(
                 other,
                 format!(
-                    "`{name}` takes a number of type `u32`, not `{}`",
+                    "`{name}` takes a number of type `{ty}`, not `{}`",
                     compact(other)
                 ),
-                format!("write for example `{name} = 10`"),
+                format!("write for example `{name} = {example}`"),
             ),
-            other => self.call(name, quote!(#other)),
+            other => {
+                let ty = Ident::new(ty, Span::call_site());
+                self.call_with(name, other, quote!(::core::primitive::#ty));
+            }
         }
     }
 
     fn length(&mut self, name: &str) {
         if let Some((_, value)) = self.args.options.value(name) {
-            let length = Length::check(name, value, self.errors);
-            self.call(name, length.to_token_stream());
+            match Length::check(name, value, self.errors) {
+                Length::Expr(value) => {
+                    self.call_with(name, &value, quote!(::core::time::Duration));
+                }
+                literal @ Length::Literal(_) => self.call(name, literal.to_token_stream()),
+            }
         }
     }
 
@@ -331,9 +427,9 @@ impl OptionCheck<'_> {
         let Some((_, value)) = self.args.options.value("extra") else {
             return;
         };
-        let functions: Vec<&Expr> = match value {
-            Expr::Array(array) => array.elems.iter().collect(),
-            Expr::Path(_) => vec![value],
+        let functions: Vec<Expr> = match value {
+            Expr::Array(array) => array.elems.iter().cloned().map(ungrouped).collect(),
+            Expr::Path(_) => vec![value.clone()],
             other => {
                 self.errors.push(
                     other,
@@ -346,7 +442,7 @@ impl OptionCheck<'_> {
                 return;
             }
         };
-        for function in functions {
+        for function in &functions {
             match function {
                 Expr::Path(path) => self.call("extra", quote!(#path)),
                 other => self.errors.push(
@@ -366,8 +462,8 @@ impl OptionCheck<'_> {
         let typed = compact(value);
         if let Some((_, variant)) = words.iter().find(|(word, _)| *word == typed) {
             let krate = self.krate;
-            let of = Ident::new(of, proc_macro2::Span::call_site());
-            let variant = Ident::new(variant, proc_macro2::Span::call_site());
+            let of = Ident::new(of, Span::call_site());
+            let variant = Ident::new(variant, Span::call_site());
             self.call(name, quote!(#krate::#of::#variant));
             return;
         }
@@ -424,15 +520,20 @@ impl OptionCheck<'_> {
         }
         let krate = self.krate;
         let mut signals = Vec::new();
-        for element in &array.elems {
-            let typed = compact(element);
+        for element in array.elems.iter().cloned().map(ungrouped) {
+            let typed = compact(&element);
             if SIGNALS.contains(&typed.as_str()) {
                 signals.push(quote!(#krate::Signal::#element));
                 continue;
             }
-            let help = match nearest(&typed.to_uppercase(), SIGNALS) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "write for example `stop_signals = [SIGINT, SIGTERM]`".to_owned(),
+            let help = match typed.as_str() {
+                "SIGKILL" | "SIGSTOP" => "no program can catch this one".to_owned(),
+                "SIGUSR1" => "every worker gets this one as `worker.reloads()`".to_owned(),
+                "SIGTTIN" | "SIGTTOU" => "this one changes the number of workers".to_owned(),
+                _ => match nearest(&typed.to_uppercase(), SIGNALS) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "write for example `stop_signals = [SIGINT, SIGTERM]`".to_owned(),
+                },
             };
             self.errors.push(
                 element,
@@ -447,14 +548,10 @@ impl OptionCheck<'_> {
     }
 }
 
-fn is_zero(number: &syn::LitInt) -> bool {
-    number.base10_digits() == "0"
-}
-
 /// The arguments that the caller of the generated function passes.
 pub(crate) fn caller_arguments<'f>(
     args: &Args,
     function: &'f RawFn,
-) -> impl Iterator<Item = &'f FnArg> {
-    function.sig.inputs.iter().skip(filled_in(args))
+) -> impl Iterator<Item = &'f PatType> {
+    function.typed_args().skip(filled_in(args))
 }

@@ -10,7 +10,7 @@ use super::main_context::MainValue;
 
 /// What a worker, an extra or a connection's handler may return: `()` or `Result<(), E>`.
 #[diagnostic::on_unimplemented(
-    message = "a worker returns `()` or `Result<(), E>`, not `{Self}`",
+    message = "a worker, an extra or a handler returns `()` or `Result<(), E>`, not `{Self}`",
     label = "returns `{Self}`",
     note = "`E` is any error that converts into `Box<dyn Error + Send + Sync>`: `io::Error`, `anyhow::Error`, `String`, ..."
 )]
@@ -26,6 +26,8 @@ impl Outcome for () {
     }
 }
 
+// Without this rustc would report a conversion that is missing, in its own words.
+#[diagnostic::do_not_recommend]
 impl<E> Outcome for Result<(), E>
 where
     E: Into<Box<dyn Error + Send + Sync>>,
@@ -84,7 +86,8 @@ pub(crate) type MakeWorker = Box<dyn FnMut(Option<&MainValue>) -> Body + Send>;
 /// `Kind` only tells the two apart; it is always inferred.
 #[diagnostic::on_unimplemented(
     message = "an extra is `fn(Worker)` or `async fn(Worker)`, returning `()` or `Result<(), E>`",
-    label = "not usable as an extra"
+    label = "not usable as an extra",
+    note = "`E` is any error that converts into `Box<dyn Error + Send + Sync>`: `io::Error`, `anyhow::Error`, `String`, ..."
 )]
 pub trait ExtraFn<Kind>: Clone + Send + 'static {
     /// Whether it counts as ready when it has started.
@@ -104,6 +107,7 @@ pub struct AsyncKind;
 #[doc(hidden)]
 pub struct SyncKind;
 
+#[diagnostic::do_not_recommend]
 impl<F, Fut> ExtraFn<(AsyncKind, Fut)> for F
 where
     F: FnOnce(Worker) -> Fut + Clone + Send + 'static,
@@ -117,6 +121,7 @@ where
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<F, O> ExtraFn<(SyncKind, O)> for F
 where
     F: FnOnce(Worker) -> O + Clone + Send + 'static,

@@ -1,14 +1,30 @@
-//! Failures never hide: they are logged, and go to stderr when nobody listens to the log.
+//! What the server tells: failures never hide, and no log can hurt the server.
 
 use std::fmt;
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
+
+/// `log!(warn, "…")` is `tracing::warn!("…")` of the target `aioxide::server`, whatever becomes of the log.
+macro_rules! log {
+    ($level:ident, $($event:tt)*) => {
+        $crate::server::report::guarded(|| ::tracing::$level!(target: "aioxide::server", $($event)*))
+    };
+}
+pub(crate) use log;
+
+/// A subscriber may panic: `tracing_subscriber::fmt` does when it writes to a terminal that has been closed,
+/// just when the server is to stop for it.
+pub(crate) fn guarded(event: impl FnOnce()) {
+    // Nowhere is left to say it.
+    let _ = std::panic::catch_unwind(AssertUnwindSafe(event));
+}
 
 /// Logs an error. A server without a tracing subscriber still says why it ended.
 pub(crate) fn failure(message: fmt::Arguments<'_>) {
     if tracing::dispatcher::has_been_set() {
-        tracing::error!(target: "aioxide::server", "{message}");
+        log!(error, "{message}");
     } else {
-        // `eprintln!` would panic on a closed stderr, and there is nowhere left to say so.
+        // `eprintln!` would panic on a closed stderr.
         let _ = writeln!(std::io::stderr(), "aioxide: {message}");
     }
 }

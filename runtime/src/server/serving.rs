@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::job::Outcome;
 use super::worker::Shared;
-use super::{Stop, Worker};
+use super::{Stop, Worker, report};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -29,6 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct Serving {
     worker: Arc<Shared>,
     accepting: DropGuard,
+    cut: CancellationToken,
     accept_loop: JoinHandle<()>,
     counts: Rc<Counts>,
 }
@@ -70,8 +71,10 @@ impl Serving {
     }
 
     /// Stops accepting and waits for the handlers of the open connections, until the stop's
-    /// [deadline](Stop::deadline) at the longest. Handlers that still run then are cut: dropped, counted
-    /// in what comes back, and the server's exit code is 3, because its time ran out.
+    /// [deadline](Stop::deadline) at the longest. Handlers that still run then are cut: dropped, logged, and
+    /// counted in what comes back. If the whole server is stopping its exit code is 3, because its time ran out.
+    ///
+    /// # Cancellation
     ///
     /// Dropping this future half-way stops accepting and leaves the handlers to run until the worker
     /// ends.
@@ -85,8 +88,8 @@ impl Serving {
         }
         let cut = self.counts.open.get();
         self.worker.overran.store(true, Ordering::Relaxed);
-        tracing::warn!(worker = %self.worker.name(), connections = cut, "connections cut at the deadline of {stop}");
-        accept_loop.abort();
+        report::log!(warn, worker = %self.worker.name(), connections = cut, "connections cut at the deadline of {stop}");
+        self.cut.cancel();
         resume(accept_loop.await);
         cut
     }
@@ -132,18 +135,21 @@ impl Worker {
         F: Future + 'static,
         F::Output: Outcome,
     {
-        let stop_accepting = CancellationToken::new();
+        let accepting = CancellationToken::new();
+        let cut = self.shared.cut.child_token();
         let counts = Rc::new(Counts::default());
-        let accept_loop = tokio::task::spawn_local(accept_loop(
+        let accept_loop = self.shared.serving.spawn_local(accept_loop(
             Arc::clone(&self.shared),
             listener,
             handler,
-            stop_accepting.clone(),
+            accepting.clone(),
+            cut.clone(),
             Rc::clone(&counts),
         ));
         Serving {
             worker: Arc::clone(&self.shared),
-            accepting: stop_accepting.drop_guard(),
+            accepting: accepting.drop_guard(),
+            cut,
             accept_loop,
             counts,
         }
@@ -154,7 +160,8 @@ async fn accept_loop<L, H, F>(
     worker: Arc<Shared>,
     mut listener: L,
     handler: H,
-    stop_accepting: CancellationToken,
+    accepting: CancellationToken,
+    cut: CancellationToken,
     counts: Rc<Counts>,
 ) where
     L: Listener + 'static,
@@ -164,7 +171,12 @@ async fn accept_loop<L, H, F>(
 {
     let mut handlers = JoinSet::new();
     let mut pause = FIRST_PAUSE;
-    let stopped = stop_accepting.cancelled();
+    let stopped = async {
+        tokio::select! {
+            () = accepting.cancelled() => {}
+            () = cut.cancelled() => {}
+        }
+    };
     tokio::pin!(stopped);
     loop {
         tokio::select! {
@@ -180,10 +192,10 @@ async fn accept_loop<L, H, F>(
                     handlers.spawn_local(Box::pin(handler(stream).map(Outcome::outcome)));
                 }
                 Err(error) if concerns_one_connection(&error) => {
-                    tracing::debug!(worker = %worker.name(), %error, "a connection ended before it was accepted");
+                    report::log!(debug, worker = %worker.name(), %error, "a connection ended before it was accepted");
                 }
                 Err(error) => {
-                    tracing::warn!(worker = %worker.name(), %error, ?pause, "cannot accept connections; pausing");
+                    report::log!(warn, worker = %worker.name(), %error, ?pause, "cannot accept connections; pausing");
                     tokio::select! {
                         () = &mut stopped => break,
                         () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -193,8 +205,16 @@ async fn accept_loop<L, H, F>(
         }
     }
     drop(listener);
-    while let Some(joined) = handlers.join_next().await {
-        close(&worker, &counts, joined);
+    loop {
+        tokio::select! {
+            biased;
+            joined = handlers.join_next() => match joined {
+                Some(joined) => close(&worker, &counts, joined),
+                None => return,
+            },
+            // What the handlers hold is dropped here, while there is still time for its teardown.
+            () = cut.cancelled() => return handlers.shutdown().await,
+        }
     }
 }
 
@@ -206,11 +226,11 @@ fn close(
     let failed = match joined {
         Ok(Ok(())) => false,
         Ok(Err(error)) => {
-            tracing::debug!(worker = %worker.name(), error, "a connection's handler failed");
+            report::log!(debug, worker = %worker.name(), error, "a connection's handler failed");
             true
         }
         Err(error) => {
-            tracing::error!(worker = %worker.name(), %error, "a connection's handler panicked");
+            report::log!(error, worker = %worker.name(), %error, "a connection's handler panicked");
             true
         }
     };

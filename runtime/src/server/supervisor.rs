@@ -254,7 +254,8 @@ impl Supervisor {
         let now = self.now();
         let late = deadline.map_or(Duration::ZERO, |at| now.saturating_sub(at));
         if late > GAP {
-            tracing::warn!(
+            report::log!(
+                warn,
                 ?late,
                 "the supervisor was held up; all deadlines move by that"
             );
@@ -333,7 +334,7 @@ impl Supervisor {
             Message::Ready => {
                 if let Some(live) = self.workers.get_mut(&id) {
                     live.ready = true;
-                    tracing::debug!("{} is ready", self.job.name(live.role));
+                    report::log!(debug, "{} is ready", self.job.name(live.role));
                 }
                 self.happened(Event::Ready(id));
             }
@@ -342,7 +343,10 @@ impl Supervisor {
                 if let Some(live) = self.workers.get_mut(&id) {
                     if let Some(blocked) = live.pulse.answered(now, number) {
                         let name = self.job.name(live.role);
-                        tracing::warn!("the event loop of {name} turns again, after {blocked:.1?}");
+                        report::log!(
+                            warn,
+                            "the event loop of {name} turns again, after {blocked:.1?}"
+                        );
                     }
                 }
             }
@@ -354,33 +358,39 @@ impl Supervisor {
                 let _ = reply.send(answer);
             }
             Message::Ended(ended) => {
-                let Some(live) = self.workers.remove(&id) else {
+                let Some(live) = self.workers.get(&id) else {
                     return;
                 };
-                self.sockets.ended(id);
                 let name = self.job.name(live.role);
                 let pid = live.seat.pid();
                 let stopped_at_start = !live.ready && live.seat.is_stopping();
-                live.seat.leave();
+                self.sockets.ended(id);
                 let ending = match ended.failure {
                     // It gets no more sockets and has to give up: that is what it was asked to do.
                     Some(Failure::Error(cause)) if stopped_at_start => {
                         match self.told.contains(&cause) {
-                            true => tracing::info!("{name} (pid {pid}) failed likewise"),
+                            true => report::log!(info, "{name} (pid {pid}) failed likewise"),
                             false => {
-                                tracing::info!("{name} was stopped while it was starting: {cause}")
+                                report::log!(
+                                    info,
+                                    "{name} was stopped while it was starting: {cause}"
+                                )
                             }
                         }
                         Ending::Clean
                     }
                     #[cfg(feature = "process")]
                     Some(failure @ Failure::StopSignal(_)) => {
-                        tracing::info!("{name} (pid {pid}) was {failure}");
+                        report::log!(info, "{name} (pid {pid}) was {failure}");
                         Ending::KilledByStopSignal
                     }
                     _ => self.judge(&name, pid, ended),
                 };
+                // Known until then by what the policy has to report of it.
                 self.happened(Event::Ended(id, ending));
+                if let Some(live) = self.workers.remove(&id) {
+                    live.seat.leave();
+                }
             }
         }
     }
@@ -490,7 +500,7 @@ impl Supervisor {
         let cause = failure.to_string();
         // When the server goes down because no worker can start, all of them say the same.
         if self.stopping && self.told.contains(&cause) {
-            tracing::info!("{name} (pid {pid}) failed likewise");
+            report::log!(info, "{name} (pid {pid}) failed likewise");
             return;
         }
         report::failure(format_args!("{name} (pid {pid}) failed: {cause}"));
@@ -537,7 +547,7 @@ impl Supervisor {
                 }
                 Action::Report(report) => self.report(report),
                 Action::Exit(code) => {
-                    tracing::info!(code, "the server has ended");
+                    report::log!(info, code, "the server has ended");
                     self.exit = Some(code);
                 }
             }
@@ -654,8 +664,9 @@ impl Supervisor {
                     "workers are"
                 };
                 match listening.is_empty() {
-                    true => tracing::info!("{workers} {plural} ready"),
-                    false => tracing::info!(
+                    true => report::log!(info, "{workers} {plural} ready"),
+                    false => report::log!(
+                        info,
                         "{workers} {plural} ready, listening on {}",
                         listening.join(", ")
                     ),
@@ -664,9 +675,12 @@ impl Supervisor {
             Report::Stopping { reason, by } => {
                 self.stopping = true;
                 let budget = by.saturating_sub(self.now());
-                tracing::info!("stopping: {reason}; all is to end within {budget:.1?}");
+                report::log!(
+                    info,
+                    "stopping: {reason}; all is to end within {budget:.1?}"
+                );
             }
-            Report::Forced(signal) => tracing::warn!("{signal} again: stopping at once"),
+            Report::Forced(signal) => report::log!(warn, "{signal} again: stopping at once"),
             Report::StartTimedOut(id) => report::failure(format_args!(
                 "{} was not ready within {:?}",
                 self.worker_name(id),
@@ -690,7 +704,11 @@ impl Supervisor {
                 self.worker_name(id)
             )),
             Report::Backoff { role, delay } => {
-                tracing::warn!("{} is started again in {delay:?}", self.job.name(role));
+                report::log!(
+                    warn,
+                    "{} is started again in {delay:?}",
+                    self.job.name(role)
+                );
             }
             Report::TooManyFailures { role, failures } => report::failure(format_args!(
                 "{} failed {failures} times within {:?}, more than {} times: the server stops",
@@ -699,10 +717,12 @@ impl Supervisor {
                 self.config.max_restarts
             )),
             Report::Vacant(role) => {
-                tracing::warn!("the server goes on without {}", self.job.name(role))
+                report::log!(warn, "the server goes on without {}", self.job.name(role))
             }
-            Report::RollStarted { slots, .. } => tracing::info!(workers = slots, "rolling restart"),
-            Report::RollDone => tracing::info!("rolling restart done"),
+            Report::RollStarted { slots, .. } => {
+                report::log!(info, workers = slots, "rolling restart")
+            }
+            Report::RollDone => report::log!(info, "rolling restart done"),
             Report::RollGivenUp { slot, mixed } => report::failure(format_args!(
                 "rolling restart given up: the successor of worker {slot} failed to start{}",
                 if mixed {
@@ -711,9 +731,11 @@ impl Supervisor {
                     ""
                 }
             )),
-            Report::Scaled { from, to } => tracing::info!(from, to, "number of workers changed"),
+            Report::Scaled { from, to } => {
+                report::log!(info, from, to, "number of workers changed")
+            }
             Report::ScaleLimit { workers } => {
-                tracing::warn!(workers, "number of workers is at its limit")
+                report::log!(warn, workers, "number of workers is at its limit")
             }
         }
     }

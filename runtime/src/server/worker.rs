@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use futures_util::Stream;
 use tokio::net::{TcpListener, ToSocketAddrs, UdpSocket, UnixListener};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::link::{Link, Request};
@@ -49,6 +50,9 @@ pub(crate) struct Shared {
     pub(crate) link: Link,
     pub(crate) stop: StopCell,
     pub(crate) tasks: TaskTracker,
+    /// The accept loops, and what ends their handlers.
+    pub(crate) serving: TaskTracker,
+    pub(crate) cut: CancellationToken,
     pub(crate) reloads: watch::Sender<u64>,
     /// The number of the last ping.
     pinged: watch::Sender<u64>,
@@ -64,6 +68,8 @@ impl Shared {
             link,
             stop: StopCell::default(),
             tasks: TaskTracker::new(),
+            serving: TaskTracker::new(),
+            cut: CancellationToken::new(),
             reloads: watch::Sender::new(0),
             pinged: watch::Sender::new(0),
             overran: AtomicBool::new(false),
@@ -83,6 +89,13 @@ impl Shared {
             let number = *pinged.borrow_and_update();
             self.link.pong(number);
         }
+    }
+
+    /// Drops what still handles connections, so that its teardowns start before the event loop ends.
+    pub(crate) async fn cut_connections(&self) {
+        self.cut.cancel();
+        self.serving.close();
+        self.serving.wait().await;
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -145,7 +158,7 @@ impl Worker {
         )
     }
 
-    /// Whether the worker has been asked to stop.
+    /// Whether the worker has been asked to stop. For code that can't await, in a loop of `spawn_blocking`.
     pub fn is_stopping(&self) -> bool {
         self.shared.stop.get().is_some()
     }
@@ -173,7 +186,8 @@ impl Worker {
     /// Tasks to be waited for before the worker ends, until its deadline at the longest.
     ///
     /// Spawn on it what must not be cut off when the worker's function returns:
-    /// `worker.tasks().spawn(job)`.
+    /// `worker.tasks().spawn(job)`, or `spawn_local` what isn't `Send`. The connections of
+    /// [`serve`](Worker::serve) aren't among them: [`Serving::drain`](super::Serving::drain) waits for those.
     pub fn tasks(&self) -> &TaskTracker {
         &self.shared.tasks
     }
@@ -198,6 +212,10 @@ impl Worker {
     /// # Cancellation
     ///
     /// Dropping the future is safe; the socket, if it was opened, waits for the next call.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, as of a synchronous extra. So do the other methods that give a socket.
     pub async fn listen(&self, addr: impl ToSocketAddrs + fmt::Debug) -> io::Result<TcpListener> {
         let fd = self
             .inet_socket(addr, |asked, addrs| Request::Listen { asked, addrs })
@@ -219,11 +237,16 @@ impl Worker {
         self.listen_unix_with_mode(path, 0o600).await
     }
 
-    /// As [`listen_unix`](Worker::listen_unix), with the permissions given.
+    /// As [`listen_unix`](Worker::listen_unix), with the permissions given: `0o660` for the group too. Those of
+    /// a socket that is open already stay.
     ///
     /// # Errors
     ///
     /// As for [`listen_unix`](Worker::listen_unix).
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
     pub async fn listen_unix_with_mode(
         &self,
         path: impl AsRef<Path>,

@@ -145,10 +145,10 @@ fn try_run(
     Ok(code)
 }
 
-/// What the worker is to be, with the main context's value. None if there is nothing left to be done.
-type Assigned = Option<(Assignment, Option<Vec<u8>>)>;
-
-fn receive_assignment(end: &mut WorkerEnd) -> Result<Assigned, WireError> {
+/// None if the supervisor is gone already.
+fn receive_assignment(
+    end: &mut WorkerEnd,
+) -> Result<Option<(Assignment, Option<Vec<u8>>)>, WireError> {
     let until = Some(Instant::now() + ASSIGNMENT);
     let mut assignment: Option<Assignment> = None;
     let mut value = Assembly::default();
@@ -212,7 +212,7 @@ fn watch_signals(stop: &[Signal], sender: Sender) -> io::Result<()> {
             loop {
                 if let Asked::Stop(signal) = signals.next().await {
                     if let Err(error) = sender.send(&ToSupervisor::Signalled(signal.as_raw())) {
-                        tracing::warn!(%error, "{signal} could not be reported to the supervisor");
+                        report::log!(warn, %error, "{signal} could not be reported to the supervisor");
                     }
                 }
             }
@@ -275,7 +275,7 @@ fn carry_out(message: ToWorker, attached: Attached<OwnedFd>, worker: &Shared) {
             }
         }
         ToWorker::Hello(_) | ToWorker::Main { .. } => {
-            tracing::warn!(worker = %worker.name(), "the supervisor assigned a worker twice");
+            report::log!(warn, worker = %worker.name(), "the supervisor assigned a worker twice");
         }
     }
 }
@@ -308,7 +308,7 @@ impl ProcessLink {
     fn send(&self, message: &ToSupervisor) {
         if let Err(error) = self.sender.send(message) {
             // The thread that listens to the supervisor sees the same and acts on it.
-            tracing::debug!(%error, "the supervisor can't be told");
+            report::log!(debug, %error, "the supervisor can't be told");
         }
     }
 

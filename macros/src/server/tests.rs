@@ -1,0 +1,249 @@
+//! What `#[server]` expands to, as a person would write it.
+
+use expect_test::{Expect, expect};
+use proc_macro2::TokenStream;
+
+fn expands(args: &str, item: &str, expected: Expect) {
+    let tokens = |text: &str| text.parse::<TokenStream>().expect("a token stream");
+    let output = super::attribute(tokens(args), tokens(item));
+    let text = match syn::parse2(output.clone()) {
+        Ok(file) => prettyplease::unparse(&file),
+        // A body that doesn't parse is passed on as it is.
+        Err(_) => output.to_string(),
+    };
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn main_without_options() {
+    expands(
+        "",
+        "/// Echoes.
+        async fn main(worker: Worker) -> io::Result<()> { yield_().await; Ok(()) }",
+        expect![[r#"
+            /// Echoes.
+            fn main() -> ::std::process::ExitCode {
+                async fn main(
+                    yield_: impl ::aioxide::__private::Ready,
+                    worker: Worker,
+                ) -> io::Result<()> {
+                    yield_().await;
+                    Ok(())
+                }
+                ::aioxide::__private::server(
+                        "main",
+                        move |__aioxide_worker: ::aioxide::Worker| {
+                            let __aioxide_yield = ::aioxide::__private::ready(&__aioxide_worker);
+                            let __aioxide_worker = ::aioxide::__private::worker(__aioxide_worker);
+                            let __aioxide_running = main(__aioxide_yield, __aioxide_worker);
+                            ::aioxide::__private::ending(__aioxide_running)
+                        },
+                    )
+                    .run()
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn every_option() {
+    expands(
+        "workers = config.workers, isolation = process, main = database, extra = [router, metrics::run], init = log,
+        stop_signals = [SIGTERM], shutdown_timeout = 10s, start_timeout = timeout, on_failure = restart,
+        max_restarts = 3, restart_window = 1h30m, hang_timeout = 30s, share_port, run_to_completion",
+        "async fn echo(worker: Worker, database: Database, config: Config) { yield_().await; }",
+        expect![[r#"
+            fn echo(config: Config) -> ::aioxide::Server {
+                async fn echo(
+                    yield_: impl ::aioxide::__private::Ready,
+                    worker: Worker,
+                    database: Database,
+                    config: Config,
+                ) {
+                    yield_().await;
+                }
+                let __aioxide_workers: ::core::primitive::usize = config.workers;
+                let __aioxide_start_timeout: ::core::time::Duration = timeout;
+                let config = ::aioxide::__private::argument(&config);
+                ::aioxide::__private::server_with_shared_main(
+                        "echo",
+                        ::aioxide::__private::main(database),
+                        move |__aioxide_worker: ::aioxide::Worker, __aioxide_main| {
+                            let __aioxide_yield = ::aioxide::__private::ready(&__aioxide_worker);
+                            let __aioxide_worker = ::aioxide::__private::worker(__aioxide_worker);
+                            let __aioxide_running = echo(
+                                __aioxide_yield,
+                                __aioxide_worker,
+                                ::aioxide::__private::main_value(__aioxide_main),
+                                config.get(),
+                            );
+                            ::aioxide::__private::ending(__aioxide_running)
+                        },
+                    )
+                    .workers(__aioxide_workers)
+                    .isolation(::aioxide::Isolation::Process)
+                    .extra(router)
+                    .extra(metrics::run)
+                    .init(log)
+                    .stop_signals([::aioxide::Signal::SIGTERM])
+                    .shutdown_timeout(::core::time::Duration::new(10u64, 0u32))
+                    .start_timeout(__aioxide_start_timeout)
+                    .on_failure(::aioxide::OnFailure::Restart)
+                    .max_restarts(3)
+                    .restart_window(::core::time::Duration::new(5400u64, 0u32))
+                    .hang_timeout(::core::time::Duration::new(30u64, 0u32))
+                    .share_port(true)
+                    .run_to_completion(true)
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn arguments_of_every_kind() {
+    expands(
+        "crate = crate::vendored",
+        "pub(crate) async fn echo<T: Clone, const N: usize>(
+            worker: Worker,
+            mut a: T,
+            (b, c): (u8, [u8; N]),
+            #[cfg(unix)] #[allow(unused)] d: u8,
+        ) where T: Send + 'static { yield_().await; }",
+        expect![[r#"
+            pub(crate) fn echo<T: Clone, const N: usize>(
+                a: T,
+                __aioxide_argument1: (u8, [u8; N]),
+                #[cfg(unix)]
+                d: u8,
+            ) -> crate::vendored::Server
+            where
+                T: Send + 'static,
+            {
+                async fn echo<T: Clone, const N: usize>(
+                    yield_: impl crate::vendored::__private::Ready,
+                    worker: Worker,
+                    mut a: T,
+                    (b, c): (u8, [u8; N]),
+                    #[cfg(unix)]
+                    #[allow(unused)]
+                    d: u8,
+                )
+                where
+                    T: Send + 'static,
+                {
+                    yield_().await;
+                }
+                let a = crate::vendored::__private::argument(&a);
+                let __aioxide_argument1 = crate::vendored::__private::argument(&__aioxide_argument1);
+                #[cfg(unix)]
+                let d = crate::vendored::__private::argument(&d);
+                crate::vendored::__private::server(
+                    "echo",
+                    move |__aioxide_worker: crate::vendored::Worker| {
+                        let __aioxide_yield = crate::vendored::__private::ready(&__aioxide_worker);
+                        let __aioxide_worker = crate::vendored::__private::worker(__aioxide_worker);
+                        let __aioxide_running = echo::<
+                            T,
+                            N,
+                        >(
+                            __aioxide_yield,
+                            __aioxide_worker,
+                            a.get(),
+                            __aioxide_argument1.get(),
+                            #[cfg(unix)]
+                            d.get(),
+                        );
+                        crate::vendored::__private::ending(__aioxide_running)
+                    },
+                )
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_wrong_option_leaves_the_function_and_its_body() {
+    expands(
+        "wrokers = 4",
+        "pub async fn echo(worker: Worker, config: Config) -> io::Result<()> { yield_().await; Ok(()) }",
+        expect![[r##"
+            #[allow(unused, clippy::all)]
+            pub fn echo(config: Config) -> ::aioxide::Server {
+                async fn echo(
+                    yield_: impl ::aioxide::__private::Ready,
+                    worker: Worker,
+                    config: Config,
+                ) -> io::Result<()> {
+                    yield_().await;
+                    Ok(())
+                }
+                loop {}
+            }
+            ::core::compile_error! {
+                "unknown option `wrokers` of `#[server]`\nhelp: did you mean `workers`? the options are `workers = 4`, `isolation = process`, `main = path`, `extra = [path]`, `init = path`, `stop_signals = [SIGINT, SIGTERM]`, `shutdown_timeout = 25s`, `start_timeout = 60s`, `on_failure = restart`, `max_restarts = 10`, `restart_window = 60s`, `hang_timeout = 30s`, `share_port`, `run_to_completion`, `crate = path`"
+            }
+        "##]],
+    );
+}
+
+#[test]
+fn a_wrong_yield_leaves_the_function() {
+    expands(
+        "",
+        "async fn echo(worker: Worker) { yield_(5).await; }",
+        expect![[r##"
+            #[allow(unused, clippy::all)]
+            fn echo() -> ::aioxide::Server {
+                async fn echo(yield_: impl ::aioxide::__private::Ready, worker: Worker) {
+                    loop {}
+                }
+                loop {}
+            }
+            ::core::compile_error! {
+                "`yield_()` takes no value in a server's worker\nhelp: write `let stop = yield_().await;` where the worker is ready"
+            }
+        "##]],
+    );
+}
+
+#[test]
+fn a_method_stays_one() {
+    expands(
+        "",
+        "async fn echo(&self, worker: Worker, config: Config) { yield_().await; }",
+        expect![[r##"
+            #[allow(unused, clippy::all)]
+            fn echo(&self, config: Config) -> ::aioxide::Server {
+                loop {}
+            }
+            ::core::compile_error! {
+                "a server's worker is a free function and takes no `self`\nhelp: pass what it needs as arguments; they are cloned for every worker"
+            }
+        "##]],
+    );
+}
+
+#[test]
+fn another_item_stays() {
+    expands(
+        "workers = 4",
+        "pub struct Echo;",
+        expect![[r#"
+        pub struct Echo;
+        ::core::compile_error! {
+            "`#[server]` goes on an `async fn`, and this is a struct\nhelp: put it on the function that a worker runs: `async fn main(worker: Worker)`"
+        }
+    "#]],
+    );
+}
+
+#[test]
+fn a_broken_body_is_passed_on() {
+    expands(
+        "",
+        "async fn echo(worker: Worker) { worker. }",
+        expect![[
+            r#"fn echo () -> :: aioxide :: Server { async fn echo (yield_ : impl :: aioxide :: __private :: Ready , worker : Worker) { worker . } :: aioxide :: __private :: server ("echo" , move | __aioxide_worker : :: aioxide :: Worker | { let __aioxide_yield = :: aioxide :: __private :: ready (& __aioxide_worker) ; let __aioxide_worker = :: aioxide :: __private :: worker (__aioxide_worker) ; let __aioxide_running = echo (__aioxide_yield , __aioxide_worker ,) ; :: aioxide :: __private :: ending (__aioxide_running) } ,) }"#
+        ]],
+    );
+}

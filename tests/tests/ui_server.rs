@@ -1,0 +1,11 @@
+//! What `#[server]` says to wrong use, and what it lets through.
+
+#[test]
+fn ui() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("ui/server/pass/*.rs");
+    // rustc's own words, of which there are some in every message, are those of one toolchain.
+    if aioxide_tests::is_toolchain("1.95") {
+        cases.compile_fail("ui/server/fail/*.rs");
+    }
+}

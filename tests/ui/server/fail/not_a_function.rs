@@ -1,0 +1,8 @@
+use aioxide::server;
+
+#[server]
+struct Echo;
+
+fn main() {
+    let _ = Echo;
+}
