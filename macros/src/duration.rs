@@ -150,7 +150,6 @@ fn fault<T>(what: String) -> Result<T, Fault> {
 struct Component<'t> {
     whole: &'t str,
     fraction: &'t str,
-    unit: &'static str,
     millis: u64,
 }
 
@@ -181,7 +180,7 @@ fn components(text: &str) -> Result<Vec<Component<'_>>, Fault> {
                 ),
             });
         }
-        let Some(&(unit, millis)) = UNITS.iter().find(|(known, _)| *known == unit) else {
+        let Some(&(_, millis)) = UNITS.iter().find(|(known, _)| *known == unit) else {
             return fault(format!(
                 "unknown unit `{unit}` in `{text}`; the units are ms, s, m or min, h, d"
             ));
@@ -198,7 +197,6 @@ fn components(text: &str) -> Result<Vec<Component<'_>>, Fault> {
         parts.push(Component {
             whole,
             fraction,
-            unit,
             millis,
         });
         rest = after.trim_start();
@@ -246,10 +244,9 @@ fn parse(text: &str) -> Result<Duration, Fault> {
         nanos += tenths * unit / 10u128.pow(digits);
     }
     if nanos < NANOS_PER_MILLI {
-        let unit = parts.last().map_or("ms", |part| part.unit);
         return Err(Fault {
             what: format!("`{text}` is shorter than a millisecond, the shortest length"),
-            help: format!("write `1ms` or more; 0{unit} never passes"),
+            help: "write `1ms` or more".to_owned(),
         });
     }
     let secs = u64::try_from(nanos / 1_000_000_000).map_err(|_| too_long())?;

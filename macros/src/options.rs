@@ -84,7 +84,12 @@ impl Options {
         let parser = |input: ParseStream<'_>| {
             let mut first = true;
             while !input.is_empty() {
-                let item = options.item(attribute, input, positional && first, known, errors);
+                let place = match (positional, first) {
+                    (false, _) => Place::Keyed,
+                    (true, true) => Place::First,
+                    (true, false) => Place::AfterFirst,
+                };
+                let item = options.item(attribute, input, place, known, errors);
                 first = false;
                 if let Err(error) = item {
                     errors.push_syntax(error);
@@ -115,10 +120,11 @@ impl Options {
         &mut self,
         attribute: &str,
         input: ParseStream<'_>,
-        positional: bool,
+        place: Place,
         known: &[Known],
         errors: &mut Errors,
     ) -> syn::Result<()> {
+        let positional = place == Place::First;
         let keyed = input.peek(Ident::peek_any)
             && (input.peek2(Token![=]) && !input.peek2(Token![==])
                 || (!positional && (input.peek2(Token![,]) || is_last(input))));
@@ -127,10 +133,15 @@ impl Options {
             if positional {
                 self.positional = Some(value);
             } else {
+                let help = if place == Place::AfterFirst && self.positional.is_none() {
+                    "a value without a name stands first, before the named options".to_owned()
+                } else {
+                    allowed(known)
+                };
                 errors.push(
                     &value,
                     format!("`{}` is not an option of `#[{attribute}]`", compact(&value)),
-                    allowed(known),
+                    help,
                 );
             }
             return Ok(());
@@ -235,6 +246,16 @@ impl Options {
     }
 }
 
+/// Where an item stands in the list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Where a bare expression may stand.
+    First,
+    AfterFirst,
+    /// In a list without bare expressions.
+    Keyed,
+}
+
 fn is_last(input: ParseStream<'_>) -> bool {
     let fork = input.fork();
     fork.call(Ident::parse_any).is_ok() && fork.is_empty()
@@ -276,10 +297,15 @@ pub(crate) fn compact(tokens: impl ToTokens) -> String {
     for (spaced, tight) in [
         (" (", "("),
         (" :: ", "::"),
+        (" : ", ": "),
+        ("& ", "&"),
         (" . ", "."),
         (" ,", ","),
         ("( ", "("),
         (" )", ")"),
+        (" < ", "<"),
+        (" >", ">"),
+        ("& ", "&"),
     ] {
         text = text.replace(spaced, tight);
     }

@@ -1,7 +1,7 @@
 //! Where the expansion finds the library: `::aioxide`, or what `crate = path` says.
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote_spanned};
 use syn::{Expr, Path};
 
 use crate::errors::Errors;
@@ -33,11 +33,18 @@ impl CratePath {
     }
 }
 
+impl CratePath {
+    /// The path as if it stood at `span`: what rustc says about a call then points there.
+    pub(crate) fn at(&self, span: Span) -> TokenStream {
+        match &self.0 {
+            Some(path) => path.to_token_stream(),
+            None => quote_spanned!(span=> ::aioxide),
+        }
+    }
+}
+
 impl ToTokens for CratePath {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        match &self.0 {
-            Some(path) => path.to_tokens(tokens),
-            None => tokens.extend(quote!(::aioxide)),
-        }
+        tokens.extend(self.at(Span::call_site()));
     }
 }

@@ -3,6 +3,8 @@
 #![deny(missing_docs)]
 
 pub mod context;
+#[cfg(feature = "logging")]
+pub mod logging;
 pub mod teardown;
 
 #[cfg(feature = "server")]
@@ -13,8 +15,123 @@ mod timer;
 #[doc(hidden)]
 pub mod __private;
 
+/// Turns an async function with one `yield_(value).await` into a context manager: setup before the yield,
+/// teardown after it, which runs whether the caller returns, fails, panics or is cancelled.
+///
+/// ```
+/// use std::io;
+/// use aioxide::actxmgr;
+/// # #[derive(Debug)] struct Connection(String);
+/// # impl Connection {
+/// #     async fn open(url: &str) -> io::Result<Self> { Ok(Connection(url.to_owned())) }
+/// #     async fn ask(&mut self, _: &[u8]) -> io::Result<usize> { Ok(1) }
+/// #     async fn close(self, _clean: bool) -> io::Result<()> { Ok(()) }
+/// # }
+///
+/// #[actxmgr]
+/// pub async fn connection(url: String) -> io::Result<Connection> {
+///     let conn = Connection::open(&url).await?;      // setup
+///     let (conn, exit) = yield_(conn).await;         // the caller's body runs here
+///     conn.close(exit.is_success()).await            // teardown
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> io::Result<()> {
+/// let mut conn = connection("db".into()).await?;     // a Guard: derefs to Connection
+/// conn.ask(b"hi").await?;
+/// conn.exit().await?;                                // teardown, awaited, errors returned
+///
+/// let reply = connection("db".into())
+///     .with(async |conn| conn.ask(b"hi").await)      // never forgets the teardown
+///     .await?;
+/// # assert_eq!(reply, 1); Ok(()) }
+/// ```
+///
+/// # The yield
+///
+/// `yield_` is there without an import. `yield_(value).await` gives the value back with the [`Exit`];
+/// `yield_().await` yields `()` and gives the `Exit` alone. There is exactly one, awaited on the spot, in the
+/// function's own body: not in a loop, closure, nested function, async block or macro call. A function that
+/// succeeds before its yield panics when it is entered; where that shows in the text, it doesn't compile.
+///
+/// # What it becomes
+///
+/// `fn connection(url: String) -> Context<io::Result<Connection>>`. A declared type whose name ends in
+/// `Result` makes the context fallible: the body ends in `Ok(())`. Any other type `T`, or none, makes it a
+/// [`Context`]`<`[`Always`]`<T>>`, whose body ends in `()`. Nothing runs before the context is awaited.
+///
+/// It goes on free functions, methods (`self`, `self: Arc<Self>`, `&self` with `borrowed`), and trait methods
+/// with or without a body; the trait stays object safe. Frame and value have to be `Send + 'static`. Every
+/// argument lives until the teardown ends.
+///
+/// # When the teardown runs
+///
+/// | what happens | teardown runs | sees |
+/// | --- | --- | --- |
+/// | `exit()`, or the body of `with` returns | inline, awaited; its error is returned | [`Completed`](Exit::Completed) |
+/// | the body returns `Err` | inline, awaited; the body's error is returned, its own is reported | [`Failed`](Exit::Failed) |
+/// | the body panics | in `with` inline, then the panic goes on; a guard dropped in unwinding detaches | [`Panicked`](Exit::Panicked) |
+/// | guard or `with` dropped (`select!`, timeout, abort, early `?`) | detached | [`Cancelled`](Exit::Cancelled) |
+/// | `exit()` or `with` dropped half-way through the teardown | the same half-run teardown goes on, detached | as before |
+/// | `enter` dropped before the yield | not at all: local variables are dropped | |
+///
+/// At most once, always. Exactly once, unless the guard is leaked, the process dies or the runtime is gone.
+/// What *detached* means, and in which order, is told in [`teardown`].
+///
+/// # Options
+///
+/// `borrowed`: the arguments may borrow. The types are [`BorrowedContext`] and [`BorrowedGuard`]; **a dropped
+/// borrowed guard polls its teardown once** and reports it abandoned if that isn't enough, as Rust lets nothing
+/// more be done with what is borrowed.
+///
+/// ```
+/// # use aioxide::actxmgr;
+/// #[actxmgr(borrowed)]
+/// async fn indented(text: &mut String) -> &mut String {
+///     let at = text.len();
+///     let (text, _exit) = yield_(text).await;
+///     let inner = text.split_off(at).replace('\n', "\n  ");
+///     text.push_str(&inner);
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let mut text = String::from("list:");
+/// indented(&mut text).with(async |text| text.push_str("\none\ntwo")).await;
+/// assert_eq!(text, "list:\n  one\n  two");
+/// # }
+/// ```
+///
+/// `setup_timeout = 5s`, `teardown_timeout = 10s`: bound the two, the latter also when detached. A length of
+/// time is `100ms`, `1.5s`, `1h30m`, `"1h 30m"` or an expression of type `Duration`; the error type needs
+/// `From<`[`Elapsed`]`>`, which `io::Error` has. Default: unbounded.
+///
+/// `finish_setup`: a setup whose caller is gone is finished and torn down, detached, instead of dropped.
+///
+/// ```
+/// # use std::io;
+/// # use aioxide::actxmgr;
+/// #[actxmgr(setup_timeout = 5s, teardown_timeout = 10s, finish_setup)]
+/// async fn lease(host: String) -> io::Result<String> {
+///     let (host, _exit) = yield_(host).await;
+///     println!("{host} released");
+///     Ok(())
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> io::Result<()> {
+/// lease("host".into()).await?.exit().await
+/// # }
+/// ```
+///
+/// `crate = path`: where aioxide is, if not at `::aioxide`.
+///
+/// # Compared with
+///
+/// Python's `contextlib.asynccontextmanager` and aiotools' `actxmgr`, on which it is modelled, lose the rest of
+/// a teardown that is cancelled. `scopeguard` runs code on drop, but no async code. `guarden` detaches a
+/// deferred block; it has neither an order nor a drain, and setup and teardown are apart.
 pub use aioxide_macros::actxmgr;
-pub use context::{Always, BorrowedContext, BorrowedGuard, Context, Elapsed, Exit, Guard, Return};
+pub use context::{
+    Always, BorrowedContext, BorrowedGuard, Context, Elapsed, Exit, ExitErrors, ExitStack, Guard,
+    Return, group,
+};
 pub use teardown::{Drained, drain};
 
 /// Turns an async worker function into a supervised server of several workers.

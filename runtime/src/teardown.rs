@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use tokio::runtime::{self, Handle};
 
-pub(crate) use detached::{Job, Place, detach, poll_once};
+pub(crate) use detached::{Place, detach, poll_once};
 pub(crate) use ledger::Turn;
 use ledger::{Ledger, Ticket};
 
@@ -67,27 +67,16 @@ pub(crate) fn any_pending() -> bool {
 
 /// The place in the order of a teardown that begins now.
 pub(crate) fn turn(seq: u64, group: u64) -> Turn<Origin> {
-    Turn {
-        origin: Origin::current(),
-        seq,
-        group,
-        before: ledger().next_ticket(),
-    }
+    ledger().turn(Origin::current(), seq, group)
 }
 
 /// Ready when all teardowns that `turn` waits for have ended.
-pub(crate) fn poll_turn(turn: &Turn<Origin>, cx: &mut Context<'_>) -> Poll<()> {
-    let mut ledger = ledger();
-    let Some(waiters) = ledger
-        .blocker(turn)
-        .and_then(|ticket| ledger.waiters(ticket))
-    else {
-        return Poll::Ready(());
-    };
-    if !waiters.iter().any(|waker| waker.will_wake(cx.waker())) {
-        waiters.push(cx.waker().clone());
+pub(crate) fn poll_turn(turn: &mut Turn<Origin>, cx: &mut Context<'_>) -> Poll<()> {
+    if ledger().has_come(turn, || cx.waker().clone()) {
+        Poll::Ready(())
+    } else {
+        Poll::Pending
     }
-    Poll::Pending
 }
 
 /// What went wrong in a teardown whose caller is no longer there, or got another error.

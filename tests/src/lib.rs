@@ -1,8 +1,12 @@
 //! What the integration tests have in common: real processes, watched with deadlines.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+pub mod fixture;
+
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +27,71 @@ macro_rules! under_both_isolations {
             $(#[test] fn $test() { super::$test("process"); })*
         }
     };
+}
+
+/// A folder of a test's own, gone with it.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// An empty one.
+    pub fn new() -> Folder {
+        static FOLDERS: AtomicUsize = AtomicUsize::new(0);
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("aioxide-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).expect("a folder can be made");
+        Folder(path)
+    }
+
+    /// The path of a file in it.
+    pub fn file(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Default for Folder {
+    fn default() -> Folder {
+        Folder::new()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A connection to a server under test.
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the server accepts");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
+    stream
+}
+
+/// The process id at the end of, or inside, a line of a fixture's log.
+#[track_caller]
+pub fn pid_in(line: &str) -> rustix::process::Pid {
+    let number = line
+        .split("pid=")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    number
+        .and_then(|number| number.parse().ok())
+        .and_then(rustix::process::Pid::from_raw)
+        .unwrap_or_else(|| panic!("no pid in `{line}`"))
+}
+
+/// Nobody listens there any more.
+#[track_caller]
+pub fn assert_closed(address: SocketAddr) {
+    let connected = TcpStream::connect(address).map_err(|error| error.kind());
+    assert_eq!(
+        connected.err(),
+        Some(ErrorKind::ConnectionRefused),
+        "{address}"
+    );
 }
 
 /// A server under test. Its log is its stderr, which all of its processes inherit: the log's end is the
@@ -49,11 +118,17 @@ pub struct Ended {
 impl Running {
     /// Starts a program with a log level of `info` and nothing else of aioxide's in its environment.
     pub fn start(command: &mut Command) -> Running {
+        Running::start_with(command, Stdio::null())
+    }
+
+    /// As [`start`](Running::start), with a standard input.
+    pub fn start_with(command: &mut Command, stdin: impl Into<Stdio>) -> Running {
         let mut child = command
             .env_remove("AIOXIDE_WORKERS")
-            .env("RUST_LOG", "info")
+            .env("RUST_LOG", "info,aioxide=debug")
             .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
+            .env_remove("RUST_BACKTRACE")
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

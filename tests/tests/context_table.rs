@@ -197,7 +197,8 @@ async fn an_enter_dropped_before_the_yield_tears_nothing_down() {
 #[actxmgr]
 async fn never_there(log: Log) -> Always<Result<u8, String>> {
     log.push("a value called `Result`");
-    yield_(Err("not a number".to_owned())).await;
+    let (value, _) = yield_(Err("not a number".to_owned())).await;
+    assert!(value.is_err());
 }
 
 #[tokio::test]

@@ -120,6 +120,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(level)
         .with_writer(io::stderr)
+        // It would report by `eprintln!`, which panics once the terminal is gone.
+        .log_internal_errors(false)
         .init();
     echo(options).isolation(isolation).run()
 }

@@ -52,21 +52,28 @@ pub(super) fn expand(function: &RawFn, mut model: Model) -> TokenStream {
                 .to_string()
                 .trim_start_matches("r#")
                 .to_owned();
+            // What is wrong with the declared type is said there.
+            let at = Span::mixed_site().located_at(model.declared.span(function));
+            let here = krate.at(at);
             let constructor = if model.borrowed {
-                quote!(borrowed_context)
+                quote_spanned!(at=> #here::__private::borrowed_context::<#declared, _>)
             } else {
-                quote!(context)
+                quote_spanned!(at=> #here::__private::context::<#declared, _>)
             };
             let yielder = mixed("__aioxide_yielder");
-            let value = mixed("__aioxide_value");
             let end = mixed("__aioxide_end");
             let body = &function.body;
             let bound = point.as_ref().map(|point| {
                 let ident = &point.ident;
+                // What is wrong with the value is said at the user's own `yield_`.
+                let at = Span::mixed_site().located_at(ident.span());
                 if point.valueless {
-                    quote!(let #ident = move || #krate::__private::Yielder::give_nothing(#yielder);)
+                    let give = quote_spanned!(at=> #yielder.give_nothing());
+                    quote!(let #ident = move || #give;)
                 } else {
-                    quote!(let #ident = move |#value| #krate::__private::Yielder::give(#yielder, #value);)
+                    let value = Ident::new("__aioxide_value", at);
+                    let give = quote_spanned!(at=> move |#value| #yielder.give(#value));
+                    quote!(let #ident = #give;)
                 }
             });
             let options = options(&model);
@@ -74,7 +81,7 @@ pub(super) fn expand(function: &RawFn, mut model: Model) -> TokenStream {
             let typed =
                 quote_spanned!(function.close_span().resolved_at(Span::mixed_site())=> #end);
             quote!({
-                #krate::__private::#constructor::<#declared, _>(#name, move |#yielder| async move {
+                #constructor(#name, move |#yielder| async move {
                     #rebound
                     #bound
                     if let ::core::option::Option::Some(#end) = #krate::__private::no_end::<#declared>() {

@@ -5,6 +5,9 @@ mod expand;
 mod model;
 mod yield_point;
 
+#[cfg(test)]
+mod tests;
+
 use proc_macro2::TokenStream;
 use quote::quote;
 

@@ -1,7 +1,8 @@
 //! What is legal: the function and the options checked against each other.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
+use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, FnArg, Lifetime, ReceiverKind, ReturnType, Safety, Type, TypeReference};
 
@@ -52,17 +53,15 @@ impl Model {
         let (declared, opaque) = declared(function, errors);
 
         let borrows = around.is_none() && borrows(function, args.borrowed.as_ref(), errors);
-        if let (Some(_), Some(finish)) = (
-            &args.borrowed,
-            args.finish_setup
-                .take_if(|_| borrows || args.borrowed.is_some()),
-        ) {
-            errors.push(
-                finish,
-                "`finish_setup` and `borrowed` don't go together: what is borrowed ends with the caller, \
-                 and a setup that is finished detached would outlive it",
-                "remove one of the two; arguments that are owned need no `borrowed`",
-            );
+        if args.borrowed.is_some() || borrows {
+            if let (Some(finish), Some(_)) = (args.finish_setup.take(), &args.borrowed) {
+                errors.push(
+                    finish,
+                    "`finish_setup` and `borrowed` don't go together: what is borrowed ends with the caller, \
+                     and a setup that is finished detached would outlive it",
+                    "remove one of the two; arguments that are owned need no `borrowed`",
+                );
+            }
         }
         for timeout in [&mut args.setup_timeout, &mut args.teardown_timeout] {
             if let (Some((key, _)), true) = (&timeout, declared.is_infallible()) {
@@ -225,6 +224,14 @@ impl Declared {
             Declared::AsIs(ty) => ty.to_token_stream(),
             Declared::Wrapped(ty) => quote!(#krate::Always<#ty>),
             Declared::Unit => quote!(#krate::Always<()>),
+        }
+    }
+
+    /// The type, or the function's name when there is none.
+    pub(super) fn span(&self, function: &RawFn) -> Span {
+        match self {
+            Declared::AsIs(ty) | Declared::Wrapped(ty) => ty.span(),
+            Declared::Unit => function.name().span(),
         }
     }
 

@@ -53,7 +53,8 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
     let main_span = filled_in.next().unwrap_or_else(Span::call_site);
     let this_worker = located(worker_span, quote!(#krate::__private::worker(#worker)));
     let main = Vec::from_iter(main.as_ref().map(|path| {
-        let context = located(path.span(), quote!(#krate::__private::main(#path)));
+        let enter = located(path.span(), quote!(#krate::__private::main));
+        let context = quote!(#enter(#path));
         let value = located(
             main_span,
             quote!(#krate::__private::main_value(#main_value)),

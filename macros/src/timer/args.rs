@@ -1,6 +1,6 @@
 //! What was typed between the parentheses.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Spacing, TokenStream, TokenTree};
 use syn::Expr;
 
 use crate::errors::Errors;
@@ -29,11 +29,32 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn parse(tokens: TokenStream, errors: &mut Errors) -> Args {
         let before = errors.len();
+        let tokens = without_name(tokens, errors);
         let mut options = Options::parse("timer", tokens, true, &KNOWN, errors);
         Args {
             interval: options.positional(),
             faulty: errors.len() > before,
             options,
         }
+    }
+}
+
+/// Takes the name off `interval = 100ms`, which nothing else would say so plainly.
+fn without_name(tokens: TokenStream, errors: &mut Errors) -> TokenStream {
+    let mut rest = tokens.clone().into_iter();
+    match (rest.next(), rest.next()) {
+        (Some(TokenTree::Ident(name)), Some(TokenTree::Punct(equals)))
+            if name == "interval"
+                && equals.as_char() == '='
+                && equals.spacing() == Spacing::Alone =>
+        {
+            errors.push(
+                &name,
+                "the interval stands first and has no name",
+                "write for example `#[timer(100ms)]`",
+            );
+            rest.collect()
+        }
+        _ => tokens,
     }
 }

@@ -3,9 +3,9 @@
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, FnArg, Pat, Receiver, ReturnType};
+use syn::{Attribute, PatType, ReturnType};
 
-use super::model::{Cadence, First, Model, Param, Policy};
+use super::model::{Cadence, First, Model, Param, Policy, is_tick_or_borrowed, returns_impl};
 use crate::raw_fn::RawFn;
 
 // Input:
@@ -39,61 +39,55 @@ use crate::raw_fn::RawFn;
 pub(super) fn expand(raw: &RawFn, model: &Model<'_>) -> TokenStream {
     let krate = &model.krate;
     let private = quote!(#krate::__private::timer);
-    let receiver = raw.sig.receiver();
+    // Where rustc points at what isn't the user's: the function's name, not the attribute.
+    let site = Span::mixed_site().located_at(raw.name().span());
 
-    let builder = expand_builder(model);
-    let (tick_name, tick_binding) = match model.tick {
-        Some(tick) => {
-            let attrs = &tick.attrs;
-            (
-                quote!(__aioxide_tick),
-                quote!(#(#attrs)* let #tick = __aioxide_tick;),
-            )
+    let names_for_options = model
+        .has_expressions()
+        .then(|| names_for_options(model, site));
+    let builder = expand_builder(model, site);
+    let start = Ident::new("start", span_of_output(raw));
+
+    let (tick, tick_binding) = match model.tick {
+        Some(PatType { attrs, pat, ty, .. }) => {
+            let tick = quote_spanned!(site=> __aioxide_tick);
+            let binding = quote!(#(#attrs)* let #pat: #ty = #tick;);
+            (tick, binding)
         }
         None => (quote!(_), TokenStream::new()),
     };
     let bindings = model.params.iter().map(expand_binding);
-    // A mention, for what isn't mentioned isn't captured and would be dropped when the timer starts.
-    let keep_self = receiver.map(|receiver| {
-        let token = &receiver.self_token;
-        quote!(let _ = &#token;)
-    });
-    let run = tick_block(
-        raw,
-        &private,
-        quote!(#tick_binding #keep_self #(#bindings)*),
-    );
-
-    let tick = match receiver {
+    let tick = match raw.sig.receiver() {
         None => {
             let clones = model.params.iter().map(|Param { attrs, name, .. }| {
-                let argument = quote_spanned!(name.span()=> #private::argument(&#name));
-                quote!(#(#attrs)* let #name = #argument;)
+                let clone = quote_spanned!(name.span()=> #private::argument(&#name));
+                quote!(#(#attrs)* let #name = #clone;)
             });
-            quote!(move |#tick_name| { #(#clones)* #run })
+            let run = tick_block(raw, &private, site, quote!(#tick_binding #(#bindings)*));
+            quote_spanned!(site=> move |#tick| { #(#clones)* #run })
         }
         // `self` can't be bound anew for each tick, but a closure that owns it can be cloned.
         Some(receiver) => {
-            let each = quote_spanned!(receiver.self_token.span()=> #private::each);
-            quote!(#each(move |#tick_name| { #run }))
+            let token = &receiver.self_token;
+            // A mention, for what isn't mentioned isn't captured and would be dropped with the call.
+            let bindings = quote!(#tick_binding let _ = &#token; #(#bindings)*);
+            let run = tick_block(raw, &private, site, bindings);
+            let site = Span::mixed_site().located_at(token.span);
+            quote_spanned!(site=> #private::each(move |#tick| { #run }))
         }
     };
-    let start = Ident::new("start", span_of_output(raw));
-    let rebound = model
-        .has_expressions()
-        .then(|| rebind_for_options(model, &private));
     function(
         raw,
         model.params.iter().map(expand_param),
         krate,
         quote! {
-            #rebound
+            #names_for_options
             #builder.#start(#tick)
         },
     )
 }
 
-fn expand_builder(model: &Model<'_>) -> TokenStream {
+fn expand_builder(model: &Model<'_>, site: Span) -> TokenStream {
     let krate = &model.krate;
     let (constructor, interval) = match &model.cadence {
         Cadence::Every(interval) => (quote!(every), interval),
@@ -108,9 +102,9 @@ fn expand_builder(model: &Model<'_>) -> TokenStream {
         Some(First::At(at)) => first = quote!(.first(#at)),
         Some(First::Interval) => {
             // Evaluated once, for an expression may be anything.
-            binding = quote!(let __aioxide_interval = #interval;);
-            interval = quote!(__aioxide_interval);
-            first = quote!(.first(__aioxide_interval));
+            binding = quote_spanned!(site=> let __aioxide_interval = #interval;);
+            interval = quote_spanned!(site=> __aioxide_interval);
+            first = quote!(.first(#interval));
         }
     }
     let overlap = model.overlap.as_ref().map(|policy| {
@@ -160,17 +154,17 @@ fn expand_binding(param: &Param<'_>) -> TokenStream {
     }
 }
 
-/// The names that patterns among the arguments bind, for the expressions of options.
-fn rebind_for_options(model: &Model<'_>, private: &TokenStream) -> TokenStream {
-    let bindings = model.params.iter().filter(|param| param.destructures());
-    let bindings = bindings.map(
+/// What patterns among the arguments bind, for the expressions of options.
+fn names_for_options(model: &Model<'_>, site: Span) -> TokenStream {
+    let params = model.params.iter().filter(|param| param.destructures());
+    let bindings = params.map(
         |Param {
              attrs, name, pat, ..
          }| {
-            quote! {
+            quote_spanned! {site=>
                 #(#attrs)*
                 #[allow(unused_variables, unused_mut)]
-                let #pat = #private::argument(&#name);
+                let #pat = ::core::clone::Clone::clone(&#name);
             }
         },
     );
@@ -193,21 +187,22 @@ fn rebind_for_options(model: &Model<'_>, private: &TokenStream) -> TokenStream {
 pub(super) fn stub(raw: &RawFn) -> TokenStream {
     let krate = quote!(::aioxide);
     let private = quote!(#krate::__private::timer);
-    let is_tick = |arg: &&FnArg| matches!(arg, FnArg::Typed(arg) if super::model::is_tick(&arg.ty));
-    let tick = raw.sig.inputs.first().filter(is_tick);
-    let params = raw.sig.inputs.iter().filter(|arg| {
-        matches!(arg, FnArg::Typed(_)) && !tick.is_some_and(|tick| std::ptr::eq(tick, *arg))
-    });
-    let check = (raw.body.is_some() && !super::model::returns_impl(raw)).then(|| {
-        let tick = tick.map(|tick| quote!(let #tick = #private::stub();));
-        let body = tick_block(raw, &private, quote!(#tick));
+    let (ticks, params): (Vec<_>, Vec<_>) = raw
+        .typed_args()
+        .partition(|arg| is_tick_or_borrowed(&arg.ty));
+    let check = (raw.body.is_some() && !returns_impl(raw)).then(|| {
+        let bindings = ticks.iter().map(
+            |PatType { attrs, pat, ty, .. }| quote!(#(#attrs)* let #pat: #ty = #private::stub();),
+        );
+        let body = tick_block(raw, &private, Span::mixed_site(), quote!(#(#bindings)*));
         quote!(let _ = #body;)
     });
     let body = quote! {
         #check
         #private::stub()
     };
-    let function = function(raw, params.map(ToTokens::to_token_stream), &krate, body);
+    let params = params.into_iter().map(ToTokens::to_token_stream);
+    let function = function(raw, params, &krate, body);
     quote!(#[allow(unused, clippy::all)] #function)
 }
 
@@ -224,12 +219,8 @@ fn function(
     let track_caller = (!attrs.iter().any(is_track_caller)).then(|| quote!(#[track_caller]));
     let name = &sig.ident;
     let receiver = sig.receiver().map(|receiver| quote!(#receiver,));
-    let (generics, _, where_clause) = sig.generics.split_for_impl();
-    let generics = if sig.generics.params.is_empty() {
-        TokenStream::new()
-    } else {
-        sig.generics.to_token_stream()
-    };
+    let generics = &sig.generics;
+    let where_clause = &generics.where_clause;
     quote! {
         #(#attrs)*
         #track_caller
@@ -244,26 +235,27 @@ fn is_track_caller(attr: &Attribute) -> bool {
 }
 
 /// The user's statements, in the user's braces, after `prologue`.
-fn tick_block(raw: &RawFn, private: &TokenStream, prologue: TokenStream) -> TokenStream {
+fn tick_block(
+    raw: &RawFn,
+    private: &TokenStream,
+    site: Span,
+    prologue: TokenStream,
+) -> TokenStream {
     let output = match &raw.sig.output {
         ReturnType::Default => quote!(()),
         ReturnType::Type(_, ty) => ty.to_token_stream(),
     };
+    let declared = quote_spanned! {span_of_output(raw)=>
+        if let ::core::option::Option::Some(__aioxide_declared) = #private::declared::<#output>() {
+            return __aioxide_declared;
+        }
+    };
     let body = raw.body_tokens();
-    let mut block = Group::new(
-        Delimiter::Brace,
-        quote! {
-            if let ::core::option::Option::Some(__aioxide_declared) = #private::declared::<#output>() {
-                return __aioxide_declared;
-            }
-            #prologue
-            #body
-        },
-    );
+    let mut block = Group::new(Delimiter::Brace, quote!(#declared #prologue #body));
     if let Some(braces) = &raw.body {
         block.set_span(braces.span());
     }
-    quote!(async move #block)
+    quote_spanned!(site=> async move #block)
 }
 
 /// Where rustc points when a tick can't return what it does.

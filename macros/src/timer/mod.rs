@@ -3,6 +3,8 @@
 mod args;
 mod expand;
 mod model;
+#[cfg(test)]
+mod tests;
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -15,8 +17,8 @@ pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
     let args = args::Args::parse(args, &mut errors);
     let raw = match syn::parse2::<RawFn>(item.clone()) {
         Ok(raw) => raw,
-        Err(_) => {
-            model::refuse_item(&item, &mut errors);
+        Err(error) => {
+            model::refuse_item(&item, error, &mut errors);
             return quote!(#item #errors);
         }
     };

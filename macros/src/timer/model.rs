@@ -63,16 +63,10 @@ impl Param<'_> {
     }
 }
 
-/// The item isn't a function at all, or one that can't be read.
-pub(super) fn refuse_item(item: &TokenStream, errors: &mut Errors) {
+/// The item isn't a function, or one that can't be read.
+pub(super) fn refuse_item(item: &TokenStream, unread: syn::Error, errors: &mut Errors) {
     match syn::parse2::<syn::Item>(item.clone()) {
-        Ok(syn::Item::Fn(_)) | Err(_) => {
-            errors.push(
-                item,
-                "`#[timer]` goes on an async function, and this could not be read as one",
-                "write for example `async fn heartbeat() { .. }`",
-            );
-        }
+        Ok(syn::Item::Fn(_)) | Err(_) => errors.push_syntax(unread),
         Ok(other) => errors.push(
             other,
             "`#[timer]` goes on an async function, not on another item",
@@ -323,13 +317,24 @@ fn check_policy(policies: &Policies, options: &Options, errors: &mut Errors) -> 
         other => (as_word(other), None),
     };
     let Some(word) = word else {
+        let quoted = match value {
+            Expr::Lit(ExprLit {
+                lit: Lit::Str(text),
+                ..
+            }) => {
+                let text = text.value();
+                let known = words.iter().any(|(known, ..)| *known == text);
+                known.then(|| format!("write `{option} = {text}`, without quotes"))
+            }
+            _ => None,
+        };
         errors.push(
             value,
             format!(
                 "`{option}` takes the name of a policy, not `{}`",
                 compact(value)
             ),
-            format!("the policies are {forms}"),
+            quoted.unwrap_or_else(|| format!("the policies are {forms}")),
         );
         return None;
     };
@@ -606,7 +611,15 @@ impl<'t> Visit<'t> for FindBorrow {
     }
 }
 
-pub(super) fn is_tick(ty: &Type) -> bool {
+/// What the caller of the function that was meant wouldn't give.
+pub(super) fn is_tick_or_borrowed(ty: &Type) -> bool {
+    match ungroup(ty) {
+        Type::Reference(reference) => is_tick(&reference.elem),
+        ty => is_tick(ty),
+    }
+}
+
+fn is_tick(ty: &Type) -> bool {
     match ungroup(ty) {
         Type::Path(path) if path.qself.is_none() => path
             .path

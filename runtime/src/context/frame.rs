@@ -1,48 +1,167 @@
-//! The suspended function behind a context, and the slot through which its value leaves and comes back.
+//! The suspended function behind a context, and how its value leaves it and comes back.
+//!
+//! The value travels in a box of its own: the function puts it there when it yields, the guard keeps it there,
+//! and the function takes it out when it is resumed. Between the function and whoever polls it the box passes
+//! through a thread-local cell, which is good for the length of one poll. That takes neither a lock nor a
+//! reference count, but a type that is `'static`; what borrows passes through a shared slot instead.
 
+use std::any::Any;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{self, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{self, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
+use sync_wrapper::SyncWrapper;
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
 use super::{Elapsed, Exit, Outcome, Return};
-use crate::teardown::{self, Place, TeardownError};
+use crate::teardown::{self, Origin, Place, TeardownError, Turn};
 
-/// What is in the slot between the function and its guard.
-enum Exchange<V> {
-    Empty,
-    /// On its way out: the function has reached its yield.
-    Yielded(V),
-    /// On its way back: the context is left.
-    Returned(V, Exit),
+/// A value on its way: out of the function as long as there is no exit, back into it when there is one. In
+/// between it is all that a guard consists of.
+pub(super) struct Parcel<'a, R: Return> {
+    pub(super) value: R::Value,
+    exit: Option<Exit>,
+    /// While a guard holds the value.
+    frame: Option<Frame<'a, R>>,
 }
 
-type Slot<V> = Mutex<Exchange<V>>;
+impl<'a, R: Return> Parcel<'a, R> {
+    fn outbound(value: R::Value) -> Box<Self> {
+        Box::new(Parcel {
+            value,
+            exit: None,
+            frame: None,
+        })
+    }
 
-fn put<V>(slot: &Slot<V>, exchange: Exchange<V>) {
-    *slot.lock().unwrap_or_else(PoisonError::into_inner) = exchange;
+    fn returned(self) -> Option<(R::Value, Exit)> {
+        Some((self.value, self.exit?))
+    }
 }
 
-fn take<V>(slot: &Slot<V>) -> Exchange<V> {
-    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-    std::mem::replace(&mut *slot, Exchange::Empty)
+type Erased = Box<dyn Any>;
+
+thread_local! {
+    /// Filled and emptied within one poll. Never dropped, so that it is there even while a thread ends.
+    static PASSING: Cell<ManuallyDrop<Option<Erased>>> = const { Cell::new(ManuallyDrop::new(None)) };
 }
 
-/// The function's end of the slot, good for one yield.
-pub struct Yielder<V> {
-    slot: Arc<Slot<V>>,
+#[inline(always)]
+fn pass(parcel: Option<Erased>) -> Option<Erased> {
+    ManuallyDrop::into_inner(PASSING.replace(ManuallyDrop::new(parcel)))
 }
 
-impl<V> Yielder<V> {
+/// Brings back what an outer poll had in the cell, also when a poll panics.
+struct Passing(Option<Erased>);
+
+impl Passing {
+    #[inline(always)]
+    fn start(parcel: Option<Erased>) -> Passing {
+        Passing(pass(parcel))
+    }
+
+    /// What is in the cell now.
+    #[inline(always)]
+    fn end(mut self) -> Option<Erased> {
+        let parcel = pass(self.0.take());
+        std::mem::forget(self);
+        parcel
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        drop(pass(self.0.take()));
+    }
+}
+
+type Slot<'a, R> = Mutex<Back<'a, R>>;
+
+fn lock<'s, 'a, R: Return>(slot: &'s Slot<'a, R>) -> MutexGuard<'s, Back<'a, R>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How a function reaches whoever polls it.
+pub trait Channel<R: Return> {
+    #[doc(hidden)]
+    fn send(&mut self, value: R::Value);
+    #[doc(hidden)]
+    fn receive(&mut self) -> Option<(R::Value, Exit)>;
+}
+
+/// Through the thread that polls. What that demands of the value is demanded by the constructor alone, so that
+/// a value that won't do is one error and not three.
+pub struct ByThread<R: Return> {
+    send: fn(R::Value),
+    receive: fn() -> Option<(R::Value, Exit)>,
+}
+
+impl<R: Return + 'static> ByThread<R> {
+    fn new() -> Self {
+        ByThread {
+            send: |value| {
+                pass(Some(Parcel::<R>::outbound(value)));
+            },
+            receive: || {
+                let parcel = pass(None)?.downcast::<Parcel<'static, R>>().ok()?;
+                parcel.returned()
+            },
+        }
+    }
+}
+
+impl<R: Return> Channel<R> for ByThread<R> {
+    #[inline(always)]
+    fn send(&mut self, value: R::Value) {
+        (self.send)(value);
+    }
+
+    #[inline(always)]
+    fn receive(&mut self) -> Option<(R::Value, Exit)> {
+        (self.receive)()
+    }
+}
+
+/// Through a slot that both ends share.
+pub struct BySlot<'a, R: Return>(Arc<Slot<'a, R>>);
+
+impl<R: Return> Channel<R> for BySlot<'_, R> {
+    fn send(&mut self, value: R::Value) {
+        *lock(&self.0) = Some(Parcel::outbound(value));
+    }
+
+    fn receive(&mut self) -> Option<(R::Value, Exit)> {
+        let parcel = lock(&self.0).take()?;
+        parcel.returned()
+    }
+}
+
+/// What `yield_` is in a context's function; good for one yield.
+pub struct Yielder<R, C> {
+    channel: C,
+    declared: PhantomData<fn(R)>,
+}
+
+impl<R: Return, C: Channel<R>> Yielder<R, C> {
+    fn new(channel: C) -> Self {
+        Yielder {
+            channel,
+            declared: PhantomData,
+        }
+    }
+
     /// `yield_(value)`: gives `value` to whoever enters the context; ready when the context is left.
-    pub fn give(self, value: V) -> Yield<V> {
+    #[inline(always)]
+    pub fn give(self, value: R::Value) -> Yield<R, C> {
         Yield {
-            slot: self.slot,
+            channel: self.channel,
             value: Some(value),
         }
     }
@@ -63,97 +182,109 @@ impl Nothing for () {
     fn nothing() {}
 }
 
-impl<V: Nothing> Yielder<V> {
+impl<R: Return<Value: Nothing>, C: Channel<R>> Yielder<R, C> {
     /// `yield_()`
-    pub fn give_nothing(self) -> YieldNothing<V> {
-        YieldNothing(self.give(V::nothing()))
+    #[inline(always)]
+    pub fn give_nothing(self) -> YieldNothing<R, C> {
+        YieldNothing(self.give(R::Value::nothing()))
     }
 }
 
 /// The future of `yield_()`.
-pub struct YieldNothing<V>(Yield<V>);
+pub struct YieldNothing<R: Return, C>(Yield<R, C>);
 
-impl<V> Future for YieldNothing<V> {
+impl<R: Return, C: Channel<R>> Future for YieldNothing<R, C> {
     type Output = Exit;
 
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Exit> {
         Pin::new(&mut self.0).poll(cx).map(|(_, exit)| exit)
     }
 }
 
 /// The future of `yield_(value)`.
-pub struct Yield<V> {
-    slot: Arc<Slot<V>>,
-    value: Option<V>,
+pub struct Yield<R: Return, C> {
+    channel: C,
+    value: Option<R::Value>,
 }
 
 // The value is never pinned.
-impl<V> Unpin for Yield<V> {}
+impl<R: Return, C> Unpin for Yield<R, C> {}
 
-impl<V> Future for Yield<V> {
-    type Output = (V, Exit);
+impl<R: Return, C: Channel<R>> Future for Yield<R, C> {
+    type Output = (R::Value, Exit);
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<(V, Exit)> {
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<(R::Value, Exit)> {
         // Nobody needs waking: the guard polls on when it has put the value back.
         if let Some(value) = self.value.take() {
-            put(&self.slot, Exchange::Yielded(value));
+            self.channel.send(value);
             return Poll::Pending;
         }
-        match take(&self.slot) {
-            Exchange::Returned(value, exit) => Poll::Ready((value, exit)),
-            other => {
-                put(&self.slot, other);
-                Poll::Pending
-            }
+        match self.channel.receive() {
+            Some(returned) => Poll::Ready(returned),
+            None => Poll::Pending,
         }
     }
 }
 
-/// What lies beside the function: written when the context is entered, needed when it is left.
+/// What lies beside the function: all that is known about the context. The futures and the guard carry no
+/// more than a pointer to it, so that moving them is cheap.
 pub(super) struct Meta<'a, R: Return> {
     pub(super) name: &'static str,
-    pub(super) seq: u64,
     pub(super) group: u64,
+    pub(super) seq: u64,
     pub(super) finish_setup: bool,
+    /// From the first poll on.
+    armed: bool,
     handle: Option<Handle>,
     span: tracing::Span,
-    pub(super) limits: Option<Box<Limits<R>>>,
-    failure: fn(&R::Body) -> Option<String>,
-    /// What becomes of a teardown that nobody awaits. Only the constructor knows what it may demand.
-    detach: fn(Frame<'a, R>, bool),
+    /// Set while the function is polled, and for ever if it panics there.
+    in_poll: bool,
+    limits: Option<Box<Limits<R>>>,
+    /// Counts down the limit that applies, from the first poll that leaves something to wait for.
+    sleep: Option<Pin<Box<Sleep>>>,
+    order: Order,
+    /// The value, once it is given back and until the function has taken it.
+    back: Back<'a, R>,
+    /// Of contexts that borrow.
+    slot: Option<Arc<Slot<'a, R>>>,
+    calls: Calls<'a, R>,
 }
+
+enum Order {
+    /// Not yet asked for.
+    Unknown,
+    /// Waits for inner contexts that were dropped before.
+    Waiting(Box<Turn<Origin>>),
+    Come,
+}
+
+/// What depends on whether the context borrows. Only the constructors know what they may demand.
+struct Calls<'a, R: Return> {
+    exchange: fn(
+        Pin<&mut Dyn<'a, R>>,
+        Option<&Slot<'a, R>>,
+        Back<'a, R>,
+        &mut task::Context<'_>,
+    ) -> (Poll<R::Body>, Back<'a, R>),
+    /// What becomes of a teardown that nobody awaits.
+    detach: fn(Frame<'a, R>, bool),
+    failure: fn(&R::Body) -> Option<String>,
+}
+
+type Dyn<'a, R> = dyn Future<Output = <R as Return>::Body> + Send + 'a;
+type Back<'a, R> = Option<Box<Parcel<'a, R>>>;
 
 /// The options that bound a context in time.
 pub(super) struct Limits<R: Return> {
     pub(super) setup: Option<Duration>,
     pub(super) teardown: Option<Duration>,
-    pub(super) elapsed: fn(Elapsed) -> R::Body,
-}
-
-/// Counts down one of the [`Limits`] from the first poll that leaves something to wait for.
-#[derive(Default)]
-pub(super) struct Bound(Option<Pin<Box<Sleep>>>);
-
-impl Bound {
-    fn late<R: Return>(
-        &mut self,
-        phase: &'static str,
-        name: &'static str,
-        limit: Duration,
-        limits: &Limits<R>,
-        cx: &mut task::Context<'_>,
-    ) -> Option<Late<R>> {
-        let sleep = self
-            .0
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        sleep.as_mut().poll(cx).is_ready().then(|| Late {
-            elapsed: Elapsed { name, phase, limit },
-            error: limits.elapsed,
-        })
-    }
+    elapsed: fn(Elapsed) -> R::Body,
 }
 
 pin_project! {
+    #[project = FunctionProjection]
     struct Function<'a, R: Return, F: ?Sized> {
         meta: Meta<'a, R>,
         #[pin]
@@ -161,14 +292,12 @@ pin_project! {
     }
 }
 
-type Running<'a, R> =
-    Pin<Box<Function<'a, R, dyn Future<Output = <R as Return>::Body> + Send + 'a>>>;
+type Running<'a, R> = Pin<Box<Function<'a, R, Dyn<'a, R>>>>;
 
-/// A context's function, at whatever point it is. One allocation for it and one for the slot.
+/// A context's function, at whatever point it is: one allocation, beside that of its value.
 pub(super) struct Frame<'a, R: Return> {
-    /// `None` from its end on. Never locked, only ever `get_mut`: the mutex makes it `Sync`.
-    running: Mutex<Option<Running<'a, R>>>,
-    slot: Arc<Slot<R::Value>>,
+    /// `None` from its end on. Only ever reached by `&mut`, hence `Sync`.
+    running: SyncWrapper<Option<Running<'a, R>>>,
 }
 
 /// A function that has come to its end.
@@ -185,6 +314,10 @@ pub(super) struct Late<R: Return> {
 }
 
 impl<R: Return> Late<R> {
+    pub(super) fn name(&self) -> &'static str {
+        self.elapsed.name
+    }
+
     pub(super) fn into_body(self) -> R::Body {
         (self.error)(self.elapsed)
     }
@@ -205,7 +338,7 @@ impl<R: Return> Left<R> {
     }
 
     /// The error, when there is nobody to give it to.
-    fn outcome(&self) -> Result<(), TeardownError> {
+    pub(super) fn outcome(&self) -> Result<(), TeardownError> {
         match self {
             Left::Ended(ended) => match (ended.failure)(&ended.body) {
                 None => Ok(()),
@@ -229,149 +362,308 @@ impl<R: Return> Left<R> {
 }
 
 /// How far a poll has brought a function that was not yet at its yield.
-pub(super) enum Setup<R: Return> {
-    Yielded(R::Value),
+pub(super) enum Setup<'a, R: Return> {
+    Yielded(Box<Parcel<'a, R>>),
     Ended(Ended<R>),
 }
 
-impl<'a, R: Return> Frame<'a, R>
-where
-    R::Body: Outcome,
-{
-    pub(super) fn new<F>(
+impl<'a, R: Return> Frame<'a, R> {
+    fn new<F>(
         name: &'static str,
-        function: impl FnOnce(Yielder<R::Value>) -> F,
-        detach: fn(Frame<'a, R>, bool),
+        slot: Option<Arc<Slot<'a, R>>>,
+        calls: Calls<'a, R>,
+        future: F,
     ) -> Self
     where
         F: Future<Output = R::Body> + Send + 'a,
     {
-        let slot = Arc::new(Mutex::new(Exchange::Empty));
-        let future = function(Yielder {
-            slot: Arc::clone(&slot),
-        });
         let meta = Meta {
             name,
-            seq: 0,
             group: 0,
+            seq: 0,
             finish_setup: false,
+            armed: false,
             handle: None,
             span: tracing::Span::none(),
+            in_poll: false,
             limits: None,
-            failure: R::Body::failure,
-            detach,
+            sleep: None,
+            order: Order::Unknown,
+            back: None,
+            slot,
+            calls,
         };
         Frame {
-            running: Mutex::new(Some(Box::pin(Function { meta, future }))),
-            slot,
+            running: SyncWrapper::new(Some(Box::pin(Function { meta, future }))),
         }
     }
 }
 
-impl<'a, R: Return> Frame<'a, R> {
-    fn running(&mut self) -> &mut Option<Running<'a, R>> {
-        self.running
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
+impl<R> Frame<'static, R>
+where
+    R: Return<Body: Outcome> + 'static,
+    R::Value: Send,
+{
+    /// Of a context that owns all it uses.
+    pub(super) fn owned<F>(
+        name: &'static str,
+        function: impl FnOnce(Yielder<R, ByThread<R>>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = R::Body> + Send + 'static,
+    {
+        let calls = Calls {
+            exchange: exchange_by_thread::<R>,
+            detach: detach_owned,
+            failure: R::Body::failure,
+        };
+        let yielder = Yielder::new(ByThread::new());
+        Frame::new(name, None, calls, function(yielder))
     }
+}
 
-    /// `None` once the function has ended.
-    pub(super) fn meta(&mut self) -> Option<&mut Meta<'a, R>> {
-        let running = self.running().as_mut()?;
-        Some(running.as_mut().project().meta)
+impl<'a, R> Frame<'a, R>
+where
+    R: Return<Body: Outcome>,
+    R::Value: Send,
+{
+    /// Of a context that may borrow.
+    pub(super) fn borrowed<F>(
+        name: &'static str,
+        function: impl FnOnce(Yielder<R, BySlot<'a, R>>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = R::Body> + Send + 'a,
+    {
+        let calls = Calls {
+            exchange: exchange_by_slot::<R>,
+            detach: detach_borrowed,
+            failure: R::Body::failure,
+        };
+        let slot = Arc::new(Mutex::new(None));
+        let yielder = Yielder::new(BySlot(Arc::clone(&slot)));
+        Frame::new(name, Some(slot), calls, function(yielder))
     }
+}
 
+/// Polls `future` with `back` in its reach, and gives what is there afterwards.
+fn exchange_by_thread<R>(
+    future: Pin<&mut Dyn<'static, R>>,
+    _: Option<&Slot<'static, R>>,
+    back: Back<'static, R>,
+    cx: &mut task::Context<'_>,
+) -> (Poll<R::Body>, Back<'static, R>)
+where
+    R: Return + 'static,
+{
+    let passing = Passing::start(back.map(|parcel| parcel as Erased));
+    let polled = future.poll(cx);
+    let passed = passing.end();
+    let passed = passed.and_then(|parcel| parcel.downcast::<Parcel<'static, R>>().ok());
+    (polled, passed)
+}
+
+fn exchange_by_slot<'a, R: Return>(
+    future: Pin<&mut Dyn<'a, R>>,
+    slot: Option<&Slot<'a, R>>,
+    back: Back<'a, R>,
+    cx: &mut task::Context<'_>,
+) -> (Poll<R::Body>, Back<'a, R>) {
+    let Some(slot) = slot else {
+        return (future.poll(cx), back);
+    };
+    *lock(slot) = back;
+    let polled = future.poll(cx);
+    (polled, lock(slot).take())
+}
+
+impl<'a, R: Return> Meta<'a, R> {
     /// Notes where the context is entered. Comes before the function's first step.
-    pub(super) fn arm(&mut self) {
-        let Some(meta) = self.meta() else { return };
-        meta.handle = Handle::try_current().ok();
+    #[inline(always)]
+    fn arm(&mut self) {
+        if self.armed {
+            return;
+        }
+        self.armed = true;
+        self.handle = Handle::try_current().ok();
         if tracing::dispatcher::has_been_set() {
-            meta.span = tracing::Span::current();
+            self.span = tracing::Span::current();
         }
     }
 
     /// Notes that the context is entered now.
+    #[inline(always)]
     fn number(&mut self) {
         static ENTERED: AtomicU64 = AtomicU64::new(1);
-        if let Some(meta) = self.meta() {
-            meta.seq = ENTERED.fetch_add(1, Ordering::Relaxed);
-        }
+        self.seq = ENTERED.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Polls the function on; ready at its end.
-    ///
-    /// A function that panics is gone: the panic leaves this method and the function is dropped.
-    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Ended<R>> {
-        let running = self.running();
-        let Some(mut function) = running.take() else {
+    pub(super) fn runtime(&self) -> Option<&Handle> {
+        self.handle.as_ref()
+    }
+
+    pub(super) fn limits(&mut self, elapsed: fn(Elapsed) -> R::Body) -> &mut Limits<R> {
+        self.limits.get_or_insert_with(|| {
+            Box::new(Limits {
+                setup: None,
+                teardown: None,
+                elapsed,
+            })
+        })
+    }
+
+    /// Whether the limit of the `phase` has passed.
+    fn poll_late(
+        &mut self,
+        phase: &'static str,
+        limit: impl FnOnce(&Limits<R>) -> Option<Duration>,
+        cx: &mut task::Context<'_>,
+    ) -> Option<Late<R>> {
+        let limits = self.limits.as_deref()?;
+        let limit = limit(limits)?;
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        sleep.as_mut().poll(cx).is_ready().then(|| Late {
+            elapsed: Elapsed {
+                name: self.name,
+                phase,
+                limit,
+            },
+            error: limits.elapsed,
+        })
+    }
+}
+
+impl<'a, R: Return> Frame<'a, R> {
+    /// `None` once the function has ended or panicked.
+    #[inline(always)]
+    pub(super) fn meta(&mut self) -> Option<&mut Meta<'a, R>> {
+        let running = self.running.get_mut().as_mut()?;
+        let meta = running.as_mut().project().meta;
+        (!meta.in_poll).then_some(meta)
+    }
+
+    /// Polls the function on, with the value if it is to get it back.
+    #[inline(always)]
+    fn poll(&mut self, passes: bool, cx: &mut task::Context<'_>) -> Poll<Setup<'a, R>> {
+        let running = self.running.get_mut();
+        let Some(function) = running else {
             panic!("a context's future was polled after its end");
         };
-        let projected = function.as_mut().project();
-        match projected.future.poll(cx) {
-            Poll::Pending => {
-                *running = Some(function);
+        let FunctionProjection { meta, future } = function.as_mut().project();
+        meta.in_poll = true;
+        let (polled, passed) = if passes {
+            (meta.calls.exchange)(future, meta.slot.as_deref(), meta.back.take(), cx)
+        } else {
+            (future.poll(cx), None)
+        };
+        meta.in_poll = false;
+        if let Poll::Ready(body) = polled {
+            let ended = Ended {
+                name: meta.name,
+                body,
+                failure: meta.calls.failure,
+            };
+            *running = None;
+            return Poll::Ready(Setup::Ended(ended));
+        }
+        match passed {
+            Some(parcel) if parcel.exit.is_none() => {
+                meta.number();
+                meta.sleep = None;
+                Poll::Ready(Setup::Yielded(parcel))
+            }
+            not_taken => {
+                meta.back = not_taken;
                 Poll::Pending
             }
-            Poll::Ready(body) => Poll::Ready(Ended {
-                name: projected.meta.name,
-                body,
-                failure: projected.meta.failure,
-            }),
         }
     }
 
-    /// Polls a function that is not yet at its yield.
-    pub(super) fn poll_setup(&mut self, cx: &mut task::Context<'_>) -> Poll<Setup<R>> {
-        if let Poll::Ready(ended) = self.poll(cx) {
-            return Poll::Ready(Setup::Ended(ended));
+    /// Polls a function that is not yet at its yield, within its `setup_timeout`.
+    #[inline(always)]
+    pub(super) fn poll_setup(
+        &mut self,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Result<Setup<'a, R>, Late<R>>> {
+        if let Some(meta) = self.meta() {
+            meta.arm();
         }
-        match take(&self.slot) {
-            Exchange::Yielded(value) => {
-                self.number();
-                Poll::Ready(Setup::Yielded(value))
-            }
-            // A value that was returned is taken by the function before it is pending again.
-            Exchange::Empty | Exchange::Returned(..) => Poll::Pending,
+        if let Poll::Ready(setup) = self.poll(true, cx) {
+            return Poll::Ready(Ok(setup));
+        }
+        let late = |meta: &mut Meta<'a, R>| meta.poll_late("setup", |limits| limits.setup, cx);
+        match self.meta().and_then(late) {
+            Some(late) => Poll::Ready(Err(late)),
+            None => Poll::Pending,
         }
     }
 
     /// Polls a function that is past its yield, within its `teardown_timeout`. On a timeout the function
     /// is dropped where it stands.
-    pub(super) fn poll_teardown(
-        &mut self,
-        bound: &mut Bound,
-        cx: &mut task::Context<'_>,
-    ) -> Poll<Left<R>> {
-        if let Poll::Ready(ended) = self.poll(cx) {
+    #[inline(always)]
+    pub(super) fn poll_teardown(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
+        let passes = self.meta().is_some_and(|meta| meta.back.is_some());
+        if let Poll::Ready(Setup::Ended(ended)) = self.poll(passes, cx) {
             return Poll::Ready(Left::Ended(ended));
         }
-        let late = self.meta().and_then(|meta| {
-            let limits = meta.limits.as_deref()?;
-            bound.late("teardown", meta.name, limits.teardown?, limits, cx)
-        });
-        match late {
+        let late =
+            |meta: &mut Meta<'a, R>| meta.poll_late("teardown", |limits| limits.teardown, cx);
+        match self.meta().and_then(late) {
             Some(late) => {
-                *self.running() = None;
+                *self.running.get_mut() = None;
                 Poll::Ready(Left::Late(late))
             }
             None => Poll::Pending,
         }
     }
 
-    /// Whether the `setup_timeout` has passed.
-    pub(super) fn late_setup(
-        &mut self,
-        bound: &mut Bound,
-        cx: &mut task::Context<'_>,
-    ) -> Option<Late<R>> {
-        let meta = self.meta()?;
-        let limits = meta.limits.as_deref()?;
-        bound.late("setup", meta.name, limits.setup?, limits, cx)
+    /// Waits for the inner contexts that the leaving task has dropped before.
+    #[inline(always)]
+    pub(super) fn poll_order(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        let Some(meta) = self.meta() else {
+            return Poll::Ready(());
+        };
+        if let Order::Unknown = meta.order {
+            meta.order = if teardown::any_pending() {
+                Order::Waiting(Box::new(teardown::turn(meta.seq, meta.group)))
+            } else {
+                Order::Come
+            };
+        }
+        if let Order::Waiting(turn) = &mut meta.order {
+            ready!(teardown::poll_turn(turn, cx));
+            meta.order = Order::Come;
+        }
+        Poll::Ready(())
     }
 
-    /// Gives the value back: from here on the function is tearing down.
-    pub(super) fn leave(&self, value: R::Value, exit: Exit) {
-        put(&self.slot, Exchange::Returned(value, exit));
+    #[inline(always)]
+    fn give_back(&mut self, mut parcel: Box<Parcel<'a, R>>, exit: Exit) {
+        parcel.exit = Some(exit);
+        if let Some(meta) = self.meta() {
+            meta.back = Some(parcel);
+        }
+    }
+
+    /// For what has no runtime of its own.
+    pub(super) fn adopt(&mut self, runtime: impl FnOnce() -> Option<Handle>) {
+        if let Some(meta) = self.meta() {
+            if meta.handle.is_none() {
+                meta.handle = runtime();
+            }
+        }
+    }
+
+    /// Gives up a setup. It is finished detached if the options say so, and else dropped.
+    pub(super) fn give_up(mut self) {
+        if self
+            .meta()
+            .is_some_and(|meta| meta.finish_setup && meta.armed)
+        {
+            self.detach(false);
+        }
     }
 
     /// Leaves the rest of the function to itself; `entered` tells whether it is past its yield.
@@ -379,20 +671,29 @@ impl<'a, R: Return> Frame<'a, R> {
     /// Neither blocks nor panics.
     pub(super) fn detach(mut self, entered: bool) {
         if let Some(meta) = self.meta() {
-            let detach = meta.detach;
+            let detach = meta.calls.detach;
             detach(self, entered);
         }
     }
+}
 
-    fn place(&mut self) -> Option<Place> {
-        let meta = self.meta()?;
-        Some(Place {
-            name: meta.name,
-            handle: meta.handle.take(),
-            span: std::mem::replace(&mut meta.span, tracing::Span::none()),
-            seq: meta.seq,
-            group: meta.group,
-        })
+impl<'a, R: Return> Parcel<'a, R> {
+    /// The guard's beginning.
+    #[inline(always)]
+    pub(super) fn hold(&mut self, frame: Option<Frame<'a, R>>) {
+        self.frame = frame;
+    }
+
+    pub(super) fn frame(&mut self) -> Option<&mut Frame<'a, R>> {
+        self.frame.as_mut()
+    }
+
+    /// The guard's end: gives the value back. From here on the function is tearing down.
+    #[inline(always)]
+    pub(super) fn leave(mut self: Box<Self>, exit: Exit) -> Option<Frame<'a, R>> {
+        let mut frame = self.frame.take()?;
+        frame.give_back(self, exit);
+        Some(frame)
     }
 }
 
@@ -400,7 +701,6 @@ impl<'a, R: Return> Frame<'a, R> {
 struct Rest<'a, R: Return> {
     frame: Frame<'a, R>,
     entered: bool,
-    bound: Bound,
 }
 
 impl<R: Return> Unpin for Rest<'_, R> {}
@@ -411,40 +711,38 @@ impl<R: Return> Future for Rest<'_, R> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if !this.entered {
-            match this.frame.poll_setup(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Setup::Ended(ended)) => {
-                    return Poll::Ready(Left::Ended(ended).outcome());
-                }
-                Poll::Ready(Setup::Yielded(value)) => {
+            match ready!(this.frame.poll(true, cx)) {
+                Setup::Ended(ended) => return Poll::Ready(Left::Ended(ended).outcome()),
+                Setup::Yielded(parcel) => {
                     this.entered = true;
-                    this.frame.leave(value, Exit::Cancelled);
+                    this.frame.give_back(parcel, Exit::Cancelled);
                 }
             }
         }
-        this.frame
-            .poll_teardown(&mut this.bound, cx)
-            .map(|left| left.outcome())
+        this.frame.poll_teardown(cx).map(|left| left.outcome())
     }
 }
 
 impl<'a, R: Return> Rest<'a, R> {
     fn of(mut frame: Frame<'a, R>, entered: bool) -> Option<(Self, Place)> {
+        let meta = frame.meta()?;
         if !entered {
-            frame.number();
+            meta.number();
+            meta.sleep = None;
         }
-        let place = frame.place()?;
-        let rest = Rest {
-            frame,
-            entered,
-            bound: Bound::default(),
+        let place = Place {
+            name: meta.name,
+            handle: meta.handle.take(),
+            span: std::mem::replace(&mut meta.span, tracing::Span::none()),
+            seq: meta.seq,
+            group: meta.group,
         };
-        Some((rest, place))
+        Some((Rest { frame, entered }, place))
     }
 }
 
 /// Of contexts that own all they use: the rest goes on as a task.
-pub(super) fn detach_owned<R>(frame: Frame<'static, R>, entered: bool)
+fn detach_owned<R>(frame: Frame<'static, R>, entered: bool)
 where
     R: Return + 'static,
     R::Value: Send,
@@ -455,7 +753,7 @@ where
 }
 
 /// Of contexts that borrow: the rest may not outlive this call.
-pub(super) fn detach_borrowed<R: Return>(frame: Frame<'_, R>, entered: bool) {
+fn detach_borrowed<R: Return>(frame: Frame<'_, R>, entered: bool) {
     const REASON: &str =
         "what a borrowed guard borrows ends when it is dropped, and one poll was not enough";
     if let Some((rest, place)) = Rest::of(frame, entered) {

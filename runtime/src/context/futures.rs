@@ -1,144 +1,158 @@
 //! What both kinds of contexts, owned and borrowed, have in common: entering, being entered, leaving.
 
 use std::any::Any;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{self, Poll, ready};
 
-use super::frame::{Bound, Frame, Left, Limits, Setup};
-use super::{Elapsed, Exit, Return};
-use crate::teardown::{self, Origin, Turn};
+use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
+
+use super::frame::{Frame, Left, Meta, Parcel, Setup};
+use super::{Exit, Return};
+use crate::teardown;
 
 /// On the way to the yield.
 pub(super) struct Entering<'a, R: Return> {
     /// `None` once it is entered or has failed.
     frame: Option<Frame<'a, R>>,
-    armed: bool,
-    bound: Bound,
 }
 
 impl<'a, R: Return> Entering<'a, R> {
+    #[inline(always)]
     pub(super) fn new(frame: Frame<'a, R>) -> Self {
-        Entering {
-            frame: Some(frame),
-            armed: false,
-            bound: Bound::default(),
-        }
+        Entering { frame: Some(frame) }
     }
 
-    /// For members of a group: they don't wait for each other when they are torn down.
-    pub(super) fn set_group(&mut self, group: u64) {
+    /// For what is set before the context is entered.
+    pub(super) fn set(mut self, set: impl FnOnce(&mut Meta<'a, R>)) -> Self {
         if let Some(meta) = self.frame.as_mut().and_then(Frame::meta) {
-            meta.group = group;
+            set(meta);
         }
+        self
     }
 
-    pub(super) fn finish_setup(&mut self) {
-        if let Some(meta) = self.frame.as_mut().and_then(Frame::meta) {
-            meta.finish_setup = true;
-        }
-    }
-
-    pub(super) fn limits(&mut self, elapsed: fn(Elapsed) -> R::Body) -> Option<&mut Limits<R>> {
-        let meta = self.frame.as_mut()?.meta()?;
-        Some(meta.limits.get_or_insert_with(|| {
-            Box::new(Limits {
-                setup: None,
-                teardown: None,
-                elapsed,
-            })
-        }))
-    }
-
-    pub(super) fn poll<G>(
+    #[inline(always)]
+    pub(super) fn poll_guard<G>(
         &mut self,
         cx: &mut task::Context<'_>,
         guard: impl FnOnce(Entered<'a, R>) -> G,
     ) -> Poll<R::Entered<G>> {
+        self.poll_entered(cx).map(|entered| match entered {
+            Ok(entered) => R::entered(guard(entered)),
+            Err((name, body)) => R::refused(body).unwrap_or_else(|| never_yielded(name)),
+        })
+    }
+
+    /// An error is given as the name of the function and what its body ended in.
+    #[inline(always)]
+    pub(super) fn poll_entered(
+        &mut self,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Result<Entered<'a, R>, (&'static str, R::Body)>> {
         let Some(frame) = &mut self.frame else {
             panic!("`Enter` was polled after its end");
         };
-        if !self.armed {
-            frame.arm();
-            self.armed = true;
-        }
-        match frame.poll_setup(cx) {
-            Poll::Ready(Setup::Yielded(value)) => Poll::Ready(R::entered(guard(Entered {
-                held: self.frame.take().map(|frame| (value, frame)),
-            }))),
-            Poll::Ready(Setup::Ended(ended)) => {
-                self.frame = None;
-                let name = ended.name;
-                Poll::Ready(R::refused(ended.body).unwrap_or_else(|| {
-                    panic!(
-                        "`{name}` ended without an error before it reached its `yield_`: \
-                         there is nothing to enter"
-                    )
-                }))
+        let refused = match ready!(frame.poll_setup(cx)) {
+            Ok(Setup::Yielded(mut parcel)) => {
+                parcel.hold(self.frame.take());
+                let held = Some(parcel);
+                return Poll::Ready(Ok(Entered { held }));
             }
-            Poll::Pending => {
-                let late = frame.late_setup(&mut self.bound, cx);
-                let Some(late) = late else {
-                    return Poll::Pending;
-                };
-                self.give_up();
-                let refused = R::refused(late.into_body());
-                Poll::Ready(refused.unwrap_or_else(|| panic!("a timeout without an error")))
-            }
-        }
-    }
-
-    /// The setup isn't waited for any longer.
-    fn give_up(&mut self) {
-        let Some(mut frame) = self.frame.take() else {
-            return;
+            Ok(Setup::Ended(ended)) => (ended.name, ended.body),
+            Err(late) => (late.name(), late.into_body()),
         };
-        if self.armed && frame.meta().is_some_and(|meta| meta.finish_setup) {
-            frame.detach(false);
+        if let Some(frame) = self.frame.take() {
+            frame.give_up();
         }
+        Poll::Ready(Err(refused))
     }
 }
 
+#[cold]
+pub(super) fn never_yielded(name: &'static str) -> ! {
+    panic!(
+        "`{name}` ended without an error before it reached its `yield_`: there is nothing to enter"
+    )
+}
+
 impl<R: Return> Drop for Entering<'_, R> {
+    #[inline(always)]
     fn drop(&mut self) {
-        self.give_up();
+        if let Some(frame) = self.frame.take() {
+            frame.give_up();
+        }
     }
 }
 
 /// At the yield.
 pub(super) struct Entered<'a, R: Return> {
     /// `None` once it is left.
-    held: Option<(R::Value, Frame<'a, R>)>,
+    held: Option<Box<Parcel<'a, R>>>,
 }
 
 const GONE: &str = "a guard holds its value until it is left";
 
 impl<'a, R: Return> Entered<'a, R> {
+    #[inline(always)]
     pub(super) fn value(&self) -> &R::Value {
-        &self.held.as_ref().expect(GONE).0
+        &self.held.as_ref().expect(GONE).value
     }
 
+    #[inline(always)]
     pub(super) fn value_mut(&mut self) -> &mut R::Value {
-        &mut self.held.as_mut().expect(GONE).0
+        &mut self.held.as_mut().expect(GONE).value
     }
 
+    pub(super) fn name(&mut self) -> &'static str {
+        let frame = self.held.as_mut().and_then(|parcel| parcel.frame());
+        frame.and_then(Frame::meta).map_or("", |meta| meta.name)
+    }
+
+    /// The runtime it was entered on.
+    pub(super) fn runtime(&mut self) -> Option<Handle> {
+        let frame = self.held.as_mut()?.frame()?;
+        frame.meta()?.runtime().cloned()
+    }
+
+    /// For what was entered outside a runtime.
+    pub(super) fn adopt(&mut self, runtime: impl FnOnce() -> Option<Handle>) {
+        if let Some(frame) = self.held.as_mut().and_then(|parcel| parcel.frame()) {
+            frame.adopt(runtime);
+        }
+    }
+
+    /// For a drop that needs the guard by value.
+    pub(super) fn take(&mut self) -> Self {
+        Entered {
+            held: self.held.take(),
+        }
+    }
+
+    /// Leaves out the teardown where there is nothing to tear down.
+    pub(super) fn discard_if(&mut self, is_nothing: impl FnOnce(&R::Value) -> bool) {
+        if self
+            .held
+            .as_ref()
+            .is_some_and(|parcel| is_nothing(&parcel.value))
+        {
+            self.held = None;
+        }
+    }
+
+    #[inline(always)]
     pub(super) fn leave(mut self, exit: Exit) -> Leaving<'a, R> {
-        let (value, mut frame) = self.held.take().expect(GONE);
-        frame.leave(value, exit);
-        let name = frame.meta().map_or("", |meta| meta.name);
+        let parcel = self.held.take().expect(GONE);
         Leaving {
-            frame: Some(frame),
-            name,
-            turn: Order::Unknown,
-            bound: Bound::default(),
+            frame: parcel.leave(exit),
         }
     }
 }
 
 impl<R: Return> Drop for Entered<'_, R> {
+    #[inline(always)]
     fn drop(&mut self) {
-        let Some((value, frame)) = self.held.take() else {
+        let Some(parcel) = self.held.take() else {
             return;
         };
         let exit = if std::thread::panicking() {
@@ -146,61 +160,43 @@ impl<R: Return> Drop for Entered<'_, R> {
         } else {
             Exit::Cancelled
         };
-        frame.leave(value, exit);
-        frame.detach(true);
+        if let Some(frame) = parcel.leave(exit) {
+            frame.detach(true);
+        }
     }
-}
-
-enum Order {
-    /// Not yet polled.
-    Unknown,
-    /// Waits for inner contexts that were dropped before.
-    Waiting(Box<Turn<Origin>>),
-    Come,
 }
 
 /// On the way from the yield to the end.
 pub(super) struct Leaving<'a, R: Return> {
     /// `None` at its end.
     frame: Option<Frame<'a, R>>,
-    name: &'static str,
-    turn: Order,
-    bound: Bound,
 }
 
 impl<R: Return> Leaving<'_, R> {
-    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
+    #[inline(always)]
+    pub(super) fn poll_left(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
         let Some(frame) = &mut self.frame else {
             panic!("`Leave` was polled after its end");
         };
-        if let Order::Unknown = self.turn {
-            self.turn = match frame.meta() {
-                Some(meta) if teardown::any_pending() => {
-                    Order::Waiting(Box::new(teardown::turn(meta.seq, meta.group)))
-                }
-                _ => Order::Come,
-            };
-        }
-        if let Order::Waiting(turn) = &self.turn {
-            ready!(teardown::poll_turn(turn, cx));
-            self.turn = Order::Come;
-        }
-        let left = ready!(frame.poll_teardown(&mut self.bound, cx));
+        ready!(frame.poll_order(cx));
+        let left = ready!(frame.poll_teardown(cx));
         self.frame = None;
         Poll::Ready(left)
     }
 
     /// Polls to the end of a teardown whose error nobody takes, because there is a first one or a panic.
     pub(super) async fn reported(mut self) {
-        let left = catch(poll_fn(|cx| self.poll(cx)));
-        match left.await {
+        let meta = self.frame.as_mut().and_then(Frame::meta);
+        let name = meta.map_or("", |meta| meta.name);
+        match catch(self).await {
             Ok(left) => left.report(),
-            Err(panic) => teardown::report_panic(self.name, panic),
+            Err(panic) => teardown::report_panic(name, panic),
         }
     }
 }
 
 impl<R: Return> Drop for Leaving<'_, R> {
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(frame) = self.frame.take() {
             frame.detach(true);
@@ -208,19 +204,50 @@ impl<R: Return> Drop for Leaving<'_, R> {
     }
 }
 
+impl<'a, R: Return> Future for Entering<'a, R> {
+    type Output = Result<Entered<'a, R>, (&'static str, R::Body)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        self.poll_entered(cx)
+    }
+}
+
+impl<R: Return> Future for Leaving<'_, R> {
+    type Output = Left<R>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
+        self.poll_left(cx)
+    }
+}
+
 impl<R: Return> Unpin for Entering<'_, R> {}
 impl<R: Return> Unpin for Entered<'_, R> {}
 impl<R: Return> Unpin for Leaving<'_, R> {}
 
-/// What `future` gives, or what it panics with.
-pub(super) async fn catch<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
-    let mut future = pin!(future);
-    poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+pin_project! {
+    /// What a future gives, or what it panics with.
+    pub(super) struct Catch<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+pub(super) type Caught<T> = Result<T, Box<dyn Any + Send>>;
+
+#[inline(always)]
+pub(super) fn catch<F: Future>(future: F) -> Catch<F> {
+    Catch { future }
+}
+
+impl<F: Future> Future for Catch<F> {
+    type Output = Caught<F::Output>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let future = self.project().future;
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(polled) => polled.map(Ok),
             Err(panic) => Poll::Ready(Err(panic)),
-        },
-    )
-    .await
+        }
+    }
 }

@@ -1,21 +1,26 @@
-//! Async context managers: setup, guard, guaranteed teardown.
+//! Async context managers: setup, guard, guaranteed teardown. Written with
+//! [`#[actxmgr]`](macro@crate::actxmgr), which tells the whole of it.
 
 mod exit;
 mod frame;
 mod futures;
+mod group;
 mod returns;
+mod stack;
 mod surface;
 
 use std::time::Duration;
 
 pub use exit::Exit;
+pub use group::{Group, group};
 pub use returns::{Always, Return};
+pub use stack::{Ending, ExitErrors, ExitStack};
 pub use surface::{
     BorrowedContext, BorrowedEnter, BorrowedGuard, BorrowedLeave, Context, Enter, Guard, Leave,
 };
 
 #[doc(hidden)]
-pub use frame::{Yield, Yielder};
+pub use frame::Yielder;
 #[doc(hidden)]
 pub use returns::Outcome;
 #[doc(hidden)]

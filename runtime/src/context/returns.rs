@@ -42,9 +42,8 @@ pub trait Return: sealed::Sealed {
     /// What an enter gives: `Result<G, E>` or `G`, where `G` is the guard.
     type Entered<G>;
 
-    /// The same kind of return type with another value.
     #[doc(hidden)]
-    type With<V>: Return<Value = V, Body = Self::Body>;
+    type Kind: Kind<Body = Self::Body>;
 
     #[doc(hidden)]
     fn entered<G>(guard: G) -> Self::Entered<G>;
@@ -56,17 +55,64 @@ pub trait Return: sealed::Sealed {
     fn into_guard<G>(entered: Self::Entered<G>) -> Result<G, Self::Body>;
 }
 
+/// Whether, and with what, a context fails: its declared return type apart from the value.
+#[doc(hidden)]
+pub trait Kind: sealed::Sealed {
+    type Body;
+    type Error;
+    type Declared<V>: Return<Value = V, Body = Self::Body, Kind = Self>;
+
+    fn body(result: Result<(), Self::Error>) -> Self::Body;
+    fn result(body: Self::Body) -> Result<(), Self::Error>;
+}
+
+/// The kind of `Result<T, E>`.
+#[doc(hidden)]
+pub struct Fallible<E>(PhantomData<fn() -> E>, Infallible);
+
+/// The kind of `Always<T>`.
+#[doc(hidden)]
+pub struct Never(Infallible);
+
+impl<E> Kind for Fallible<E> {
+    type Body = Result<(), E>;
+    type Error = E;
+    type Declared<V> = Result<V, E>;
+
+    fn body(result: Result<(), E>) -> Result<(), E> {
+        result
+    }
+
+    fn result(body: Result<(), E>) -> Result<(), E> {
+        body
+    }
+}
+
+impl Kind for Never {
+    type Body = ();
+    type Error = Infallible;
+    type Declared<V> = Always<V>;
+
+    fn body(_: Result<(), Infallible>) {}
+
+    fn result((): ()) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
 mod sealed {
     pub trait Sealed {}
     impl<T, E> Sealed for Result<T, E> {}
     impl<T> Sealed for super::Always<T> {}
+    impl<E> Sealed for super::Fallible<E> {}
+    impl Sealed for super::Never {}
 }
 
 impl<T, E> Return for Result<T, E> {
     type Value = T;
     type Body = Result<(), E>;
     type Entered<G> = Result<G, E>;
-    type With<V> = Result<V, E>;
+    type Kind = Fallible<E>;
 
     fn entered<G>(guard: G) -> Result<G, E> {
         Ok(guard)
@@ -85,7 +131,7 @@ impl<T> Return for Always<T> {
     type Value = T;
     type Body = ();
     type Entered<G> = G;
-    type With<V> = Always<V>;
+    type Kind = Never;
 
     fn entered<G>(guard: G) -> G {
         guard

@@ -2,14 +2,14 @@
 //! guard that is dropped, so both are written once.
 
 use std::fmt;
-use std::future::{IntoFuture, poll_fn};
+use std::future::IntoFuture;
 use std::ops::{Deref, DerefMut};
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::{self, Poll};
 use std::time::Duration;
 
-use super::frame::{Frame, Limits, Yielder, detach_borrowed, detach_owned};
+use super::frame::{BySlot, ByThread, Frame, Yielder};
 use super::futures::{Entered, Entering, Leaving, catch};
 use super::{Always, Elapsed, Exit, Outcome, Return};
 
@@ -23,11 +23,11 @@ macro_rules! surface {
     ) => {
         $(#[$context_doc])*
         #[must_use = "a context does nothing unless it is entered: `.await` it, or call `.with(..)`"]
-        pub struct $Context<$($generics)* R: Return>(Entering<$life, R>);
+        pub struct $Context<$($generics)* R: Return>(pub(super) Entering<$life, R>);
 
         $(#[$guard_doc])*
         #[must_use = "a guard that is dropped at once tears its context down at once; bind it to a variable"]
-        pub struct $Guard<$($generics)* R: Return>(Entered<$life, R>);
+        pub struct $Guard<$($generics)* R: Return>(pub(super) Entered<$life, R>);
 
         $(#[$enter_doc])*
         #[must_use = "nothing is set up unless it is awaited"]
@@ -35,7 +35,7 @@ macro_rules! surface {
 
         $(#[$leave_doc])*
         #[must_use = "the teardown runs detached, and its error is lost, unless it is awaited"]
-        pub struct $Leave<$($generics)* R: Return>(Leaving<$life, R>);
+        pub struct $Leave<$($generics)* R: Return>(pub(super) Leaving<$life, R>);
 
         impl<$($generics)* R: Return> $Context<$($args)* R> {
             /// Sets up: runs the function as far as its yield.
@@ -52,15 +52,15 @@ macro_rules! surface {
             ///
             /// Dropped before the yield, the function's local variables are dropped and nothing is torn
             /// down; with `finish_setup` the setup is finished and torn down, detached.
+            #[inline(always)]
             pub fn enter(self) -> $Enter<$($args)* R> {
                 $Enter(self.0)
             }
 
             /// Lets a setup whose caller is gone come to its end, detached, and tears it down then. For
             /// setups that leave something behind when they are cut off half-way.
-            pub fn finish_setup(mut self) -> Self {
-                self.0.finish_setup();
-                self
+            pub fn finish_setup(self) -> Self {
+                $Context(self.0.set(|meta| meta.finish_setup = true))
             }
         }
 
@@ -69,20 +69,14 @@ macro_rules! surface {
             E: From<Elapsed>,
         {
             /// Bounds the setup: when `limit` has passed, it is given up and the enter fails.
-            pub fn setup_timeout(mut self, limit: Duration) -> Self {
-                if let Some(limits) = self.0.limits(elapsed) {
-                    limits.setup = Some(limit);
-                }
-                self
+            pub fn setup_timeout(self, limit: Duration) -> Self {
+                $Context(self.0.set(|meta| meta.limits(elapsed).setup = Some(limit)))
             }
 
             /// Bounds the teardown, detached or not: when `limit` has passed, it is given up and the exit
             /// fails.
-            pub fn teardown_timeout(mut self, limit: Duration) -> Self {
-                if let Some(limits) = self.0.limits(elapsed) {
-                    limits.teardown = Some(limit);
-                }
-                self
+            pub fn teardown_timeout(self, limit: Duration) -> Self {
+                $Context(self.0.set(|meta| meta.limits(elapsed).teardown = Some(limit)))
             }
         }
 
@@ -90,6 +84,7 @@ macro_rules! surface {
             type Output = R::Entered<$Guard<$($args)* R>>;
             type IntoFuture = $Enter<$($args)* R>;
 
+            #[inline(always)]
             fn into_future(self) -> Self::IntoFuture {
                 self.enter()
             }
@@ -98,16 +93,18 @@ macro_rules! surface {
         impl<$($generics)* R: Return> Future for $Enter<$($args)* R> {
             type Output = R::Entered<$Guard<$($args)* R>>;
 
+            #[inline(always)]
             fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-                self.0.poll(cx, $Guard)
+                self.0.poll_guard(cx, $Guard)
             }
         }
 
         impl<$($generics)* R: Return> Future for $Leave<$($args)* R> {
             type Output = R::Body;
 
+            #[inline(always)]
             fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<R::Body> {
-                self.0.poll(cx).map(|left| left.into_body())
+                self.0.poll_left(cx).map(|left| left.into_body())
             }
         }
 
@@ -128,11 +125,13 @@ macro_rules! surface {
             ///
             /// Dropped half-way or not awaited at all, the same teardown goes on as that of a dropped
             /// guard does, with the same exit.
+            #[inline(always)]
             pub fn exit(self) -> $Leave<$($args)* R> {
                 self.exit_with(Exit::Completed)
             }
 
             /// Like [`exit`](Self::exit), with another reason for leaving.
+            #[inline(always)]
             pub fn exit_with(self, exit: Exit) -> $Leave<$($args)* R> {
                 $Leave(self.0.leave(exit))
             }
@@ -141,12 +140,14 @@ macro_rules! surface {
         impl<$($generics)* R: Return> Deref for $Guard<$($args)* R> {
             type Target = R::Value;
 
+            #[inline(always)]
             fn deref(&self) -> &R::Value {
                 self.0.value()
             }
         }
 
         impl<$($generics)* R: Return> DerefMut for $Guard<$($args)* R> {
+            #[inline(always)]
             fn deref_mut(&mut self) -> &mut R::Value {
                 self.0.value_mut()
             }
@@ -181,11 +182,11 @@ macro_rules! surface {
             where
                 B: From<E> + fmt::Display,
             {
-                let mut leaving = self.0.leave(Exit::of(&result));
+                let leaving = self.0.leave(Exit::of(&result));
                 async move {
                     match result {
                         Ok(output) => {
-                            poll_fn(|cx| leaving.poll(cx)).await.into_body()?;
+                            leaving.await.into_body()?;
                             Ok(output)
                         }
                         Err(error) => {
@@ -216,11 +217,11 @@ macro_rules! surface {
             where
                 B: fmt::Display,
             {
-                let mut leaving = self.0.leave(Exit::of(&result));
+                let leaving = self.0.leave(Exit::of(&result));
                 async move {
                     match result {
                         Ok(output) => {
-                            poll_fn(|cx| leaving.poll(cx)).await.into_body();
+                            leaving.await.into_body();
                             Ok(output)
                         }
                         Err(error) => {
@@ -262,7 +263,15 @@ macro_rules! surface {
                 let mut guard = self.enter().await?;
                 let outcome = catch(async { body(&mut guard).await }).await;
                 match outcome {
-                    Ok(result) => guard.exit_as(result).await,
+                    Ok(Ok(output)) => {
+                        guard.exit().await?;
+                        Ok(output)
+                    }
+                    Ok(Err(error)) => {
+                        let exit = Exit::Failed(error.to_string());
+                        guard.0.leave(exit).reported().await;
+                        Err(error)
+                    }
                     Err(panic) => {
                         guard.0.leave(Exit::Panicked).reported().await;
                         resume_unwind(panic)
@@ -346,25 +355,25 @@ fn elapsed<T, E: From<Elapsed>>(elapsed: Elapsed) -> Result<T, E> {
 /// What `#[actxmgr]` expands to.
 pub fn context<R, F>(
     name: &'static str,
-    function: impl FnOnce(Yielder<R::Value>) -> F,
+    function: impl FnOnce(Yielder<R, ByThread<R>>) -> F,
 ) -> Context<R>
 where
     R: Return<Body: Outcome> + 'static,
     R::Value: Send,
     F: Future<Output = R::Body> + Send + 'static,
 {
-    Context(Entering::new(Frame::new(name, function, detach_owned)))
+    Context(Entering::new(Frame::owned(name, function)))
 }
 
 /// What `#[actxmgr(borrowed)]` expands to.
 pub fn borrowed_context<'a, R, F>(
     name: &'static str,
-    function: impl FnOnce(Yielder<R::Value>) -> F,
+    function: impl FnOnce(Yielder<R, BySlot<'a, R>>) -> F,
 ) -> BorrowedContext<'a, R>
 where
     R: Return<Body: Outcome>,
     R::Value: Send,
     F: Future<Output = R::Body> + Send + 'a,
 {
-    BorrowedContext(Entering::new(Frame::new(name, function, detach_borrowed)))
+    BorrowedContext(Entering::new(Frame::borrowed(name, function)))
 }

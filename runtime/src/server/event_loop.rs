@@ -131,6 +131,7 @@ async fn to_its_end(
             worker.overran.store(true, Ordering::Relaxed);
             tracing::warn!(worker = %worker.name(), tasks = worker.tasks.len(), "tasks cut at the deadline");
         }
+        worker.cut_connections().await;
         crate::drain(
             deadline
                 .saturating_duration_since(Instant::now())
@@ -141,7 +142,10 @@ async fn to_its_end(
     let drained = tokio::select! {
         biased;
         drained = settled => drained,
-        () = kill.cancelled() => crate::drain(LAST_TEARDOWNS).await,
+        () = kill.cancelled() => {
+            worker.cut_connections().await;
+            crate::drain(LAST_TEARDOWNS).await
+        }
     };
     if !drained.abandoned.is_empty() {
         worker.overran.store(true, Ordering::Relaxed);

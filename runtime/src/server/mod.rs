@@ -32,6 +32,8 @@ pub use job::{ExtraFn, Outcome};
 pub use serving::Serving;
 pub use stop::{Signal, Stop, StopReason};
 pub use stopping::Stopping;
+#[cfg(all(test, feature = "logging"))]
+pub(crate) use worker::set_thread_index;
 pub use worker::{Reloads, Worker, worker_index};
 
 /// What a worker of a server is.

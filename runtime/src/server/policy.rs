@@ -14,7 +14,7 @@ const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// What a killed worker gets to be gone, and what extras and the main context get of the budget at
 /// its end.
 const GRACE: Duration = Duration::from_secs(1);
-/// A slot whose successor is due later than this is parked.
+/// A slot whose successor is due later than this after its last worker's end is parked.
 const PARK_BACKOFF: Duration = Duration::from_secs(1);
 /// A slot whose successor has been starting for this long is parked.
 const PARK_STARTING: Duration = Duration::from_secs(5);
@@ -351,6 +351,8 @@ struct Place {
     completed: bool,
     /// A worker has been ready here, so that there may be sockets which nobody accepts from.
     served: bool,
+    /// Since when none has been ready here, once it failed.
+    vacant_since: Option<Duration>,
     /// When it failed, within the restart window.
     failures: VecDeque<Duration>,
     /// Failures since it last was ready for the restart window.
@@ -368,6 +370,7 @@ impl Place {
             out: false,
             completed: false,
             served: false,
+            vacant_since: None,
             failures: VecDeque::new(),
             streak: 0,
         }
@@ -555,6 +558,7 @@ impl Policy {
             place
                 .retry_at
                 .iter_mut()
+                .chain(&mut place.vacant_since)
                 .chain(&mut place.failures)
                 .for_each(shift);
         }
@@ -651,6 +655,7 @@ impl Policy {
         let place = self.place(role);
         place.image = image;
         place.served = true;
+        place.vacant_since = None;
         let mut stage = Stage::Next;
         if place.next == Some(id) {
             place.next = None;
@@ -759,8 +764,10 @@ impl Policy {
             _ if self.state == State::Starting => self.stop(now, StopReason::Failure, 1),
             OnFailure::Shutdown => self.stop(now, StopReason::Failure, 1),
             OnFailure::Ignore => {
-                self.push(Action::Report(Report::Vacant(role)));
                 self.vacate(now, role);
+                if self.is_running() {
+                    self.push(Action::Report(Report::Vacant(role)));
+                }
             }
             OnFailure::Restart => self.back_off(now, role),
         }
@@ -786,8 +793,10 @@ impl Policy {
         let doublings = 2_u32.saturating_pow(place.streak);
         let delay = jitter(BACKOFF_MIN.saturating_mul(doublings).min(BACKOFF_MAX));
         place.streak = place.streak.saturating_add(1);
-        place.retry_at = Some(now.saturating_add(delay));
-        let park = place.served && delay > PARK_BACKOFF;
+        let retry_at = now.saturating_add(delay);
+        place.retry_at = Some(retry_at);
+        let vacant_since = *place.vacant_since.get_or_insert(now);
+        let park = place.served && retry_at.saturating_sub(vacant_since) > PARK_BACKOFF;
         self.push(Action::Report(Report::Backoff { role, delay }));
         if park {
             self.push(Action::Park(role));

@@ -28,6 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct Serving {
     worker: Arc<Shared>,
     accepting: DropGuard,
+    cut: CancellationToken,
     accept_loop: JoinHandle<()>,
     counts: Rc<Counts>,
 }
@@ -84,8 +85,12 @@ impl Serving {
         }
         let cut = self.counts.open.get();
         self.worker.overran.store(true, Ordering::Relaxed);
-        tracing::warn!(worker = %self.worker.name(), connections = cut, "connections cut at the deadline of {stop}");
-        accept_loop.abort();
+        tracing::warn!(
+            worker = %self.worker.name(),
+            connections = cut,
+            "connections cut at the deadline of {stop}"
+        );
+        self.cut.cancel();
         resume(accept_loop.await);
         cut
     }
@@ -131,18 +136,21 @@ impl Worker {
         F: Future + 'static,
         F::Output: Outcome,
     {
-        let stop_accepting = CancellationToken::new();
+        let accepting = CancellationToken::new();
+        let cut = self.shared.cut.child_token();
         let counts = Rc::new(Counts::default());
-        let accept_loop = tokio::task::spawn_local(accept_loop(
+        let accept_loop = self.shared.serving.spawn_local(accept_loop(
             Arc::clone(&self.shared),
             listener,
             handler,
-            stop_accepting.clone(),
+            accepting.clone(),
+            cut.clone(),
             Rc::clone(&counts),
         ));
         Serving {
             worker: Arc::clone(&self.shared),
-            accepting: stop_accepting.drop_guard(),
+            accepting: accepting.drop_guard(),
+            cut,
             accept_loop,
             counts,
         }
@@ -153,7 +161,8 @@ async fn accept_loop<L, H, F>(
     worker: Arc<Shared>,
     mut listener: L,
     handler: H,
-    stop_accepting: CancellationToken,
+    accepting: CancellationToken,
+    cut: CancellationToken,
     counts: Rc<Counts>,
 ) where
     L: Listener + 'static,
@@ -163,7 +172,12 @@ async fn accept_loop<L, H, F>(
 {
     let mut handlers = JoinSet::new();
     let mut pause = FIRST_PAUSE;
-    let stopped = stop_accepting.cancelled();
+    let stopped = async {
+        tokio::select! {
+            () = accepting.cancelled() => {}
+            () = cut.cancelled() => {}
+        }
+    };
     tokio::pin!(stopped);
     loop {
         tokio::select! {
@@ -190,8 +204,16 @@ async fn accept_loop<L, H, F>(
         }
     }
     drop(listener);
-    while let Some(joined) = handlers.join_next().await {
-        close(&worker, &counts, joined);
+    loop {
+        tokio::select! {
+            biased;
+            joined = handlers.join_next() => match joined {
+                Some(joined) => close(&worker, &counts, joined),
+                None => return,
+            },
+            // What the handlers hold is dropped here, while there is still time for its teardown.
+            () = cut.cancelled() => return handlers.shutdown().await,
+        }
     }
 }
 

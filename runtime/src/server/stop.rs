@@ -8,8 +8,8 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signal(i32);
 
-/// Name and number of every signal that a program may handle.
-const NAMES: [(&str, i32); 14] = {
+/// Name and number of the signals that a program handles or is ended by.
+const NAMES: [(&str, i32); 25] = {
     use rustix::process::Signal as S;
     [
         ("SIGHUP", S::HUP.as_raw()),
@@ -26,6 +26,17 @@ const NAMES: [(&str, i32); 14] = {
         ("SIGWINCH", S::WINCH.as_raw()),
         ("SIGIO", S::IO.as_raw()),
         ("SIGKILL", S::KILL.as_raw()),
+        ("SIGSTOP", S::STOP.as_raw()),
+        ("SIGTSTP", S::TSTP.as_raw()),
+        ("SIGABRT", S::ABORT.as_raw()),
+        ("SIGSEGV", S::SEGV.as_raw()),
+        ("SIGBUS", S::BUS.as_raw()),
+        ("SIGFPE", S::FPE.as_raw()),
+        ("SIGILL", S::ILL.as_raw()),
+        ("SIGTRAP", S::TRAP.as_raw()),
+        ("SIGSYS", S::SYS.as_raw()),
+        ("SIGXCPU", S::XCPU.as_raw()),
+        ("SIGXFSZ", S::XFSZ.as_raw()),
     ]
 };
 

@@ -13,6 +13,7 @@ use super::link::{Answer, Input, Link, Message, Request};
 use super::main_context::{MainValue, MakeMain};
 use super::policy::{Action, Config, Ending, Event, Image, Policy, Report, Role, WorkerId};
 use super::pulse::{self, Finding, Pulse};
+use super::report::log;
 use super::signals::{Asked, Signals};
 use super::sockets::Sockets;
 use super::thread::Thread;
@@ -254,7 +255,8 @@ impl Supervisor {
         let now = self.now();
         let late = deadline.map_or(Duration::ZERO, |at| now.saturating_sub(at));
         if late > GAP {
-            tracing::warn!(
+            log!(
+                warn,
                 ?late,
                 "the supervisor was held up; all deadlines move by that"
             );
@@ -333,7 +335,7 @@ impl Supervisor {
             Message::Ready => {
                 if let Some(live) = self.workers.get_mut(&id) {
                     live.ready = true;
-                    tracing::debug!("{} is ready", self.job.name(live.role));
+                    log!(debug, "{} is ready", self.job.name(live.role));
                 }
                 self.happened(Event::Ready(id));
             }
@@ -342,7 +344,10 @@ impl Supervisor {
                 if let Some(live) = self.workers.get_mut(&id) {
                     if let Some(blocked) = live.pulse.answered(now, number) {
                         let name = self.job.name(live.role);
-                        tracing::warn!("the event loop of {name} turns again, after {blocked:.1?}");
+                        log!(
+                            warn,
+                            "the event loop of {name} turns again, after {blocked:.1?}"
+                        );
                     }
                 }
             }
@@ -354,33 +359,36 @@ impl Supervisor {
                 let _ = reply.send(answer);
             }
             Message::Ended(ended) => {
-                let Some(live) = self.workers.remove(&id) else {
+                let Some(live) = self.workers.get(&id) else {
                     return;
                 };
-                self.sockets.ended(id);
                 let name = self.job.name(live.role);
                 let pid = live.seat.pid();
                 let stopped_at_start = !live.ready && live.seat.is_stopping();
-                live.seat.leave();
+                self.sockets.ended(id);
                 let ending = match ended.failure {
                     // It gets no more sockets and has to give up: that is what it was asked to do.
                     Some(Failure::Error(cause)) if stopped_at_start => {
                         match self.told.contains(&cause) {
-                            true => tracing::info!("{name} (pid {pid}) failed likewise"),
+                            true => log!(info, "{name} (pid {pid}) failed likewise"),
                             false => {
-                                tracing::info!("{name} was stopped while it was starting: {cause}")
+                                log!(info, "{name} was stopped while it was starting: {cause}")
                             }
                         }
                         Ending::Clean
                     }
                     #[cfg(feature = "process")]
                     Some(failure @ Failure::StopSignal(_)) => {
-                        tracing::info!("{name} (pid {pid}) was {failure}");
+                        log!(info, "{name} (pid {pid}) was {failure}");
                         Ending::KilledByStopSignal
                     }
                     _ => self.judge(&name, pid, ended),
                 };
+                // Known until then by what the policy has to report of it.
                 self.happened(Event::Ended(id, ending));
+                if let Some(live) = self.workers.remove(&id) {
+                    live.seat.leave();
+                }
             }
         }
     }
@@ -490,7 +498,7 @@ impl Supervisor {
         let cause = failure.to_string();
         // When the server goes down because no worker can start, all of them say the same.
         if self.stopping && self.told.contains(&cause) {
-            tracing::info!("{name} (pid {pid}) failed likewise");
+            log!(info, "{name} (pid {pid}) failed likewise");
             return;
         }
         report::failure(format_args!("{name} (pid {pid}) failed: {cause}"));
@@ -537,7 +545,7 @@ impl Supervisor {
                 }
                 Action::Report(report) => self.report(report),
                 Action::Exit(code) => {
-                    tracing::info!(code, "the server has ended");
+                    log!(info, code, "the server has ended");
                     self.exit = Some(code);
                 }
             }
@@ -654,8 +662,9 @@ impl Supervisor {
                     "workers are"
                 };
                 match listening.is_empty() {
-                    true => tracing::info!("{workers} {plural} ready"),
-                    false => tracing::info!(
+                    true => log!(info, "{workers} {plural} ready"),
+                    false => log!(
+                        info,
                         "{workers} {plural} ready, listening on {}",
                         listening.join(", ")
                     ),
@@ -664,9 +673,12 @@ impl Supervisor {
             Report::Stopping { reason, by } => {
                 self.stopping = true;
                 let budget = by.saturating_sub(self.now());
-                tracing::info!("stopping: {reason}; all is to end within {budget:.1?}");
+                log!(
+                    info,
+                    "stopping: {reason}; all is to end within {budget:.1?}"
+                );
             }
-            Report::Forced(signal) => tracing::warn!("{signal} again: stopping at once"),
+            Report::Forced(signal) => log!(warn, "{signal} again: stopping at once"),
             Report::StartTimedOut(id) => report::failure(format_args!(
                 "{} was not ready within {:?}",
                 self.worker_name(id),
@@ -690,7 +702,11 @@ impl Supervisor {
                 self.worker_name(id)
             )),
             Report::Backoff { role, delay } => {
-                tracing::warn!("{} is started again in {delay:?}", self.job.name(role));
+                log!(
+                    warn,
+                    "{} is started again in {delay:?}",
+                    self.job.name(role)
+                );
             }
             Report::TooManyFailures { role, failures } => report::failure(format_args!(
                 "{} failed {failures} times within {:?}, more than {} times: the server stops",
@@ -699,10 +715,10 @@ impl Supervisor {
                 self.config.max_restarts
             )),
             Report::Vacant(role) => {
-                tracing::warn!("the server goes on without {}", self.job.name(role))
+                log!(warn, "the server goes on without {}", self.job.name(role))
             }
-            Report::RollStarted { slots, .. } => tracing::info!(workers = slots, "rolling restart"),
-            Report::RollDone => tracing::info!("rolling restart done"),
+            Report::RollStarted { slots, .. } => log!(info, workers = slots, "rolling restart"),
+            Report::RollDone => log!(info, "rolling restart done"),
             Report::RollGivenUp { slot, mixed } => report::failure(format_args!(
                 "rolling restart given up: the successor of worker {slot} failed to start{}",
                 if mixed {
@@ -711,9 +727,9 @@ impl Supervisor {
                     ""
                 }
             )),
-            Report::Scaled { from, to } => tracing::info!(from, to, "number of workers changed"),
+            Report::Scaled { from, to } => log!(info, from, to, "number of workers changed"),
             Report::ScaleLimit { workers } => {
-                tracing::warn!(workers, "number of workers is at its limit")
+                log!(warn, workers, "number of workers is at its limit")
             }
         }
     }

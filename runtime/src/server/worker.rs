@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use futures_util::Stream;
 use tokio::net::{TcpListener, ToSocketAddrs, UdpSocket, UnixListener};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::link::{Link, Request};
@@ -49,6 +50,9 @@ pub(crate) struct Shared {
     pub(crate) link: Link,
     pub(crate) stop: StopCell,
     pub(crate) tasks: TaskTracker,
+    /// The accept loops, and what ends their handlers.
+    pub(crate) serving: TaskTracker,
+    pub(crate) cut: CancellationToken,
     pub(crate) reloads: watch::Sender<u64>,
     /// The number of the last ping.
     pinged: watch::Sender<u64>,
@@ -64,6 +68,8 @@ impl Shared {
             link,
             stop: StopCell::default(),
             tasks: TaskTracker::new(),
+            serving: TaskTracker::new(),
+            cut: CancellationToken::new(),
             reloads: watch::Sender::new(0),
             pinged: watch::Sender::new(0),
             overran: AtomicBool::new(false),
@@ -83,6 +89,13 @@ impl Shared {
             let number = *pinged.borrow_and_update();
             self.link.pong(number);
         }
+    }
+
+    /// Drops what still handles connections, so that its teardowns start before the event loop ends.
+    pub(crate) async fn cut_connections(&self) {
+        self.cut.cancel();
+        self.serving.close();
+        self.serving.wait().await;
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -17,6 +17,7 @@ use super::event_loop::{self, Ended, Failure};
 use super::image::{self, Started};
 use super::link::{self, Link, Request};
 use super::policy::Role;
+use super::report::log;
 use super::signals::{Asked, Signals};
 use super::supervisor::Job;
 use super::wire::{
@@ -209,14 +210,14 @@ fn watch_signals(stop: &[Signal], sender: Sender) -> io::Result<()> {
         .name("signals".to_owned())
         .spawn(move || {
             runtime.block_on(async {
-            loop {
-                if let Asked::Stop(signal) = signals.next().await {
-                    if let Err(error) = sender.send(&ToSupervisor::Signalled(signal.as_raw())) {
-                        tracing::warn!(%error, "{signal} could not be reported to the supervisor");
+                loop {
+                    if let Asked::Stop(signal) = signals.next().await {
+                        if let Err(error) = sender.send(&ToSupervisor::Signalled(signal.as_raw())) {
+                            log!(warn, %error, "{signal} could not be reported to the supervisor");
+                        }
                     }
                 }
-            }
-        })
+            })
         })?;
     Ok(())
 }
@@ -275,7 +276,7 @@ fn carry_out(message: ToWorker, attached: Attached<OwnedFd>, worker: &Shared) {
             }
         }
         ToWorker::Hello(_) | ToWorker::Main { .. } => {
-            tracing::warn!(worker = %worker.name(), "the supervisor assigned a worker twice");
+            log!(warn, worker = %worker.name(), "the supervisor assigned a worker twice");
         }
     }
 }
@@ -308,7 +309,7 @@ impl ProcessLink {
     fn send(&self, message: &ToSupervisor) {
         if let Err(error) = self.sender.send(message) {
             // The thread that listens to the supervisor sees the same and acts on it.
-            tracing::debug!(%error, "the supervisor can't be told");
+            log!(debug, %error, "the supervisor can't be told");
         }
     }
 

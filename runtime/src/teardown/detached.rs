@@ -53,14 +53,13 @@ pub(crate) fn detach<J: Job + Send + 'static>(place: Place, job: J) {
         });
     };
     count(&COUNTERS.detached);
-    let origin = Origin::current();
-    let ticket = {
+    let (ticket, turn) = {
         let mut ledger = ledger();
         PENDING.fetch_add(1, Ordering::AcqRel);
         ledger.arrive(Arrival {
             name: place.name,
             runtime: handle.id(),
-            origin,
+            origin: Origin::current(),
             seq: place.seq,
             group: place.group,
         })
@@ -68,12 +67,7 @@ pub(crate) fn detach<J: Job + Send + 'static>(place: Place, job: J) {
     let task = Task {
         name: place.name,
         ticket,
-        turn: Some(Turn {
-            origin,
-            seq: place.seq,
-            group: place.group,
-            before: ticket,
-        }),
+        turn,
         job: Some(job),
     };
     handle.spawn(task.instrument(place.span));
@@ -136,7 +130,7 @@ impl<J: Job> Future for Task<J> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if let Some(turn) = &this.turn {
+        if let Some(turn) = &mut this.turn {
             if poll_turn(turn, cx).is_pending() {
                 return Poll::Pending;
             }

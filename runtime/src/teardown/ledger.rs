@@ -21,11 +21,12 @@ pub(crate) struct Arrival<O, R> {
 /// whatever arrives later can neither delay it for ever nor close a circle.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn<O> {
-    pub(crate) origin: O,
-    pub(crate) seq: u64,
-    pub(crate) group: u64,
-    /// Only teardowns with a smaller ticket are waited for.
-    pub(crate) before: Ticket,
+    origin: O,
+    group: u64,
+    /// Of its own; only teardowns with a smaller one are waited for.
+    ticket: Ticket,
+    /// Those to wait for with a number up to this one have ended. It begins with the context's own number.
+    past: u64,
 }
 
 /// How a detached teardown ended.
@@ -48,7 +49,8 @@ struct Pending<O, R, W> {
     arrival: Arrival<O, R>,
     /// The number of drains that run inside this teardown.
     draining: usize,
-    waiters: Vec<W>,
+    /// Whom to wake at its end, by their own tickets.
+    waiters: BTreeMap<Ticket, W>,
 }
 
 struct Drain<R, W> {
@@ -79,44 +81,63 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
         }
     }
 
-    /// A teardown is left to itself; it is pending until [`end`](Self::end).
-    pub(crate) fn arrive(&mut self, arrival: Arrival<O, R>) -> Ticket {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.order.insert((arrival.origin, arrival.seq), ticket);
+    /// A teardown is left to itself; it is pending until [`end`](Self::end). Gives its ticket, and its turn if
+    /// it has to wait for others.
+    pub(crate) fn arrive(&mut self, arrival: Arrival<O, R>) -> (Ticket, Option<Turn<O>>) {
+        let Arrival {
+            origin, seq, group, ..
+        } = arrival;
+        let turn = self.turn(origin, seq, group);
+        let ticket = turn.ticket;
+        let waits = self.blocker(&mut { turn }).is_some();
+        self.order.insert((origin, seq), ticket);
         self.pending.insert(
             ticket,
             Pending {
                 arrival,
                 draining: 0,
-                waiters: Vec::new(),
+                waiters: BTreeMap::new(),
             },
         );
-        ticket
+        (ticket, waits.then_some(turn))
     }
 
-    /// The ticket that the next arrival will get.
-    pub(crate) fn next_ticket(&self) -> Ticket {
-        self.next_ticket
+    /// The turn of a teardown that somebody awaits.
+    pub(crate) fn turn(&mut self, origin: O, seq: u64, group: u64) -> Turn<O> {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        Turn {
+            origin,
+            group,
+            ticket,
+            past: seq,
+        }
     }
 
-    /// One of the teardowns that have to end before `turn` comes, if there are any.
-    pub(crate) fn blocker(&self, turn: &Turn<O>) -> Option<Ticket> {
-        let inner = (turn.origin, turn.seq.checked_add(1)?)..=(turn.origin, u64::MAX);
-        self.order
-            .range(inner)
-            .map(|(_, &ticket)| ticket)
-            .find(|ticket| {
-                *ticket < turn.before
-                    && (turn.group == 0 || self.pending[ticket].arrival.group != turn.group)
-            })
+    /// One of the teardowns that have to end before `turn` comes, if there are any: the one that was entered
+    /// first. Those that `turn` has come past are never looked at again.
+    fn blocker(&self, turn: &mut Turn<O>) -> Option<Ticket> {
+        let inner = (turn.origin, turn.past.checked_add(1)?)..=(turn.origin, u64::MAX);
+        for (&(_, seq), &ticket) in self.order.range(inner) {
+            let is_member = || turn.group != 0 && self.pending[&ticket].arrival.group == turn.group;
+            if ticket < turn.ticket && !is_member() {
+                turn.past = seq - 1;
+                return Some(ticket);
+            }
+        }
+        None
     }
 
-    /// Those to wake when `ticket` ends.
-    pub(crate) fn waiters(&mut self, ticket: Ticket) -> Option<&mut Vec<W>> {
-        self.pending
-            .get_mut(&ticket)
-            .map(|pending| &mut pending.waiters)
+    /// Whether `turn` has come; if not, `waker` is kept for when it may have.
+    pub(crate) fn has_come(&mut self, turn: &mut Turn<O>, waker: impl FnOnce() -> W) -> bool {
+        let blocker = self.blocker(turn);
+        match blocker.and_then(|ticket| self.pending.get_mut(&ticket)) {
+            Some(blocker) => {
+                blocker.waiters.insert(turn.ticket, waker());
+                false
+            }
+            None => true,
+        }
     }
 
     /// `ticket` has ended; the wakers of all who may go on now are appended to `wake`.
@@ -132,7 +153,7 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
             ..
         } = ended.arrival;
         self.order.remove(&(origin, seq));
-        wake.extend(ended.waiters);
+        wake.extend(ended.waiters.into_values());
         for drain in self.drains.values_mut() {
             if drain.runtime.is_none_or(|drained| drained == runtime) {
                 match fate {
@@ -232,8 +253,153 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
             })
             .map(|(_, pending)| pending.arrival.name)
     }
+}
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+#[cfg(test)]
+mod tests {
+    use super::{Arrival, Fate, Ledger, Ticket, Turn};
+    use proptest::prelude::*;
+
+    type TestLedger = Ledger<u8, u8, u64>;
+
+    fn arrival(origin: u8, seq: u64, group: u64) -> Arrival<u8, u8> {
+        Arrival {
+            name: "test",
+            runtime: origin % 2,
+            origin,
+            seq,
+            group,
+        }
+    }
+
+    fn end(ledger: &mut TestLedger, ticket: Ticket) -> Vec<u64> {
+        let mut wake = Vec::new();
+        ledger.end(ticket, Fate::Ended, &mut wake);
+        wake
+    }
+
+    #[test]
+    fn inner_goes_before_outer_of_the_same_origin_only() {
+        let mut ledger = TestLedger::new();
+        let (inner, free) = ledger.arrive(arrival(1, 20, 0));
+        assert!(free.is_none());
+        let (_, other) = ledger.arrive(arrival(2, 10, 0));
+        assert!(other.is_none(), "another origin");
+        let (_, later) = ledger.arrive(arrival(1, 30, 0));
+        assert!(later.is_none(), "entered later, so it needn't wait");
+        let (_, outer) = ledger.arrive(arrival(1, 10, 0));
+        let mut outer = outer.expect("it has to wait");
+        assert!(!ledger.has_come(&mut outer, || 7));
+        assert_eq!(end(&mut ledger, inner), [7]);
+        assert!(
+            !ledger.has_come(&mut outer, || 8),
+            "for the one entered last"
+        );
+        let last = ledger
+            .pending
+            .keys()
+            .nth(1)
+            .copied()
+            .expect("it is pending");
+        assert_eq!(end(&mut ledger, last), [8]);
+        assert!(ledger.has_come(&mut outer, || 9));
+    }
+
+    #[test]
+    fn members_of_a_group_pass_each_other() {
+        let mut ledger = TestLedger::new();
+        ledger.arrive(arrival(1, 20, 5));
+        assert!(ledger.arrive(arrival(1, 10, 5)).1.is_none());
+        assert!(ledger.arrive(arrival(1, 9, 6)).1.is_some());
+        assert!(ledger.arrive(arrival(1, 8, 0)).1.is_some());
+    }
+
+    #[test]
+    fn a_drain_counts_its_runtime_and_names_what_it_leaves() {
+        let mut ledger = TestLedger::new();
+        let (mine, _) = ledger.arrive(arrival(1, 1, 0));
+        let (foreign, _) = ledger.arrive(arrival(2, 2, 0));
+        let drain = ledger.open_drain(Some(1), None, &mut Vec::new());
+        let all = ledger.open_drain(None, None, &mut Vec::new());
+        assert!(!ledger.drained(drain, || 1));
+        end(&mut ledger, mine);
+        assert!(ledger.drained(drain, || 1));
+        assert!(!ledger.drained(all, || 2));
+        let seen = ledger.close_drain(drain);
+        assert_eq!((seen.ended, seen.abandoned.len()), (1, 0));
+        let mut wake = Vec::new();
+        ledger.end(foreign, Fate::Abandoned, &mut wake);
+        assert_eq!(wake, [2]);
+        let seen = ledger.close_drain(all);
+        assert_eq!((seen.ended, seen.abandoned), (1, vec!["test"]));
+    }
+
+    #[test]
+    fn drains_inside_teardowns_end() {
+        let mut ledger = TestLedger::new();
+        let (inner, _) = ledger.arrive(arrival(1, 20, 0));
+        let (_outer, waits) = ledger.arrive(arrival(1, 10, 0));
+        assert!(waits.is_some());
+        let drain = ledger.open_drain(Some(1), Some(inner), &mut Vec::new());
+        assert!(
+            ledger.drained(drain, || 1),
+            "neither itself nor who waits for it"
+        );
+        let (another, _) = ledger.arrive(arrival(3, 30, 0));
+        assert!(!ledger.drained(drain, || 1));
+        let mut wake = Vec::new();
+        let other = ledger.open_drain(Some(1), Some(another), &mut wake);
+        assert_eq!(wake, [1]);
+        assert!(
+            ledger.drained(drain, || 1),
+            "two that drain don't wait for each other"
+        );
+        ledger.close_drain(other);
+        ledger.close_drain(drain);
+    }
+
+    proptest! {
+        /// Whatever arrives in whatever order: each waits exactly for those entered after it that were there
+        /// before it, and all come to their end.
+        #[test]
+        fn turns_are_kept_and_come(
+            arrivals in proptest::collection::vec((0u8..3, 0u64..3), 1..40),
+            order in proptest::collection::vec(any::<prop::sample::Index>(), 40),
+            ends in proptest::collection::vec(any::<prop::sample::Index>(), 40),
+        ) {
+            let mut ledger = TestLedger::new();
+            let mut seqs: Vec<u64> = (1..=arrivals.len() as u64).collect();
+            let mut alive: Vec<(Ticket, Arrival<u8, u8>, Option<Turn<u8>>)> = Vec::new();
+            for (&(origin, group), index) in arrivals.iter().zip(&order) {
+                let seq = seqs.remove(index.index(seqs.len()));
+                let arrival = arrival(origin, seq, group);
+                let (ticket, turn) = ledger.arrive(arrival);
+                alive.push((ticket, arrival, turn));
+            }
+            let mut ends = ends.iter().cycle();
+            while !alive.is_empty() {
+                let mut free = Vec::new();
+                for at in 0..alive.len() {
+                    let (ticket, own, mut turn) = alive[at];
+                    let waits = alive.iter().any(|(other, entered, _)| {
+                        entered.origin == own.origin
+                            && entered.seq > own.seq
+                            && *other < ticket
+                            && (own.group == 0 || entered.group != own.group)
+                    });
+                    let come = turn.as_mut().is_none_or(|turn| ledger.has_come(turn, || ticket));
+                    prop_assert_eq!(come, !waits);
+                    alive[at].2 = turn;
+                    if come {
+                        free.push(at);
+                    }
+                }
+                prop_assert!(!free.is_empty(), "a circle");
+                let index = ends.next().expect("it is a cycle").index(free.len());
+                let (ticket, ..) = alive.remove(free[index]);
+                end(&mut ledger, ticket);
+            }
+            prop_assert!(ledger.pending.is_empty() && ledger.order.is_empty());
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -17,7 +17,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::schedule::{Action, Due, NEVER, Nanos, STARVED, Schedule};
+use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
 use super::tick::{Tick, TickReturn};
 
 /// Ticks that may start in one poll before others on the runtime have their turn: a tick that never
@@ -39,23 +39,29 @@ pub(super) enum Request {
     },
 }
 
-/// What handle, ticks and task have in common.
+/// What handle, ticks and task have in common; in front what every tick touches.
+#[repr(C)]
 pub(super) struct Shared {
-    name: Cow<'static, str>,
     start: Instant,
-    requests: Mutex<Vec<(Nanos, Request)>>,
     requested: AtomicBool,
-    task: AtomicWaker,
+    over: AtomicBool,
+    /// Dropping the handle doesn't stop the timer.
+    pub(super) detached: AtomicBool,
     pub(super) counts: Counts,
     /// Ticks with a lower number are asked to end.
     asked_below: AtomicU64,
-    over: AtomicBool,
-    /// Told when one of the last two changes.
+    /// Told when `over` or `asked_below` changes.
     changed: Notify,
+    task: AtomicWaker,
+    /// In a box of its own, which most timers need for their stop alone.
+    requests: Mutex<Option<Box<Vec<(Nanos, Request)>>>>,
+    name: Cow<'static, str>,
+    pub(super) jitter: Nanos,
 }
 
 /// Written by the task alone, which is why adding is a load and a store.
 #[derive(Default)]
+#[repr(C)]
 pub(super) struct Counts {
     pub(super) started: AtomicU64,
     pub(super) completed: AtomicU64,
@@ -77,17 +83,19 @@ pub(super) fn nanos(length: Duration) -> Nanos {
 }
 
 impl Shared {
-    pub(super) fn new(name: Cow<'static, str>) -> Shared {
+    pub(super) fn new(name: Cow<'static, str>, jitter: Nanos) -> Shared {
         Shared {
-            name,
             start: Instant::now(),
-            requests: Mutex::default(),
-            requested: AtomicBool::new(false),
-            task: AtomicWaker::new(),
             counts: Counts::default(),
-            asked_below: AtomicU64::new(0),
+            requested: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
+            asked_below: AtomicU64::new(0),
             changed: Notify::new(),
+            task: AtomicWaker::new(),
+            requests: Mutex::default(),
+            name,
+            jitter,
         }
     }
 
@@ -99,7 +107,7 @@ impl Shared {
         nanos(Instant::now().saturating_duration_since(self.start))
     }
 
-    fn instant(&self, at: Nanos) -> Instant {
+    pub(super) fn instant(&self, at: Nanos) -> Instant {
         self.start + Duration::from_nanos(at)
     }
 
@@ -108,18 +116,21 @@ impl Shared {
         self.requests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_default()
             .push((at, request));
         self.requested.store(true, Release);
         self.task.wake();
     }
 
-    fn take_requests(&self) -> Vec<(Nanos, Request)> {
+    fn take_requests(&self, waker: &Waker) -> Option<Box<Vec<(Nanos, Request)>>> {
         if !self.requested.load(Acquire) {
-            return Vec::new();
+            return None;
         }
+        // The request has taken the waker with it.
+        self.task.register(waker);
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         self.requested.store(false, Release);
-        std::mem::take(&mut requests)
+        requests.take()
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -174,12 +185,14 @@ impl Drop for Over {
     }
 }
 
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) timeout: Option<Duration>,
     pub(super) grace: Nanos,
 }
 
-/// The timer's task.
+/// The timer's task. Panics as tokio does if the current runtime has no time driver.
+#[track_caller]
 pub(super) fn drive<F, Fut>(
     shared: Arc<Shared>,
     schedule: Schedule,
@@ -190,52 +203,102 @@ where
     F: FnMut(Tick) -> Fut,
     Fut: Future<Output: TickReturn>,
 {
-    let mut driver = Driver {
+    let driver = Driver {
         armed: schedule.wake_at(),
         schedule,
-        limits,
-        make,
-        crowd: None,
-        inline: Label::default(),
-        crowded: false,
+        until: NEVER,
+        index: 0,
+        registered: false,
         asked: false,
-        drop_at: NEVER,
-        finish_at: NEVER,
+        crowded: false,
         stopping: false,
-        task: None,
+        special: (limits != Limits::default()).then(|| Box::new(Special::new(limits))),
+        make,
         over: Over(shared),
     };
-    // A block and not an async fn, which would hold its arguments twice.
-    async move {
-        let mut alarm = pin!(sleep_until(driver.over.0.instant(driver.armed)));
-        let mut slot = pin!(None);
-        poll_fn(|cx| driver.poll(cx, alarm.as_mut(), slot.as_mut())).await;
+    Drive {
+        alarm: sleep_until(driver.over.0.instant(driver.armed)),
+        slot: None,
+        driver,
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A hand-written future, which is smaller than an async block with the same in it.
+    struct Drive<F, Fut> {
+        // The running tick, unless several may run: dropped before the closure that made it.
+        #[pin]
+        slot: Option<Fut>,
+        #[pin]
+        alarm: Sleep,
+        driver: Driver<F, Fut>,
+    }
+}
+
+impl<F, Fut> Future for Drive<F, Fut>
+where
+    F: FnMut(Tick) -> Fut,
+    Fut: Future<Output: TickReturn>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        this.driver.poll(cx, this.alarm, this.slot)
     }
 }
 
 struct Driver<F, Fut> {
     schedule: Schedule,
-    limits: Limits,
-    make: F,
-    /// The running ticks when several may run at once; a single one has its place in the task itself.
-    crowd: Option<FuturesUnordered<Entry<Fut>>>,
-    inline: Label,
-    /// Told that ticks are skipped at a high cap.
-    crowded: bool,
-    /// The running ticks have been asked to end.
-    asked: bool,
-    /// When they are dropped.
-    drop_at: Nanos,
-    /// When those that are let to their end are stopped after all.
-    finish_at: Nanos,
-    /// No tick starts any more.
-    stopping: bool,
     /// What the alarm is set to.
     armed: Nanos,
-    /// The waker that requests know.
-    task: Option<Waker>,
+    /// When the running ticks are dropped, if they have been `asked` to end; if they are let to their end
+    /// before a stop, when they are asked.
+    until: Nanos,
+    /// Of the running tick, unless several may run.
+    index: u64,
+    /// Requests know the task's waker.
+    registered: bool,
+    /// The running ticks have been asked to end.
+    asked: bool,
+    /// Told that ticks are skipped at a high cap.
+    crowded: bool,
+    /// No tick starts any more.
+    stopping: bool,
+    /// Present if a limit is set or several ticks may run.
+    special: Option<Box<Special<Fut>>>,
+    make: F,
     // Last: the timer is over when the closure, which holds the arguments, is gone.
     over: Over,
+}
+
+struct Special<Fut> {
+    limits: Limits,
+    /// Of the running tick, unless several may run.
+    timeout: Option<Pin<Box<Sleep>>>,
+    /// The running ticks when several may run at once.
+    crowd: Option<FuturesUnordered<Entry<Fut>>>,
+}
+
+impl<Fut> Special<Fut> {
+    fn new(limits: Limits) -> Self {
+        Special {
+            limits,
+            timeout: None,
+            crowd: None,
+        }
+    }
+
+    fn set_timeout(&mut self) {
+        let Some(timeout) = self.limits.timeout else {
+            return;
+        };
+        match &mut self.timeout {
+            // As far as `sleep` goes, for what the clock can't express.
+            Some(set) => set.as_mut().reset(sleep(timeout).deadline()),
+            unset => *unset = Some(Box::pin(sleep(timeout))),
+        }
+    }
 }
 
 impl<F, Fut> Driver<F, Fut>
@@ -249,13 +312,10 @@ where
         mut alarm: Pin<&mut Sleep>,
         mut slot: Pin<&mut Option<Fut>>,
     ) -> Poll<()> {
-        if !self
-            .task
-            .as_ref()
-            .is_some_and(|task| task.will_wake(cx.waker()))
-        {
+        // Once is enough until a request takes it: this is the whole of a task, whose waker stays the same.
+        if !self.registered {
             self.over.0.task.register(cx.waker());
-            self.task = Some(cx.waker().clone());
+            self.registered = true;
         }
 
         let mut starts = 0;
@@ -267,24 +327,23 @@ where
                 Ended::default()
             };
             // Requests before the clock, so that none is newer than now.
-            let requests = self.over.0.take_requests();
+            let requests = self.over.0.take_requests(cx.waker());
             let now = self.over.0.now();
             if ended.count > 0 {
                 self.schedule.ended(now, ended.count, ended.completed);
             }
-            for (at, request) in requests {
-                self.obey(at.min(now), now, request);
+            for (at, request) in requests.into_iter().flat_map(|requests| *requests) {
+                self.obey(at.min(now), now, busy, request);
             }
-            if now >= self.finish_at {
-                self.finish_at = NEVER;
+            if now >= self.until && !self.asked {
                 self.ask(now);
             }
-            if now >= self.drop_at {
+            if now >= self.until {
                 self.drop_ticks(now, slot.as_mut());
             }
             if self.schedule.running() == 0 {
                 self.asked = false;
-                self.drop_at = NEVER;
+                self.until = NEVER;
                 if self.stopping {
                     self.publish();
                     return Poll::Ready(());
@@ -308,7 +367,7 @@ where
                         );
                     }
                     self.ask(now);
-                    if now >= self.drop_at {
+                    if now >= self.until {
                         self.drop_ticks(now, slot.as_mut());
                     }
                     continue;
@@ -316,11 +375,7 @@ where
                 None => {}
             }
 
-            let wake_at = self
-                .schedule
-                .wake_at()
-                .min(self.drop_at)
-                .min(self.finish_at);
+            let wake_at = self.schedule.wake_at().min(self.until);
             if wake_at == NEVER {
                 // An alarm that is still set wakes the task once more, which does no harm.
                 return Poll::Pending;
@@ -339,33 +394,37 @@ where
         Poll::Pending
     }
 
-    fn obey(&mut self, at: Nanos, now: Nanos, request: Request) {
+    fn obey(&mut self, at: Nanos, now: Nanos, busy: usize, request: Request) {
         match request {
             Request::Stop { grace } => {
-                self.end(at);
+                self.end(at, busy);
                 self.ask(now);
                 if !grace {
-                    self.drop_at = now;
+                    self.until = now;
                 }
             }
             Request::Finish(until) => {
-                self.end(at);
-                self.finish_at = self.finish_at.min(until);
+                self.end(at, busy);
+                if !self.asked {
+                    self.until = self.until.min(until);
+                }
             }
             _ if self.stopping => {}
-            Request::Pause => self.schedule.pause(at),
+            Request::Pause => self.schedule.pause(at, busy),
             Request::Resume => self.schedule.resume(at),
             Request::Trigger => self.schedule.trigger(),
-            Request::SetInterval(interval) => {
-                self.schedule.advance(at, self.schedule.running());
-                self.schedule.set_interval(interval, at);
-            }
+            Request::SetInterval(interval) => self.schedule.set_interval(interval, at, busy),
         }
     }
 
-    fn end(&mut self, at: Nanos) {
-        self.schedule.pause(at);
+    fn end(&mut self, at: Nanos, busy: usize) {
+        self.schedule.pause(at, busy);
         self.stopping = true;
+    }
+
+    fn limits(&self) -> Limits {
+        let special = self.special.as_ref();
+        special.map_or_else(Limits::default, |special| special.limits)
     }
 
     /// Asks the running ticks to end within the grace.
@@ -373,8 +432,13 @@ where
         if self.schedule.running() == 0 {
             return;
         }
+        let drop_at = now.saturating_add(self.limits().grace);
+        self.until = if self.asked {
+            self.until.min(drop_at)
+        } else {
+            drop_at
+        };
         self.asked = true;
-        self.drop_at = self.drop_at.min(now.saturating_add(self.limits.grace));
         self.over.0.ask_all();
     }
 
@@ -385,25 +449,30 @@ where
         let tick = Tick {
             shared: Arc::clone(shared),
             index: due.index,
-            scheduled: shared.instant(due.at),
+            scheduled: due.at,
             lateness: now - due.at,
             missed,
             interval: self.schedule.interval(),
             number,
         };
         match catch_unwind(AssertUnwindSafe(|| (self.make)(tick))) {
-            Ok(tick) if self.schedule.overlap().capacity() == 1 => {
-                self.inline.renew(due.index, self.limits.timeout);
-                slot.set(Some(tick));
+            Ok(tick) if self.schedule.is_concurrent() => {
+                let special = &mut self.special;
+                let special =
+                    special.get_or_insert_with(|| Box::new(Special::new(Limits::default())));
+                let timeout = special.limits.timeout;
+                special.crowd.get_or_insert_default().push(Entry {
+                    index: due.index,
+                    tick: Some(Box::pin(tick)),
+                    timeout: timeout.map(|timeout| Box::pin(sleep(timeout))),
+                });
             }
             Ok(tick) => {
-                let mut label = Label::default();
-                label.renew(due.index, self.limits.timeout);
-                let crowd = self.crowd.get_or_insert_default();
-                crowd.push(Entry {
-                    tick: Some(Box::pin(tick)),
-                    label,
-                });
+                slot.set(Some(tick));
+                self.index = due.index;
+                if let Some(special) = &mut self.special {
+                    special.set_timeout();
+                }
             }
             Err(panic) => {
                 self.account(due.index, End::Panicked(text_of(&*panic)));
@@ -415,13 +484,17 @@ where
     fn poll_ticks(&mut self, cx: &mut Context<'_>, mut slot: Pin<&mut Option<Fut>>) -> Ended {
         let mut ended = Ended::default();
         if let Some(tick) = slot.as_mut().as_pin_mut() {
-            if let Poll::Ready(end) = self.inline.poll(tick, cx) {
-                let index = self.inline.index;
-                self.drop_caught(index, || slot.set(None));
-                ended.add(self.account(index, end));
+            let special = self.special.as_mut();
+            let timeout = special.and_then(|special| special.timeout.as_mut());
+            if let Poll::Ready(end) = poll_tick(tick, timeout, cx) {
+                self.drop_caught(self.index, || slot.set(None));
+                ended.add(self.account(self.index, end));
             }
         }
-        while let Some(crowd) = &mut self.crowd {
+        while let Some(Special {
+            crowd: Some(crowd), ..
+        }) = self.special.as_deref_mut()
+        {
             let Poll::Ready(Some((index, end, tick))) = Pin::new(crowd).poll_next(cx) else {
                 break;
             };
@@ -434,11 +507,14 @@ where
     fn drop_ticks(&mut self, now: Nanos, mut slot: Pin<&mut Option<Fut>>) {
         let running = self.schedule.running();
         if slot.is_some() {
-            self.drop_caught(self.inline.index, || slot.set(None));
+            self.drop_caught(self.index, || slot.set(None));
         }
-        for entry in self.crowd.take().iter_mut().flatten() {
-            let tick = entry.tick.take();
-            self.drop_caught(entry.label.index, || drop(tick));
+        let crowd = self
+            .special
+            .as_mut()
+            .and_then(|special| special.crowd.take());
+        for entry in crowd.into_iter().flatten() {
+            self.drop_caught(entry.index, || drop(entry.tick));
         }
         add(&self.over.0.counts.cancelled, running as u64);
         self.schedule.ended(now, running, false);
@@ -472,7 +548,7 @@ where
             End::Failed(error) => tracing::error!(timer, tick = index, error, "a tick failed"),
             End::Panicked(panic) => tracing::error!(timer, tick = index, panic, "a tick panicked"),
             End::TimedOut => {
-                let timeout = self.limits.timeout;
+                let timeout = self.limits().timeout;
                 tracing::error!(timer, tick = index, ?timeout, "a tick timed out");
             }
         }
@@ -482,8 +558,13 @@ where
 
     fn publish(&mut self) {
         let counts = &self.over.0.counts;
-        counts.skipped.store(self.schedule.skipped, Release);
-        counts.missed.store(self.schedule.missed, Release);
+        let Dropped { skipped, missed } = self.schedule.take_dropped();
+        if skipped > 0 {
+            add(&counts.skipped, skipped);
+        }
+        if missed > 0 {
+            add(&counts.missed, missed);
+        }
         let crowded = self.schedule.crowded();
         if crowded && !self.crowded {
             tracing::warn!(
@@ -517,42 +598,27 @@ enum End {
     TimedOut,
 }
 
-/// What is known of a running tick beside its future.
-#[derive(Default)]
-struct Label {
-    index: u64,
-    limit: Option<Pin<Box<Sleep>>>,
-}
-
-impl Label {
-    fn renew(&mut self, index: u64, timeout: Option<Duration>) {
-        self.index = index;
-        let Some(timeout) = timeout else { return };
-        match &mut self.limit {
-            // As `sleep` does for what the clock can't express.
-            Some(limit) => limit.as_mut().reset(sleep(timeout).deadline()),
-            None => self.limit = Some(Box::pin(sleep(timeout))),
-        }
-    }
-
-    fn poll<Fut>(&mut self, tick: Pin<&mut Fut>, cx: &mut Context<'_>) -> Poll<End>
-    where
-        Fut: Future<Output: TickReturn>,
-    {
-        match catch_unwind(AssertUnwindSafe(|| tick.poll(cx).map(|end| end_of(&end)))) {
-            Ok(Poll::Ready(end)) => Poll::Ready(end),
-            Err(panic) => Poll::Ready(End::Panicked(text_of(&*panic))),
-            Ok(Poll::Pending) => {
-                let Some(limit) = &mut self.limit else {
-                    return Poll::Pending;
-                };
-                // A tick that has used up its share of the poll leaves none for the timeout, which
-                // then tells only by being elapsed.
-                if limit.as_mut().poll(cx).is_ready() || limit.is_elapsed() {
-                    return Poll::Ready(End::TimedOut);
-                }
-                Poll::Pending
+fn poll_tick<Fut>(
+    tick: Pin<&mut Fut>,
+    timeout: Option<&mut Pin<Box<Sleep>>>,
+    cx: &mut Context<'_>,
+) -> Poll<End>
+where
+    Fut: Future<Output: TickReturn>,
+{
+    match catch_unwind(AssertUnwindSafe(|| tick.poll(cx).map(|end| end_of(&end)))) {
+        Ok(Poll::Ready(end)) => Poll::Ready(end),
+        Err(panic) => Poll::Ready(End::Panicked(text_of(&*panic))),
+        Ok(Poll::Pending) => {
+            let Some(timeout) = timeout else {
+                return Poll::Pending;
+            };
+            // A tick that has used up its share of the poll leaves none for the timeout, which then
+            // tells only by being elapsed.
+            if timeout.as_mut().poll(cx).is_ready() || timeout.is_elapsed() {
+                return Poll::Ready(End::TimedOut);
             }
+            Poll::Pending
         }
     }
 }
@@ -576,9 +642,10 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 
 /// One of several running ticks.
 struct Entry<Fut> {
+    index: u64,
     /// Present until it has ended.
     tick: Option<Pin<Box<Fut>>>,
-    label: Label,
+    timeout: Option<Pin<Box<Sleep>>>,
 }
 
 impl<Fut> Future for Entry<Fut>
@@ -588,12 +655,11 @@ where
     type Output = (u64, End, Option<Pin<Box<Fut>>>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Entry { tick, label } = &mut *self;
-        let Some(running) = tick else {
+        let this = &mut *self;
+        let Some(tick) = &mut this.tick else {
             return Poll::Pending;
         };
-        label
-            .poll(running.as_mut(), cx)
-            .map(|end| (label.index, end, tick.take()))
+        poll_tick(tick.as_mut(), this.timeout.as_mut(), cx)
+            .map(|end| (this.index, end, this.tick.take()))
     }
 }

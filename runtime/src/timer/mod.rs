@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -52,9 +52,6 @@ pub use tick::{Tick, TickReturn};
 #[must_use = "dropping a timer stops it; keep it, or `detach()` it"]
 pub struct Timer {
     shared: Arc<Shared>,
-    /// Cleared by `detach`.
-    attached: bool,
-    jitter: u64,
 }
 
 /// What a timer has done so far.
@@ -156,14 +153,14 @@ impl Timer {
     ///
     /// If `interval` is zero or not longer than the jitter.
     pub fn set_interval(&self, interval: Duration) -> Result<(), InvalidInterval> {
-        check_interval(interval, self.jitter)?;
+        check_interval(interval, self.shared.jitter)?;
         self.shared.request(Request::SetInterval(nanos(interval)));
         Ok(())
     }
 
     /// Lets the timer live as long as its runtime.
-    pub fn detach(mut self) {
-        self.attached = false;
+    pub fn detach(self) {
+        self.shared.detached.store(true, Release);
     }
 
     /// What the timer has done so far.
@@ -188,7 +185,7 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if self.attached && !self.shared.is_over() {
+        if !self.shared.detached.load(Acquire) && !self.shared.is_over() {
             self.shared.request(Request::Stop { grace: false });
         }
     }
@@ -350,15 +347,15 @@ impl TimerBuilder {
                 self.name,
             );
         };
-        // Panics as tokio does, and here rather than in the task, if the runtime has no time driver.
-        drop(tokio::time::sleep(Duration::ZERO));
-
         let interval = nanos(self.interval);
-        let mut rng = fastrand::Rng::with_seed(0);
-        if self.phase || jitter > 0 {
-            rng = fastrand::Rng::new();
+        let mut seed = 0;
+        if jitter > 0 {
+            seed = fastrand::u64(..);
         }
-        let phase = if self.phase { rng.u64(..interval) } else { 0 };
+        let mut phase = 0;
+        if self.phase {
+            phase = fastrand::u64(..interval);
+        }
         let rules = Rules {
             cadence: self.cadence,
             overlap: self.overlap,
@@ -370,13 +367,9 @@ impl TimerBuilder {
             timeout: self.timeout,
             grace: nanos(self.grace),
         };
-        let shared = Arc::new(Shared::new(self.name));
-        let schedule = Schedule::new(rules, interval, first, rng);
+        let shared = Arc::new(Shared::new(self.name, jitter));
+        let schedule = Schedule::new(rules, interval, first, seed);
         runtime.spawn(driver::drive(Arc::clone(&shared), schedule, limits, tick));
-        Timer {
-            shared,
-            attached: true,
-            jitter,
-        }
+        Timer { shared }
     }
 }

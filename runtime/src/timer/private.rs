@@ -1,14 +1,12 @@
 //! What expansions of `#[timer]` name.
 
-use std::future::Future;
-
 use super::Tick;
 
 /// What each tick gets a clone of.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be an argument of a timer: each tick gets a clone of it",
     label = "this argument isn't `Clone`",
-    note = "derive `Clone` for it, or take an `Arc<{Self}>`"
+    note = "derive `Clone` for it, or take an `Arc` of it; a generic argument needs `Clone + Send + 'static`"
 )]
 pub trait Argument {
     /// The clone.

@@ -30,15 +30,11 @@ pub enum Overlap {
 impl Overlap {
     /// `overlap = allow` without a number: up to 1,024 ticks at once. A tick that is skipped at a cap
     /// this high is warned of, for it is most probably one that never ends.
-    pub const ALLOW: Overlap = Overlap::Allow(1024);
-
-    pub(super) fn capacity(self) -> usize {
-        match self {
-            Overlap::Allow(cap) => cap,
-            _ => 1,
-        }
-    }
+    pub const ALLOW: Overlap = Overlap::Allow(DEFAULT_CAP as usize);
 }
+
+/// That of [`Overlap::ALLOW`].
+const DEFAULT_CAP: u32 = 1024;
 
 /// What becomes of the due times that the timer itself was late for, several at once: the runtime was
 /// stalled, or the machine suspended.
@@ -96,61 +92,155 @@ pub(super) enum Action {
 /// Replacements in a row, with no tick completed, that are worth a warning.
 pub(super) const STARVED: u32 = 10;
 
+/// What a timer with default options touches at each tick comes first, and is small: with thousands of
+/// timers a tick costs as much as the memory that it misses.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    rules: Rules,
     interval: Nanos,
-    /// The last due time that has passed; with [`Cadence::Delay`] the end of the last tick.
-    last: Option<Nanos>,
     /// The first due time that hasn't been dealt with, and when it takes effect after jitter.
     next: Due,
     next_at: Nanos,
-    rng: fastrand::Rng,
+    /// The next due time has one before it, an interval earlier.
+    anchored: bool,
+    cadence: Cadence,
     paused: bool,
-    /// Ticks that run, and whether they were asked to end by [`Action::Cancel`].
-    running: usize,
+    /// The running tick was asked to end by [`Action::Cancel`].
     ending: bool,
+    /// Ticks are being skipped at the cap of [`Overlap::ALLOW`].
+    crowded: bool,
+    overlap: Policy,
+    /// That of the policy, if it has one.
+    bound: u32,
+    running: u32,
     /// Due ticks that wait for a place.
     pending: Fifo,
+    /// Present once needed.
+    rare: Option<Box<Rare>>,
+}
+
+/// [`Overlap`] without its bound, which would take up eight bytes for a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Policy {
+    Skip,
+    Allow,
+    Wait,
+    Queue,
+    Cancel,
+}
+
+#[derive(Debug)]
+struct Rare {
+    missed_policy: Missed,
+    jitter: Nanos,
+    rng: fastrand::Rng,
     /// Missed due times still to be replayed.
     replay: Run,
     /// Ticks asked for by hand, off the grid.
     triggered: u64,
+    /// Replacements in a row.
     replaced: u32,
     missed_since_start: u64,
-    /// Ticks are being skipped at the cap of [`Overlap::ALLOW`].
-    crowded: bool,
+    dropped: Dropped,
+    /// The last due time, when it isn't one interval before the next.
+    last: Option<Nanos>,
+}
+
+/// Due times that passed without a tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Dropped {
     pub(super) skipped: u64,
     pub(super) missed: u64,
 }
 
 impl Schedule {
-    /// The first tick is due at `first`. `interval` isn't zero.
-    pub(super) fn new(rules: Rules, interval: Nanos, first: Nanos, rng: fastrand::Rng) -> Schedule {
+    /// The first tick is due at `first`. `interval` isn't zero. `seed` decides on the jitter.
+    pub(super) fn new(rules: Rules, interval: Nanos, first: Nanos, seed: u64) -> Schedule {
+        let Rules {
+            cadence,
+            overlap,
+            missed,
+            jitter,
+        } = rules;
+        let bounded = |bound| u32::try_from(bound).unwrap_or(u32::MAX);
+        let (overlap, bound) = match overlap {
+            Overlap::Skip => (Policy::Skip, 0),
+            Overlap::Allow(cap) => (Policy::Allow, bounded(cap)),
+            Overlap::Wait => (Policy::Wait, 0),
+            Overlap::Queue(most) => (Policy::Queue, bounded(most)),
+            Overlap::Cancel => (Policy::Cancel, 0),
+        };
         let mut schedule = Schedule {
-            rules,
             interval,
-            last: None,
             next: Due {
                 index: 0,
                 at: first,
             },
-            next_at: NEVER,
-            rng,
+            next_at: first,
+            anchored: false,
+            cadence,
             paused: false,
-            running: 0,
             ending: false,
-            pending: Fifo::default(),
-            replay: Run::default(),
-            triggered: 0,
-            replaced: 0,
-            missed_since_start: 0,
             crowded: false,
-            skipped: 0,
-            missed: 0,
+            overlap,
+            bound,
+            running: 0,
+            pending: Fifo::default(),
+            rare: None,
         };
-        schedule.next_at = schedule.jittered(first);
+        if missed != Missed::default() || jitter > 0 {
+            let rare = schedule.rare();
+            rare.missed_policy = missed;
+            rare.jitter = jitter;
+            rare.rng = fastrand::Rng::with_seed(seed);
+            schedule.next_at = schedule.jittered(first);
+        }
         schedule
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_with(|| {
+            Box::new(Rare {
+                missed_policy: Missed::default(),
+                jitter: 0,
+                rng: fastrand::Rng::with_seed(0),
+                replay: Run::default(),
+                triggered: 0,
+                replaced: 0,
+                missed_since_start: 0,
+                dropped: Dropped::default(),
+                last: None,
+            })
+        })
+    }
+
+    /// What was dropped since the last call.
+    pub(super) fn take_dropped(&mut self) -> Dropped {
+        match &mut self.rare {
+            Some(rare) => std::mem::take(&mut rare.dropped),
+            None => Dropped::default(),
+        }
+    }
+
+    fn skip(&mut self, count: u64) {
+        if count > 0 {
+            self.rare().dropped.skipped += count;
+        }
+    }
+
+    fn drop_missed(&mut self, count: u64) {
+        if count > 0 {
+            let rare = self.rare();
+            rare.dropped.missed += count;
+            rare.missed_since_start += count;
+        }
+    }
+
+    /// How many ticks may run at once.
+    fn places(&self) -> usize {
+        match self.overlap {
+            Policy::Allow => self.bound as usize,
+            _ => 1,
+        }
     }
 
     /// When [`advance`](Schedule::advance) has something to do at the earliest.
@@ -159,7 +249,7 @@ impl Schedule {
     }
 
     pub(super) fn running(&self) -> usize {
-        self.running
+        self.running as usize
     }
 
     /// As many ticks run as an `overlap = allow` without a number lets, and another was due.
@@ -171,23 +261,22 @@ impl Schedule {
         self.interval
     }
 
-    pub(super) fn overlap(&self) -> Overlap {
-        self.rules.overlap
+    /// Several ticks may run at once.
+    pub(super) fn is_concurrent(&self) -> bool {
+        self.places() > 1
     }
 
     /// `count` ticks were found to have ended at `now`; `completed` tells whether one of them came to
     /// its own end.
     pub(super) fn ended(&mut self, now: Nanos, count: usize, completed: bool) {
-        self.running -= count;
-        if completed {
-            self.replaced = 0;
+        self.running -= count as u32;
+        if let (true, Some(rare)) = (completed, &mut self.rare) {
+            rare.replaced = 0;
         }
         if self.running == 0 {
             self.ending = false;
-            if self.rules.cadence == Cadence::Delay {
-                self.last = Some(now);
-                self.next.at = now.saturating_add(self.interval);
-                self.next_at = self.jittered(self.next.at);
+            if self.cadence == Cadence::Delay {
+                self.follow(now);
             }
         }
     }
@@ -195,79 +284,94 @@ impl Schedule {
     /// Deals with the due times up to `now`, of which the last call didn't know. `busy` ticks were
     /// running until now.
     pub(super) fn advance(&mut self, now: Nanos, busy: usize) {
-        if now < self.wake_at() {
-            return;
+        if now >= self.wake_at() {
+            let (points, newest_at) = self.pass(now);
+            self.judge(points, newest_at == now, busy);
         }
-        let (points, just_now) = self.pass(now);
+    }
+
+    fn judge(&mut self, points: Run, just_now: bool, busy: usize) {
         if busy == 0 && points.count > 1 {
-            return self.miss(points);
+            self.miss(points);
+        } else if just_now {
+            // A tick that ended at the very instant of a due time has made room for it.
+            let (earlier, newest) = points.split_newest();
+            self.admit(earlier, busy);
+            self.admit(newest, self.running());
+        } else {
+            self.admit(points, busy);
         }
-        if !just_now {
-            return self.admit(points, busy);
-        }
-        // A tick that ended at the very instant of a due time has made room for it.
-        let (earlier, newest) = points.split_newest();
-        self.admit(earlier, busy);
-        self.admit(newest, self.running);
     }
 
     /// What to do now, given the time up to which [`advance`](Schedule::advance) was told.
     pub(super) fn act(&mut self, now: Nanos) -> Option<Action> {
         loop {
-            if self.running < self.rules.overlap.capacity() {
-                if let Some(due) = self.pending.pop_front() {
-                    self.running += 1;
-                    if self.rules.cadence == Cadence::Delay {
-                        self.next_at = NEVER;
-                    }
-                    let missed = std::mem::take(&mut self.missed_since_start);
-                    return Some(Action::Start { due, missed });
+            if !self.pending.is_empty() {
+                if self.running() < self.places() {
+                    return self.start();
                 }
-            } else if self.rules.overlap == Overlap::Cancel
-                && !self.ending
-                && !self.pending.is_empty()
-            {
-                self.ending = true;
-                self.replaced += 1;
-                let starved = self.replaced >= STARVED;
-                if starved {
-                    self.replaced = 0;
+                if self.overlap == Policy::Cancel && !self.ending {
+                    return Some(self.replace());
                 }
-                return Some(Action::Cancel { starved });
             }
-
-            if let Some(due) = self.replay.pop_front() {
-                self.admit(Run::one(due), self.running);
-            } else if self.triggered > 0 {
-                self.triggered -= 1;
+            let rare = self.rare.as_mut()?;
+            let due = if let Some(due) = rare.replay.pop_front() {
+                due
+            } else if rare.triggered > 0 {
+                rare.triggered -= 1;
                 let index = self.next.index.saturating_sub(1);
-                self.admit(Run::one(Due { index, at: now }), self.running);
+                Due { index, at: now }
             } else {
                 return None;
-            }
+            };
+            self.admit(Run::one(due), self.running());
         }
+    }
+
+    fn start(&mut self) -> Option<Action> {
+        let due = self.pending.pop_front()?;
+        self.running += 1;
+        if self.cadence == Cadence::Delay {
+            self.next_at = NEVER;
+        }
+        let missed = match &mut self.rare {
+            Some(rare) => std::mem::take(&mut rare.missed_since_start),
+            None => 0,
+        };
+        Some(Action::Start { due, missed })
+    }
+
+    fn replace(&mut self) -> Action {
+        self.ending = true;
+        let rare = self.rare();
+        rare.replaced += 1;
+        let starved = rare.replaced == STARVED;
+        if starved {
+            rare.replaced = 0;
+        }
+        Action::Cancel { starved }
     }
 
     /// A tick asked for by hand.
     pub(super) fn trigger(&mut self) {
-        self.triggered += 1;
+        self.rare().triggered += 1;
     }
 
-    /// From `at` on no due time counts, and what was due and hasn't started won't.
-    pub(super) fn pause(&mut self, at: Nanos) {
-        if self.paused {
-            return;
-        }
+    /// From `at` on no due time counts, and what was due and hasn't started won't. `busy` ticks were running
+    /// until now.
+    pub(super) fn pause(&mut self, at: Nanos, busy: usize) {
         // A delay that runs out in a pause starts again with `resume`.
-        if self.rules.cadence == Cadence::Grid && self.next_at < at {
+        if self.cadence == Cadence::Grid && self.wake_at() < at {
             let (points, _) = self.pass(at - 1);
-            self.drop_unstarted(points.count);
+            self.drop_unstarted(points.count, busy);
         }
-        self.skipped += self.pending.len() as u64;
-        self.pending.clear();
-        let unplayed = std::mem::take(&mut self.replay).count;
-        self.drop_unstarted(unplayed);
-        self.triggered = 0;
+        self.skip(self.pending.len() as u64);
+        self.pending = Fifo::default();
+        if let Some(rare) = &mut self.rare {
+            rare.triggered = 0;
+            let unplayed = std::mem::take(&mut rare.replay).count;
+            self.drop_unstarted(unplayed, busy);
+        }
         self.paused = true;
     }
 
@@ -278,52 +382,79 @@ impl Schedule {
         }
         self.paused = false;
         if self.next_at < at {
-            match self.rules.cadence {
+            match self.cadence {
                 Cadence::Grid => {
                     self.pass(at - 1);
                 }
-                Cadence::Delay => {
-                    self.next.at = at.saturating_add(self.interval);
-                    self.next_at = self.jittered(self.next.at);
-                }
+                Cadence::Delay => self.follow(at),
             }
         }
     }
 
-    /// The next tick is one new interval, longer than the jitter, after the last due time, and due at
-    /// once when that has passed at `at`.
-    pub(super) fn set_interval(&mut self, interval: Nanos, at: Nanos) {
+    /// The next tick is one new interval, longer than the jitter, after the last due time before `at`,
+    /// and due at once when that has passed. `busy` ticks were running until now.
+    pub(super) fn set_interval(&mut self, interval: Nanos, at: Nanos, busy: usize) {
+        if self.wake_at() < at {
+            let (points, _) = self.pass(at - 1);
+            self.judge(points, false, busy);
+        }
+        let last = self.last();
         self.interval = interval;
-        let Some(last) = self.last else { return };
-        let intervals = match self.rules.cadence {
+        let Some(last) = last else { return };
+        let intervals = match self.cadence {
             Cadence::Grid => (at.saturating_sub(last) / interval).max(1),
             Cadence::Delay if self.running == 0 => 1,
             Cadence::Delay => return,
         };
-        self.next.at = last.saturating_add(intervals.saturating_mul(interval));
+        self.follow(last.saturating_add((intervals - 1).saturating_mul(interval)));
+        if intervals > 1 {
+            self.rare().last = Some(last);
+        }
+    }
+
+    /// Makes the next tick due one interval after `last`.
+    fn follow(&mut self, last: Nanos) {
+        self.anchored = true;
+        self.next.at = last.saturating_add(self.interval);
         self.next_at = self.jittered(self.next.at);
+        if self.next.at == NEVER {
+            self.rare().last = Some(last);
+        } else if let Some(rare) = &mut self.rare {
+            rare.last = None;
+        }
+    }
+
+    /// The last due time that has passed; with [`Cadence::Delay`] the end of the last tick.
+    fn last(&self) -> Option<Nanos> {
+        if !self.anchored {
+            return None;
+        }
+        let odd = self.rare.as_ref().and_then(|rare| rare.last);
+        odd.or_else(|| self.next.at.checked_sub(self.interval))
     }
 
     fn jittered(&mut self, at: Nanos) -> Nanos {
-        if self.rules.jitter == 0 || at == NEVER {
-            return at;
+        match &mut self.rare {
+            Some(rare) if rare.jitter > 0 && at != NEVER => {
+                at.saturating_add(rare.rng.u64(..rare.jitter))
+            }
+            _ => at,
         }
-        at.saturating_add(self.rng.u64(..self.rules.jitter))
     }
 
     /// Takes the due times that took effect up to `now`, of which there is at least one, off the grid.
-    /// Also tells whether the newest took effect just now.
-    fn pass(&mut self, now: Nanos) -> (Run, bool) {
+    /// Also gives when the newest took effect.
+    fn pass(&mut self, now: Nanos) -> (Run, Nanos) {
         let mut points = Run {
             first: self.next,
             step: self.interval,
             count: 1,
         };
         let mut newest_at = self.next_at;
-        if self.rules.cadence == Cadence::Delay {
+        if self.cadence == Cadence::Delay {
             self.next.index += 1;
             self.next_at = NEVER;
-            return (points, newest_at == now);
+            return (points, newest_at);
         }
         let late = now - points.first.at;
         if late >= self.interval {
@@ -334,44 +465,41 @@ impl Schedule {
                 self.next = points.newest();
                 self.next_at = newest_at;
                 points.count -= 1;
-                self.last = Some(points.newest().at);
-                return (points, false);
+                self.anchored = true;
+                self.rare().last = None;
+                // Some time before the grid point after it.
+                return (points, self.next.at - 1);
             }
         }
         let newest = points.newest();
-        self.last = Some(newest.at);
-        self.next = Due {
-            index: newest.index + 1,
-            at: newest.at.saturating_add(self.interval),
-        };
-        self.next_at = self.jittered(self.next.at);
-        (points, newest_at == now)
+        self.next.index = newest.index + 1;
+        self.follow(newest.at);
+        (points, newest_at)
     }
 
     /// Several due times that have passed while no tick was running.
     fn miss(&mut self, points: Run) {
-        let kept = match self.rules.missed {
+        let policy = self.rare().missed_policy;
+        let kept = match policy {
             Missed::Coalesce => 1,
             Missed::Skip => 0,
             Missed::Burst(most) => points.count.min(most as u64),
         };
         self.drop_missed(points.count - kept);
         let kept = points.newest_of(kept);
-        match self.rules.missed {
-            Missed::Burst(_) => self.replay = kept,
-            _ => self.admit(kept, self.running),
+        match policy {
+            Missed::Burst(_) => {
+                let unplayed = std::mem::replace(&mut self.rare().replay, kept);
+                self.drop_missed(unplayed.count);
+            }
+            _ => self.admit(kept, self.running()),
         }
     }
 
-    fn drop_missed(&mut self, count: u64) {
-        self.missed += count;
-        self.missed_since_start += count;
-    }
-
     /// Due times that a pause or a stop has overtaken.
-    fn drop_unstarted(&mut self, count: u64) {
-        if self.running > 0 {
-            self.skipped += count;
+    fn drop_unstarted(&mut self, count: u64, busy: usize) {
+        if busy > 0 {
+            self.skip(count);
         } else {
             self.drop_missed(count);
         }
@@ -382,18 +510,18 @@ impl Schedule {
         if points.count == 0 {
             return;
         }
-        if self.rules.overlap == Overlap::Cancel {
-            self.skipped += points.count - 1 + self.pending.len() as u64;
-            self.pending.clear();
+        if self.overlap == Policy::Cancel {
+            self.skip(points.count - 1 + self.pending.len() as u64);
+            self.pending = Fifo::default();
             self.pending.push_back(points.newest());
             return;
         }
 
-        let free = self.rules.overlap.capacity().saturating_sub(occupied);
+        let free = self.places().saturating_sub(occupied);
         let waiting = self.pending.len().saturating_sub(free);
         let room = free.saturating_sub(self.pending.len());
-        let seats = match self.rules.overlap {
-            Overlap::Queue(most) => room + most.saturating_sub(waiting),
+        let seats = match self.overlap {
+            Policy::Queue => room + (self.bound as usize).saturating_sub(waiting),
             _ => room,
         };
         let taken = points.count.min(seats as u64);
@@ -401,26 +529,26 @@ impl Schedule {
             self.pending.push_back(points.nth(i));
         }
         let rest = points.count - taken;
-        self.crowded = rest > 0 && self.rules.overlap == Overlap::ALLOW;
-        if rest == 0 {
-            return;
+        self.crowded = rest > 0 && self.overlap == Policy::Allow && self.bound == DEFAULT_CAP;
+        if rest > 0 && self.overlap == Policy::Wait {
+            self.skip(rest - 1);
+            self.wait(points.newest(), waiting > 0);
+        } else {
+            self.skip(rest);
         }
-        match self.rules.overlap {
-            Overlap::Wait => {
-                let newest = points.newest();
-                self.skipped += rest - 1;
-                match self.pending.last_mut().filter(|_| waiting > 0) {
-                    Some(last) => {
-                        // A replayed due time may be older than the one that waits.
-                        if newest.at >= last.at {
-                            *last = newest;
-                        }
-                        self.skipped += 1;
-                    }
-                    None => self.pending.push_back(newest),
+    }
+
+    /// Lets the newest due tick wait, in the place of the one that does already.
+    fn wait(&mut self, newest: Due, taken: bool) {
+        match self.pending.last_mut().filter(|_| taken) {
+            Some(last) => {
+                // A replayed due time may be older than the one that waits.
+                if newest.at >= last.at {
+                    *last = newest;
                 }
+                self.skip(1);
             }
-            _ => self.skipped += rest,
+            None => self.pending.push_back(newest),
         }
     }
 }
@@ -493,42 +621,243 @@ impl Run {
 }
 
 /// A queue that owns no memory until a second one waits, which most timers never see.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Fifo {
-    front: Option<Due>,
-    rest: VecDeque<Due>,
+    /// At [`NEVER`] when there is none.
+    front: Due,
+    rest: Option<Box<VecDeque<Due>>>,
+}
+
+const NONE: Due = Due {
+    index: 0,
+    at: NEVER,
+};
+
+impl Default for Fifo {
+    fn default() -> Self {
+        Fifo {
+            front: NONE,
+            rest: None,
+        }
+    }
 }
 
 impl Fifo {
     fn len(&self) -> usize {
-        usize::from(self.front.is_some()) + self.rest.len()
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.len());
+        usize::from(!self.is_empty()) + rest
     }
 
     fn is_empty(&self) -> bool {
-        self.front.is_none()
+        self.front.at == NEVER
     }
 
     fn push_back(&mut self, due: Due) {
-        if self.front.is_none() {
-            self.front = Some(due);
+        if self.is_empty() {
+            self.front = due;
         } else {
-            self.rest.push_back(due);
+            self.rest.get_or_insert_default().push_back(due);
         }
     }
 
     fn pop_front(&mut self) -> Option<Due> {
-        let due = self.front.take();
-        if !self.rest.is_empty() {
-            self.front = self.rest.pop_front();
+        if self.is_empty() {
+            return None;
         }
-        due
+        let next = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        Some(std::mem::replace(&mut self.front, next.unwrap_or(NONE)))
     }
 
     fn last_mut(&mut self) -> Option<&mut Due> {
-        self.rest.back_mut().or(self.front.as_mut())
+        let empty = self.is_empty();
+        let rest = self.rest.as_mut().and_then(|rest| rest.back_mut());
+        rest.or((!empty).then_some(&mut self.front))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+    const YEAR: Nanos = 365 * 24 * 3600 * 1000 * MS;
+
+    fn grid(interval: Nanos, overlap: Overlap, missed: Missed, jitter: Nanos) -> Schedule {
+        let rules = Rules {
+            cadence: Cadence::Grid,
+            overlap,
+            missed,
+            jitter,
+        };
+        Schedule::new(rules, interval, 0, 7)
     }
 
-    fn clear(&mut self) {
-        *self = Fifo::default();
+    /// Starts what is to start at `now`, each of which ends at once.
+    fn run(schedule: &mut Schedule, now: Nanos) -> Vec<Due> {
+        let mut started = Vec::new();
+        while let Some(action) = schedule.act(now) {
+            match action {
+                Action::Start { due, .. } => started.push(due),
+                Action::Cancel { .. } => {}
+            }
+            schedule.ended(now, 1, true);
+        }
+        started
+    }
+
+    #[test]
+    fn a_year_of_ticks_ends_on_the_nanosecond() {
+        let interval = 33_333_333_333;
+        let mut schedule = grid(interval, Overlap::Skip, Missed::Coalesce, 0);
+        let mut ticks = 0;
+        while schedule.wake_at() < YEAR {
+            // Woken a millisecond late, as tokio does.
+            let now = schedule.wake_at() + 999_999;
+            schedule.advance(now, 0);
+            let started = run(&mut schedule, now);
+            let due = Due {
+                index: ticks,
+                at: ticks * interval,
+            };
+            assert_eq!(started, [due]);
+            ticks += 1;
+        }
+        assert_eq!(ticks, YEAR.div_ceil(interval));
+        assert_eq!(schedule.take_dropped(), Dropped::default());
+    }
+
+    #[test]
+    fn the_clock_ends_before_the_arithmetic_does() {
+        for interval in [1, MS, YEAR, NEVER / 2, NEVER - 1, NEVER] {
+            let mut schedule = grid(interval, Overlap::Queue(3), Missed::Burst(3), 0);
+            for now in [0, YEAR, NEVER / 2 + 1, NEVER - 2, NEVER - 1] {
+                schedule.advance(now, 0);
+                for due in run(&mut schedule, now) {
+                    assert!(due.at <= now && due.at == due.index * interval);
+                }
+            }
+            schedule.set_interval(NEVER, NEVER - 1, 0);
+            schedule.set_interval(1, NEVER - 1, 0);
+            assert!(schedule.wake_at() >= NEVER - 1);
+        }
+    }
+
+    #[test]
+    fn jitter_stays_within_its_bound_and_off_the_grid() {
+        let mut schedule = grid(100, Overlap::Skip, Missed::Coalesce, 99);
+        let mut shifts = [0; 99];
+        for index in 0..100_000 {
+            let now = schedule.wake_at();
+            shifts[(now - index * 100) as usize] += 1;
+            schedule.advance(now, 0);
+            let due = Due {
+                index,
+                at: index * 100,
+            };
+            assert_eq!(run(&mut schedule, now), [due]);
+        }
+        assert!(
+            shifts.iter().all(|&count| (800..1220).contains(&count)),
+            "{shifts:?}"
+        );
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        /// Time passes, perhaps a lot of it, and the timer gets to run.
+        Wake(Nanos),
+        /// So many of the running ticks end with the next wake-up.
+        End(usize),
+        Pause,
+        Resume,
+        SetInterval(Nanos),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let span = prop_oneof![0..3 * MS, 0..500 * MS, 0..YEAR / 12];
+        prop_oneof![
+            8 => span.prop_map(Event::Wake),
+            5 => (1..3usize).prop_map(Event::End),
+            1 => Just(Event::Pause),
+            1 => Just(Event::Resume),
+            1 => (20..300 * MS).prop_map(Event::SetInterval),
+        ]
+    }
+
+    fn overlap() -> impl Strategy<Value = Overlap> {
+        prop_oneof![
+            Just(Overlap::Skip),
+            (1..5usize).prop_map(Overlap::Allow),
+            Just(Overlap::Wait),
+            (1..5usize).prop_map(Overlap::Queue),
+            Just(Overlap::Cancel),
+        ]
+    }
+
+    fn missed() -> impl Strategy<Value = Missed> {
+        prop_oneof![
+            Just(Missed::Coalesce),
+            Just(Missed::Skip),
+            (1..5usize).prop_map(Missed::Burst),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Each due time is started, skipped or missed, or waits; none of them twice; never early; in order.
+        #[test]
+        fn no_due_time_is_lost_or_doubled(
+            interval in prop_oneof![20..50u64, MS..200 * MS],
+            jitter in 0..20u64,
+            overlap in overlap(),
+            missed in missed(),
+            events in prop::collection::vec(event(), 1..80),
+        ) {
+            let mut schedule = grid(interval, overlap, missed, jitter);
+            let (mut now, mut ending, mut in_pauses) = (0, 0, 0);
+            let mut started: Vec<Due> = Vec::new();
+            let mut dropped = Dropped::default();
+            for event in events {
+                let mut span = 0;
+                match event {
+                    Event::Wake(passed) => span = passed,
+                    Event::End(count) => ending += count,
+                    Event::Pause => schedule.pause(now, schedule.running()),
+                    Event::Resume => {
+                        let index = schedule.next.index;
+                        schedule.resume(now);
+                        in_pauses += schedule.next.index - index;
+                    }
+                    Event::SetInterval(interval) => {
+                        schedule.set_interval(interval, now, schedule.running());
+                    }
+                }
+                now += span;
+                let busy = schedule.running();
+                let ended = std::mem::take(&mut ending).min(busy);
+                schedule.ended(now, ended, true);
+                schedule.advance(now, busy);
+                while let Some(action) = schedule.act(now) {
+                    match action {
+                        Action::Start { due, .. } => started.push(due),
+                        Action::Cancel { .. } => schedule.ended(now, 1, false),
+                    }
+                }
+                let more = schedule.take_dropped();
+                dropped.skipped += more.skipped;
+                dropped.missed += more.missed;
+
+                prop_assert!(started.last().is_none_or(|due| due.at <= now));
+                prop_assert!(schedule.running() <= schedule.places());
+                prop_assert!(schedule.paused || schedule.wake_at() > now);
+                let waiting = schedule.pending.len() as u64;
+                let accounted = started.len() as u64 + dropped.skipped + dropped.missed + waiting;
+                prop_assert_eq!(accounted + in_pauses, schedule.next.index);
+            }
+            prop_assert!(started.windows(2).all(|pair| pair[0].index < pair[1].index && pair[0].at < pair[1].at));
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::driver::Shared;
 pub struct Tick {
     pub(super) shared: Arc<Shared>,
     pub(super) index: u64,
-    pub(super) scheduled: Instant,
+    pub(super) scheduled: u64,
     pub(super) lateness: u64,
     pub(super) missed: u64,
     pub(super) interval: u64,
@@ -32,7 +32,7 @@ impl Tick {
     /// When the tick was due: a grid point, whatever delayed the start (jitter, overlap, a late
     /// wake-up). A [triggered](super::Timer::trigger) tick is due when it starts or is queued.
     pub fn scheduled(&self) -> Instant {
-        self.scheduled
+        self.shared.instant(self.scheduled)
     }
 
     /// How long after [`scheduled`](Tick::scheduled) the tick was started.

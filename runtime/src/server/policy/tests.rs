@@ -329,7 +329,7 @@ fn serving_failure_with_ignore_closes_until_none_is_left() {
         on_failure: OnFailure::Ignore,
         ..config()
     });
-    assert_eq!(server.failed(0), [A::Report(R::Vacant(S0)), A::Close(S0)]);
+    assert_eq!(server.failed(0), [A::Close(S0), A::Report(R::Vacant(S0))]);
     assert_eq!(server.failed(1).last(), Some(&A::Exit(1)));
 }
 
@@ -466,11 +466,28 @@ fn serving_start_deadline_counts_as_failure() {
     );
     assert_eq!(
         server.failed(2),
-        [A::Report(R::Backoff {
-            role: S0,
-            delay: ms(200)
-        })]
+        [
+            A::Report(R::Backoff {
+                role: S0,
+                delay: ms(200)
+            }),
+            A::Park(S0)
+        ]
     );
+}
+
+#[test]
+fn serving_successors_that_fail_to_start_leave_the_slot_listening_for_1_s_at_most() {
+    let mut server = Server::serving(Config {
+        on_failure: OnFailure::Restart,
+        ..config()
+    });
+    let mut parked = vec![server.failed(0).contains(&A::Park(S0))];
+    for (number, delay) in [(2, 100), (3, 200), (4, 400), (5, 800)] {
+        server.wait(ms(delay));
+        parked.push(server.failed(number).contains(&A::Park(S0)));
+    }
+    assert_eq!(parked, [false, false, false, true, true]);
 }
 
 #[test]
@@ -1046,7 +1063,7 @@ fn extras_fail_by_the_same_policy() {
     for (on_failure, expected) in [
         (
             OnFailure::Ignore,
-            vec![A::Report(R::Vacant(X0)), A::Close(X0)],
+            vec![A::Close(X0), A::Report(R::Vacant(X0))],
         ),
         (
             OnFailure::Restart,

@@ -1,0 +1,162 @@
+//! What it costs to enter and leave a context whose hooks never suspend, beside the other ways to do so.
+//!
+//! Only the ratios within one run mean anything.
+
+use std::hint::black_box;
+use std::io;
+use std::time::{Duration, Instant};
+
+use aioxide::actxmgr;
+use async_trait::async_trait;
+use criterion::{Criterion, criterion_group, criterion_main};
+use futures_util::StreamExt;
+use tokio::runtime::{Builder, Runtime};
+
+async fn setup(seed: u64) -> io::Result<u64> {
+    Ok(black_box(seed))
+}
+
+async fn teardown(value: u64, success: bool) -> io::Result<()> {
+    black_box((value, success));
+    Ok(())
+}
+
+#[actxmgr]
+async fn context(seed: u64) -> io::Result<u64> {
+    let value = setup(seed).await?;
+    let (value, exit) = yield_(value).await;
+    teardown(value, exit.is_success()).await
+}
+
+#[async_trait]
+trait Hooks {
+    async fn enter(&self) -> io::Result<u64>;
+    async fn exit(&self, value: u64, success: bool) -> io::Result<()>;
+}
+
+struct Seed(u64);
+
+#[async_trait]
+impl Hooks for Seed {
+    async fn enter(&self) -> io::Result<u64> {
+        setup(self.0).await
+    }
+
+    async fn exit(&self, value: u64, success: bool) -> io::Result<()> {
+        teardown(value, success).await
+    }
+}
+
+fn hooks(seed: u64) -> Box<dyn Hooks + Send + Sync> {
+    Box::new(Seed(seed))
+}
+
+async fn hand_written(seed: u64) -> io::Result<()> {
+    let mut value = setup(seed).await?;
+    value += 1;
+    teardown(value, true).await
+}
+
+async fn boxed_hooks(seed: u64) -> io::Result<()> {
+    let hooks = hooks(seed);
+    let mut value = hooks.enter().await?;
+    value += 1;
+    hooks.exit(value, true).await
+}
+
+async fn aioxide_guard(seed: u64) -> io::Result<()> {
+    let mut value = context(seed).await?;
+    *value += 1;
+    value.exit().await
+}
+
+async fn aioxide_with(seed: u64) -> io::Result<()> {
+    context(seed)
+        .with(async |value| {
+            *value += 1;
+            Ok::<_, io::Error>(())
+        })
+        .await
+}
+
+async fn guarden_guard(seed: u64) -> io::Result<()> {
+    let value = setup(seed).await?;
+    let mut guard = guarden::guard!(export(wrapped) [mut value = value] async move {
+        teardown(value, true).await
+    });
+    guard.value += 1;
+    guard.trigger().await
+}
+
+/// The teardown is lost when it is cancelled: a stream does nothing when it is dropped.
+async fn one_yield_stream(seed: u64) -> io::Result<()> {
+    let stream = async_stream::try_stream! {
+        let value = setup(seed).await?;
+        yield value;
+        teardown(value, true).await?;
+    };
+    let mut stream: std::pin::Pin<Box<dyn futures_util::Stream<Item = io::Result<u64>> + Send>> =
+        Box::pin(stream);
+    let mut value = stream.next().await.expect("it yields")?;
+    value += 1;
+    black_box(value);
+    match stream.next().await {
+        Some(Err(error)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn task_per_context(seed: u64) -> io::Result<()> {
+    let (leave, left) = tokio::sync::oneshot::channel::<u64>();
+    let (enter, entered) = tokio::sync::oneshot::channel::<u64>();
+    let task = tokio::spawn(async move {
+        let value = setup(seed).await?;
+        let _ = enter.send(value);
+        match left.await {
+            Ok(value) => teardown(value, true).await,
+            Err(_) => teardown(0, false).await,
+        }
+    });
+    let mut value = entered.await.map_err(io::Error::other)?;
+    value += 1;
+    let _ = leave.send(value);
+    task.await.map_err(io::Error::other)?
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+fn timed<F: Future<Output = io::Result<()>>>(
+    runtime: &Runtime,
+    iterations: u64,
+    once: impl Fn(u64) -> F,
+) -> Duration {
+    runtime.block_on(async {
+        let start = Instant::now();
+        for seed in 0..iterations {
+            once(seed).await.expect("no hook fails");
+        }
+        start.elapsed()
+    })
+}
+
+fn one(c: &mut Criterion) {
+    let runtime = runtime();
+    let mut bench = c.benchmark_group("enter_exit");
+    macro_rules! bench {
+        ($($way:ident)*) => {$(
+            bench.bench_function(stringify!($way), |b| {
+                b.iter_custom(|iterations| timed(&runtime, iterations, $way));
+            });
+        )*};
+    }
+    bench!(hand_written one_yield_stream boxed_hooks aioxide_guard aioxide_with guarden_guard task_per_context);
+    bench.finish();
+}
+
+criterion_group!(benches, one);
+criterion_main!(benches);

@@ -1,0 +1,204 @@
+//! What timers cost beside hand-written loops around `tokio::time::interval`, and whether they drift.
+//!
+//! `cargo bench -p aioxide --bench timer [-- cost | drift]`. Each measurement is a process of its own, so
+//! that none inherits another's heap; the two sides take turns.
+#![allow(clippy::print_stdout)]
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use std::{env, fs, hint, thread};
+
+use aioxide::{Timer, timer};
+use tokio::runtime::{Builder, Runtime};
+
+const INTERVAL: Duration = Duration::from_millis(100);
+const MEASURED: Duration = Duration::from_secs(3);
+const RUNS: usize = 5;
+const SIZES: [usize; 3] = [1, 1_000, 10_000];
+
+const DRIFT_INTERVAL: Duration = Duration::from_millis(10);
+const DRIFT_TICKS: u64 = 1_000;
+
+#[timer(100ms)]
+async fn tick(ticks: Arc<AtomicU64>) {
+    ticks.fetch_add(1, Relaxed);
+}
+
+fn main() {
+    let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["one", side, flavor, count] => {
+            one(side, flavor, count.parse().expect("a number of timers"))
+        }
+        ["cost"] => cost(),
+        ["drift"] => drift(),
+        _ => {
+            cost();
+            drift();
+        }
+    }
+}
+
+fn runtime(flavor: &str) -> Runtime {
+    let mut builder = match flavor {
+        "current" => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.enable_time().build().expect("a runtime")
+}
+
+/// Nanoseconds that the threads of this process have been running.
+fn cpu_nanos() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux");
+    tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+        .filter_map(|stat| stat.split_whitespace().next()?.parse::<u64>().ok())
+        .sum()
+}
+
+fn resident_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .expect("VmRSS in KiB")
+}
+
+/// One measurement; prints CPU ns per tick and bytes per timer.
+fn one(side: &str, flavor: &str, count: usize) {
+    let ticks = Arc::new(AtomicU64::new(0));
+    runtime(flavor).block_on(async {
+        let before = resident_kib();
+        let mut timers = Vec::new();
+        let mut tasks = Vec::new();
+        for _ in 0..count {
+            let ticks = ticks.clone();
+            match side {
+                "timer" => timers.push(tick(ticks)),
+                _ => tasks.push(tokio::spawn(async move {
+                    let mut interval = tokio::time::interval(INTERVAL);
+                    loop {
+                        interval.tick().await;
+                        ticks.fetch_add(1, Relaxed);
+                    }
+                })),
+            }
+        }
+        tokio::time::sleep(INTERVAL * 3).await;
+        let (cpu, ticked) = (cpu_nanos(), ticks.load(Relaxed));
+        tokio::time::sleep(MEASURED).await;
+        let (cpu, ticked) = (cpu_nanos() - cpu, ticks.load(Relaxed) - ticked);
+        let bytes = (resident_kib() - before) * 1024 / count as u64;
+        println!("{} {bytes}", cpu as f64 / ticked as f64);
+        assert!(
+            ticked * 10 >= count as u64 * 29 * 10 - count as u64 * 10,
+            "ticks were lost: {ticked}"
+        );
+        drop((timers, tasks));
+    });
+}
+
+fn measure(side: &str, flavor: &str, count: usize) -> (f64, f64) {
+    let output = Command::new(env::current_exe().expect("this program"))
+        .args(["one", side, flavor, &count.to_string()])
+        .output()
+        .expect("this program runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).expect("numbers");
+    let mut numbers = text
+        .split_whitespace()
+        .map(|n| n.parse().expect("a number"));
+    (numbers.next().expect("ns"), numbers.next().expect("bytes"))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn cost() {
+    println!("CPU per tick and memory per timer, {INTERVAL:?} timers, median of {RUNS}");
+    println!(
+        "{:>8} {:>7} | {:>7} {:>7} {:>5} | {:>6} {:>6} {:>5}",
+        "runtime", "timers", "loop ns", "timer", "ratio", "loop B", "timer", "ratio"
+    );
+    for flavor in ["current", "multi"] {
+        for count in SIZES {
+            let (mut naive, mut ours) = (Vec::new(), Vec::new());
+            for _ in 0..RUNS {
+                naive.push(measure("loop", flavor, count));
+                ours.push(measure("timer", flavor, count));
+            }
+            let side = |runs: &[(f64, f64)]| {
+                let (ns, bytes) = runs.iter().copied().unzip();
+                (median(ns), median(bytes))
+            };
+            let ((naive_ns, naive_bytes), (ns, bytes)) = (side(&naive), side(&ours));
+            println!(
+                "{flavor:>8} {count:>7} | {naive_ns:>7.0} {ns:>7.0} {:>5.2} | {naive_bytes:>6.0} {bytes:>6.0} {:>5.2}",
+                ns / naive_ns,
+                bytes / naive_bytes,
+            );
+        }
+    }
+}
+
+/// How late the last of many ticks is, while all other cores are busy.
+fn drift() {
+    let over = Arc::new(AtomicBool::new(false));
+    let cores = thread::available_parallelism().map_or(2, usize::from);
+    let busy: Vec<_> = (1..cores.max(2))
+        .map(|_| {
+            let over = over.clone();
+            thread::spawn(move || {
+                while !over.load(Relaxed) {
+                    hint::spin_loop();
+                }
+            })
+        })
+        .collect();
+
+    let runtime = runtime("multi");
+    let due = DRIFT_INTERVAL * (DRIFT_TICKS as u32 - 1);
+    let (timer, sleeps) = runtime.block_on(async {
+        let sleeps = tokio::spawn(async {
+            let start = Instant::now();
+            for _ in 1..DRIFT_TICKS {
+                tokio::time::sleep(DRIFT_INTERVAL).await;
+            }
+            start.elapsed()
+        });
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let mut sender = Some(sender);
+        let start = Instant::now();
+        let timer = Timer::every(DRIFT_INTERVAL).start(move |tick| {
+            if tick.index() + 1 >= DRIFT_TICKS {
+                if let Some(sender) = sender.take() {
+                    // The receiver waits below.
+                    let _ = sender.send(start.elapsed());
+                }
+            }
+            async {}
+        });
+        let last = receiver.await.expect("the last tick");
+        timer.stop().await;
+        (last, sleeps.await.expect("the sleep loop"))
+    });
+    over.store(true, Relaxed);
+    for busy in busy {
+        busy.join().expect("a busy loop");
+    }
+    println!(
+        "drift after {DRIFT_TICKS} ticks of {DRIFT_INTERVAL:?}, {} busy cores",
+        cores.max(2) - 1
+    );
+    println!("  timer      {:>8.1?}", timer.saturating_sub(due));
+    println!("  sleep loop {:>8.1?}", sleeps.saturating_sub(due));
+    assert!(timer < due + DRIFT_INTERVAL, "the timer has drifted");
+}

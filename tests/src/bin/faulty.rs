@@ -1,0 +1,166 @@
+//! A server whose worker 0 goes wrong, in a given way and at a given moment of its life.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::process::ExitCode;
+
+use aioxide::{Exit, Worker, actxmgr, server};
+use aioxide_tests::fixture;
+use clap::{Parser, ValueEnum};
+use rustix::process::{Resource, Rlimit, Signal};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tracing::info;
+
+#[derive(Clone, Parser)]
+struct Options {
+    #[command(flatten)]
+    server: fixture::ServerOptions,
+    #[arg(long, value_enum)]
+    fault: Option<Fault>,
+    #[arg(long, value_enum, default_value = "ready")]
+    at: Moment,
+    /// Which generations of worker 0 go wrong: this one and, with `--from-then-on`, all that follow.
+    #[arg(long, default_value_t = 0)]
+    generation: u64,
+    #[arg(long)]
+    from_then_on: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Fault {
+    Kill,
+    Stop,
+    Abort,
+    Panic,
+    Error,
+    Return,
+    Block,
+    Descriptors,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Moment {
+    /// Before it listens.
+    Starting,
+    /// When SIGUSR1 comes.
+    Ready,
+    /// When it has been asked to stop.
+    Draining,
+}
+
+#[actxmgr]
+async fn resource(worker: usize, generation: u64) {
+    let exit = yield_().await;
+    info!(worker, generation, "torn down: {exit}");
+}
+
+/// Returns for faults that leave the worker alive.
+fn go_wrong(fault: Fault) -> Result<(), String> {
+    let signal = |signal| {
+        rustix::process::kill_process(rustix::process::getpid(), signal)
+            .map_err(|error| error.to_string())
+    };
+    match fault {
+        Fault::Kill => signal(Signal::KILL),
+        Fault::Stop => signal(Signal::STOP),
+        Fault::Abort => std::process::abort(),
+        Fault::Panic => panic!("the fixture's panic"),
+        Fault::Error => Err("the fixture's error".to_owned()),
+        Fault::Return => Ok(()),
+        Fault::Block => loop {
+            std::thread::park();
+        },
+        Fault::Descriptors => {
+            let next = File::open("/dev/null").map_err(|error| error.to_string())?;
+            set_descriptor_limit(next.as_raw_fd() as u64)
+        }
+    }
+}
+
+fn set_descriptor_limit(limit: u64) -> Result<(), String> {
+    let limits = Rlimit {
+        current: Some(limit),
+        ..rustix::process::getrlimit(Resource::Nofile)
+    };
+    rustix::process::setrlimit(Resource::Nofile, limits).map_err(|error| error.to_string())
+}
+
+async fn echo(mut stream: TcpStream) -> io::Result<()> {
+    let (mut reader, mut writer) = stream.split();
+    let mut buffer = [0; 64];
+    loop {
+        match reader.read(&mut buffer).await? {
+            0 => return Ok(()),
+            length => writer.write_all(&buffer[..length]).await?,
+        }
+    }
+}
+
+#[server]
+async fn faulty(worker: Worker, options: Options) -> Result<(), String> {
+    let generation = worker.generation();
+    let concerned = worker.index() == 0
+        && (generation == options.generation
+            || options.from_then_on && generation > options.generation);
+    let fault = options.fault.filter(|_| concerned);
+    let at = |moment| fault.filter(|_| options.at == moment);
+    info!(
+        worker = worker.index(),
+        generation,
+        pid = std::process::id(),
+        image = image_size(),
+        "set up"
+    );
+
+    let resource = resource(worker.index(), generation).await;
+    let mut reloads = worker.reloads();
+    if let Some(fault) = at(Moment::Starting) {
+        go_wrong(fault)?;
+    }
+    let listener = worker
+        .listen("127.0.0.1:0")
+        .await
+        .map_err(|error| error.to_string())?;
+    let serving = worker.serve(listener, echo);
+
+    let mut ready = std::pin::pin!(yield_());
+    let stop = loop {
+        tokio::select! {
+            stop = &mut ready => break stop,
+            Some(()) = reloads.recv() => match at(Moment::Ready) {
+                Some(Fault::Descriptors) if descriptors_are_out() => set_descriptor_limit(1024)?,
+                Some(Fault::Return) => return Ok(()),
+                Some(fault) => {
+                    go_wrong(fault)?;
+                    info!("went wrong");
+                }
+                None => {}
+            },
+        }
+    };
+
+    if let Some(fault) = at(Moment::Draining) {
+        go_wrong(fault)?;
+    }
+    serving.drain(&stop).await;
+    resource.exit_with(Exit::Stopped(stop)).await;
+    Ok(())
+}
+
+fn descriptors_are_out() -> bool {
+    File::open("/dev/null").is_err()
+}
+
+/// Tells one executable from another.
+fn image_size() -> u64 {
+    std::fs::metadata("/proc/self/exe").map_or(0, |found| found.len())
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    fixture::log();
+    let server = options.server.clone();
+    server.apply(faulty(options)).run()
+}

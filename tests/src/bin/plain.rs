@@ -1,0 +1,89 @@
+//! A server that tells what happens to it, and does nothing else.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use aioxide::{Exit, Worker, actxmgr, server, worker_index};
+use aioxide_tests::fixture;
+use clap::Parser;
+use tracing::info;
+
+#[derive(Clone, Parser)]
+struct Options {
+    #[command(flatten)]
+    server: fixture::ServerOptions,
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: String,
+    /// How long a worker takes to get ready, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    slow_start: u64,
+    /// How long a worker takes to stop, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    slow_stop: u64,
+    /// Worker 0 starts this shell command, with the stdin and the environment that it has itself.
+    #[arg(long)]
+    grandchild: Option<String>,
+    /// Wait for as long before the server is run at all, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    before_run: u64,
+}
+
+#[actxmgr]
+async fn resource(worker: usize) {
+    let exit = yield_().await;
+    info!(worker, "torn down: {exit}");
+}
+
+#[server(init = init)]
+async fn plain(worker: Worker, options: Options) -> Result<(), String> {
+    let (index, generation, count) = (worker.index(), worker.generation(), worker.count());
+    info!(
+        worker = index,
+        generation,
+        count,
+        pid = std::process::id(),
+        "set up"
+    );
+    let resource = resource(index).await;
+    if let Some(script) = options.grandchild.as_ref().filter(|_| index == 0) {
+        let mut shell = tokio::process::Command::new("sh");
+        shell
+            .args(["-c", script])
+            .stdin(std::process::Stdio::inherit());
+        shell.status().await.map_err(|error| error.to_string())?;
+    }
+    tokio::time::sleep(Duration::from_millis(options.slow_start)).await;
+    let listener = worker
+        .listen(&options.listen[..])
+        .await
+        .map_err(|error| error.to_string())?;
+    let serving = worker.serve(listener, async |stream| drop(stream));
+    let mut reloads = worker.reloads();
+    let mut ready = std::pin::pin!(yield_());
+    let stop = loop {
+        tokio::select! {
+            stop = &mut ready => break stop,
+            Some(()) = reloads.recv() => {
+                let elsewhere = tokio::task::spawn_blocking(worker_index).await;
+                info!(worker = index, here = ?worker_index(), ?elsewhere, "told");
+            }
+        }
+    };
+    tokio::time::sleep(Duration::from_millis(options.slow_stop)).await;
+    serving.drain(&stop).await;
+    resource.exit_with(Exit::Stopped(stop)).await;
+    Ok(())
+}
+
+fn init() {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    info!(pid = std::process::id(), threads, "init");
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    fixture::log();
+    std::thread::sleep(Duration::from_millis(options.before_run));
+    let server = options.server.clone();
+    server.apply(plain(options)).run()
+}

@@ -1,0 +1,83 @@
+//! A server for many clients: it answers short requests, holds connections until it is stopped, and ends
+//! itself on request.
+
+use std::io::{self, Read};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use aioxide::{Worker, server};
+use aioxide_tests::fixture;
+use clap::Parser;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tracing::info;
+
+#[derive(Clone, Parser)]
+struct Options {
+    #[command(flatten)]
+    server: fixture::ServerOptions,
+    /// Each process of the server waits so long before it listens, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    slow_start: u64,
+    /// From this generation on, worker 0 doesn't start.
+    #[arg(long)]
+    broken_from: Option<u64>,
+}
+
+/// The first byte says what is wanted:
+/// - `e`: the byte comes back, and the connection is closed;
+/// - `h`: the byte comes back, `b` follows when the worker is stopped, and the connection is closed;
+/// - `f`: the byte comes back, and the event loop is blocked until one more comes: then the worker dies.
+async fn answer(mut stream: TcpStream, worker: Worker, crash: Rc<Notify>) -> io::Result<()> {
+    let wanted = stream.read_u8().await?;
+    stream.write_u8(wanted).await?;
+    match wanted {
+        b'h' => {
+            worker.stopping().await;
+            stream.write_u8(b'b').await?;
+        }
+        b'f' => {
+            let mut stream = stream.into_std()?;
+            stream.set_nonblocking(false)?;
+            stream.read_exact(&mut [0])?;
+            if worker.isolation() == aioxide::Isolation::Process {
+                std::process::abort();
+            }
+            crash.notify_one();
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+#[server]
+async fn traffic(worker: Worker, options: Options) -> io::Result<()> {
+    let (index, generation, pid) = (worker.index(), worker.generation(), std::process::id());
+    info!(worker = index, generation, pid, "set up");
+    if index == 0 && options.broken_from.is_some_and(|from| generation >= from) {
+        return Err(io::Error::other("broken"));
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(options.slow_start)).await;
+    let listener = worker.listen("127.0.0.1:0").await?;
+    let crash = Rc::new(Notify::new());
+    let serving = worker.serve(listener, {
+        let (worker, crash) = (worker.clone(), Rc::clone(&crash));
+        move |stream| answer(stream, worker.clone(), Rc::clone(&crash))
+    });
+    let stop = tokio::select! {
+        biased;
+        () = crash.notified() => panic!("the fixture's crash"),
+        stop = yield_() => stop,
+    };
+    serving.drain(&stop).await;
+    info!(worker = index, generation, "torn down: {stop}");
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    fixture::log();
+    let server = options.server.clone();
+    server.apply(traffic(options)).run()
+}

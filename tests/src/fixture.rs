@@ -1,0 +1,80 @@
+//! What the fixture servers have in common: their log, and the options of every server.
+
+use std::time::Duration;
+
+use aioxide::{Isolation, OnFailure, Server};
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// A server's options on the command line; times are in milliseconds.
+#[derive(Clone, Args)]
+#[allow(missing_docs)]
+pub struct ServerOptions {
+    #[arg(long, value_enum, default_value = "thread")]
+    pub isolation: Workers,
+    #[arg(long, default_value_t = 2)]
+    pub workers: usize,
+    #[arg(long, value_enum, default_value = "shutdown")]
+    pub on_failure: AfterFailure,
+    #[arg(long, default_value_t = 10)]
+    pub max_restarts: u32,
+    #[arg(long, default_value_t = 60_000)]
+    pub restart_window: u64,
+    #[arg(long, default_value_t = 20_000)]
+    pub shutdown_timeout: u64,
+    #[arg(long, default_value_t = 20_000)]
+    pub start_timeout: u64,
+    #[arg(long)]
+    pub hang_timeout: Option<u64>,
+}
+
+/// [`Isolation`] on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Workers {
+    Thread,
+    Process,
+}
+
+/// [`OnFailure`] on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+#[allow(missing_docs)]
+pub enum AfterFailure {
+    Shutdown,
+    Restart,
+    Ignore,
+}
+
+impl ServerOptions {
+    /// The server with these options.
+    pub fn apply(&self, server: Server) -> Server {
+        let server = server
+            .isolation(match self.isolation {
+                Workers::Thread => Isolation::Thread,
+                Workers::Process => Isolation::Process,
+            })
+            .workers(self.workers)
+            .on_failure(match self.on_failure {
+                AfterFailure::Shutdown => OnFailure::Shutdown,
+                AfterFailure::Restart => OnFailure::Restart,
+                AfterFailure::Ignore => OnFailure::Ignore,
+            })
+            .max_restarts(self.max_restarts)
+            .restart_window(Duration::from_millis(self.restart_window))
+            .shutdown_timeout(Duration::from_millis(self.shutdown_timeout))
+            .start_timeout(Duration::from_millis(self.start_timeout));
+        match self.hang_timeout {
+            Some(timeout) => server.hang_timeout(Duration::from_millis(timeout)),
+            None => server,
+        }
+    }
+}
+
+/// Logs to stderr, as `RUST_LOG` says.
+pub fn log() {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}

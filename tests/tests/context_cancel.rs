@@ -1,0 +1,402 @@
+//! The caller is dropped, or panics, at every poll in turn. Whatever had been set up is torn down exactly
+//! once, inner before outer, with the right exit.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aioxide::{Exit, ExitStack, Guard, actxmgr, drain, group};
+use proptest::prelude::*;
+use tokio::runtime::{Builder, Runtime};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Journal {
+    /// In the order of entering.
+    entered: Vec<u32>,
+    /// In the order in which they ended.
+    left: Vec<(u32, Exit)>,
+    /// With which exit a context is left, from the point where that is settled.
+    leaving: BTreeMap<u32, Exit>,
+}
+
+/// What a program runs with: its journal, and the number of steps after which it panics.
+#[derive(Clone)]
+struct World {
+    journal: Arc<Mutex<Journal>>,
+    panic_in: Arc<AtomicUsize>,
+    lock: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl World {
+    fn new(panic_in: usize) -> World {
+        World {
+            journal: Arc::default(),
+            panic_in: Arc::new(AtomicUsize::new(panic_in)),
+            lock: Arc::default(),
+        }
+    }
+
+    /// Suspends once; the caller's panic happens here.
+    async fn step(&self) {
+        if self.panic_in.fetch_sub(1, Ordering::Relaxed) == 0 {
+            panic!("the step at which it panics");
+        }
+        tokio::task::yield_now().await;
+    }
+
+    fn leaving(&self, id: u32, exit: Exit) {
+        self.journal.lock().unwrap().leaving.insert(id, exit);
+    }
+}
+
+/// Suspends in setup and teardown, holds a lock in each for a while, and sleeps in its teardown.
+#[actxmgr]
+async fn noted(world: World, id: u32) -> io::Result<u32> {
+    tokio::task::yield_now().await;
+    {
+        let _held = world.lock.lock().await;
+        tokio::task::yield_now().await;
+    }
+    world.journal.lock().unwrap().entered.push(id);
+    let (id, exit) = yield_(id).await;
+    tokio::task::yield_now().await;
+    {
+        let _held = world.lock.lock().await;
+        tokio::time::sleep(Duration::from_micros(50)).await;
+    }
+    world.journal.lock().unwrap().left.push((id, exit));
+    Ok(())
+}
+
+async fn plain(world: World) {
+    let guard = noted(world.clone(), 1).await.unwrap();
+    world.step().await;
+    world.step().await;
+    world.leaving(1, Exit::Completed);
+    guard.exit().await.unwrap();
+}
+
+async fn nested_guards(world: World) {
+    let one = noted(world.clone(), 1).await.unwrap();
+    world.step().await;
+    let two = noted(world.clone(), 2).await.unwrap();
+    world.step().await;
+    let three = noted(world.clone(), 3).await.unwrap();
+    world.step().await;
+    for (id, guard) in [(3, three), (2, two), (1, one)] {
+        world.leaving(id, Exit::Completed);
+        guard.exit().await.unwrap();
+    }
+}
+
+async fn nested_with(world: World) {
+    let w = &world;
+    noted(world.clone(), 1)
+        .with(async |_| {
+            w.step().await;
+            noted(w.clone(), 2)
+                .with(async |_| {
+                    noted(w.clone(), 3)
+                        .with(async |_| {
+                            w.step().await;
+                            w.leaving(3, Exit::Completed);
+                            Ok::<_, io::Error>(())
+                        })
+                        .await?;
+                    w.step().await;
+                    w.leaving(2, Exit::Failed("enough".into()));
+                    Err::<(), _>(io::Error::other("enough"))
+                })
+                .await
+                .unwrap_err();
+            w.leaving(1, Exit::Completed);
+            Ok::<_, io::Error>(())
+        })
+        .await
+        .unwrap();
+}
+
+async fn grouped(world: World) {
+    let outer = noted(world.clone(), 1).await.unwrap();
+    let members = (2..6).map(|id| noted(world.clone(), id));
+    let members = group(members.collect::<Vec<_>>()).await.unwrap();
+    world.step().await;
+    for id in 2..6 {
+        world.leaving(id, Exit::Completed);
+    }
+    members.exit().await.unwrap();
+    world.leaving(1, Exit::Completed);
+    outer.exit().await.unwrap();
+}
+
+async fn stacked(world: World) {
+    let mut stack = ExitStack::new();
+    stack.enter(noted(world.clone(), 1)).await.unwrap();
+    world.step().await;
+    let two = noted(world.clone(), 2).await.unwrap();
+    stack.push(two);
+    stack.enter(noted(world.clone(), 3)).await.unwrap();
+    world.step().await;
+    for id in 1..4 {
+        world.leaving(id, Exit::Completed);
+    }
+    stack.exit().await.unwrap();
+}
+
+type Program = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Drops what it runs, all of it or before a given poll.
+struct CutAt {
+    program: Option<Program>,
+    polls: usize,
+}
+
+impl Future for CutAt {
+    /// Whether the program came to its end.
+    type Output = bool;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.polls == 0 {
+            self.program = None;
+            return Poll::Ready(false);
+        }
+        self.polls -= 1;
+        let program = self.program.as_mut().expect("polled after its end");
+        program.as_mut().poll(cx).map(|()| true)
+    }
+}
+
+fn runtimes() -> [Runtime; 2] {
+    let mut current = Builder::new_current_thread();
+    let mut multi = Builder::new_multi_thread();
+    [
+        current.enable_all().start_paused(true).build().unwrap(),
+        multi.worker_threads(2).enable_all().build().unwrap(),
+    ]
+}
+
+/// Runs `program` as a task that is cut before the poll `cut`, and gives whether it ended by itself.
+fn run(runtime: &Runtime, world: &World, program: Program, cut: usize) -> bool {
+    runtime.block_on(async {
+        let task = tokio::spawn(CutAt {
+            program: Some(program),
+            polls: cut,
+        });
+        let ended = match tokio::time::timeout(DEADLINE, task)
+            .await
+            .expect("it hangs")
+        {
+            Ok(ended) => ended,
+            Err(error) => {
+                assert!(error.is_panic());
+                false
+            }
+        };
+        let drained = drain(DEADLINE).await;
+        assert_eq!(drained.abandoned, [""; 0]);
+        let journal = world.journal.lock().unwrap();
+        assert_eq!(
+            journal.entered.len(),
+            journal.left.len(),
+            "each exactly once"
+        );
+        ended
+    })
+}
+
+/// `nested`: in a strict order, last first. Otherwise the first is the outermost one and ends last.
+fn check(world: &World, nested: bool, cut_short: &Exit) {
+    let journal = world.journal.lock().unwrap();
+    let mut left: Vec<u32> = journal.left.iter().map(|(id, _)| *id).collect();
+    if nested {
+        let mut expected = journal.entered.clone();
+        expected.reverse();
+        assert_eq!(left, expected);
+    } else {
+        assert!(!left.contains(&1) || left.last() == Some(&1), "{left:?}");
+        let mut expected = journal.entered.clone();
+        expected.sort();
+        left.sort();
+        assert_eq!(left, expected);
+    }
+    for (id, exit) in &journal.left {
+        let expected = journal.leaving.get(id).unwrap_or(cut_short);
+        assert_eq!(exit, expected, "of {id}");
+    }
+}
+
+fn exhaust(name: &str, nested: bool, program: impl Fn(World) -> Program) {
+    for runtime in &runtimes() {
+        let mut cut = 0;
+        loop {
+            let world = World::new(usize::MAX);
+            let ended = run(runtime, &world, program(world.clone()), cut);
+            check(&world, nested, &Exit::Cancelled);
+            if ended {
+                break;
+            }
+            cut += 1;
+        }
+        assert!(cut > 5, "{name} was cut at {cut} polls");
+        let mut step = 0;
+        loop {
+            let world = World::new(step);
+            let ended = run(runtime, &world, program(world.clone()), usize::MAX);
+            check(&world, nested, &Exit::Panicked);
+            if ended {
+                break;
+            }
+            step += 1;
+        }
+        assert!(step > 0, "{name} panicked at {step} steps");
+    }
+}
+
+#[test]
+fn plain_context() {
+    exhaust("plain", true, |world| Box::pin(plain(world)));
+}
+
+#[test]
+fn nested_guards_three_deep() {
+    exhaust("nested guards", true, |world| {
+        Box::pin(nested_guards(world))
+    });
+}
+
+#[test]
+fn nested_with_three_deep() {
+    exhaust("nested with", true, |world| Box::pin(nested_with(world)));
+}
+
+#[test]
+fn group_in_a_context() {
+    exhaust("group", false, |world| Box::pin(grouped(world)));
+}
+
+#[test]
+fn exit_stack() {
+    exhaust("stack", true, |world| Box::pin(stacked(world)));
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Enter,
+    Exit,
+    Fail,
+    Drop,
+    Step,
+    Timeout,
+}
+
+/// Guards that are dropped last-entered first, as local variables are.
+struct Guards(Vec<(u32, Guard<io::Result<u32>>)>);
+
+impl Drop for Guards {
+    fn drop(&mut self) {
+        while self.0.pop().is_some() {}
+    }
+}
+
+async fn random(world: World, ops: Vec<Op>) {
+    let mut guards = Guards(Vec::new());
+    let mut next = 1;
+    for op in ops {
+        match op {
+            Op::Enter => {
+                let guard = noted(world.clone(), next).await.unwrap();
+                guards.0.push((next, guard));
+                next += 1;
+            }
+            Op::Exit => {
+                if let Some((id, guard)) = guards.0.pop() {
+                    world.leaving(id, Exit::Completed);
+                    guard.exit().await.unwrap();
+                }
+            }
+            Op::Fail => {
+                if let Some((id, guard)) = guards.0.pop() {
+                    world.leaving(id, Exit::Failed("failed".into()));
+                    let failed = Err::<(), _>(io::Error::other("failed"));
+                    guard.exit_as(failed).await.unwrap_err();
+                }
+            }
+            Op::Drop => {
+                if let Some((id, guard)) = guards.0.pop() {
+                    world.leaving(id, Exit::Cancelled);
+                    drop(guard);
+                }
+            }
+            Op::Step => world.step().await,
+            Op::Timeout => {
+                let body = noted(world.clone(), next).with(async |_| {
+                    std::future::pending::<()>().await;
+                    Ok::<_, io::Error>(())
+                });
+                let limit = Duration::from_millis(2);
+                let entered = tokio::time::timeout(limit, body).await;
+                assert!(entered.is_err());
+                world.leaving(next, Exit::Cancelled);
+                next += 1;
+            }
+        }
+    }
+    for (id, _) in &guards.0 {
+        world.leaving(*id, Exit::Cancelled);
+    }
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => Just(Op::Enter),
+        2 => Just(Op::Exit),
+        1 => Just(Op::Fail),
+        2 => Just(Op::Drop),
+        2 => Just(Op::Step),
+        1 => Just(Op::Timeout),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Inner before outer: when a context ends, all those that were entered inside it have ended.
+    #[test]
+    fn random_programs(
+        ops in proptest::collection::vec(op(), 1..20),
+        cut in 0usize..120,
+        panic_in in prop_oneof![3 => Just(usize::MAX), 1 => 0usize..6],
+        flavour in 0usize..2,
+    ) {
+        let runtime = &runtimes()[flavour];
+        let world = World::new(panic_in);
+        run(runtime, &world, Box::pin(random(world.clone(), ops)), cut);
+        let journal = world.journal.lock().unwrap();
+        for (at, (id, exit)) in journal.left.iter().enumerate() {
+            let expected = journal.leaving.get(id);
+            match expected {
+                Some(expected) => prop_assert_eq!(exit, expected),
+                None => prop_assert!(matches!(exit, Exit::Cancelled | Exit::Panicked)),
+            }
+            // Ids are given in the order of entering, and the program is a stack: whatever was entered after
+            // `id` and ended after it must have been entered after `id` had begun to end.
+            let inner_later = journal.left[at + 1..].iter().filter(|(later, _)| later > id);
+            for (later, _) in inner_later {
+                prop_assert!(
+                    journal.leaving.contains_key(id),
+                    "{} ended after {}, inside which it was entered", later, id
+                );
+            }
+        }
+        let mut ids: Vec<u32> = journal.left.iter().map(|(id, _)| *id).collect();
+        ids.sort();
+        ids.dedup();
+        prop_assert_eq!(ids.len(), journal.left.len(), "none twice");
+    }
+}

@@ -1,0 +1,371 @@
+//! Groups, stacks, and the order of detached teardowns.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aioxide::{Always, Exit, ExitStack, actxmgr, drain, group};
+use tokio::sync::Notify;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn push(&self, entry: impl fmt::Display) {
+        self.0.lock().unwrap().push(entry.to_string());
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// Fails to set up or to tear down if its number says so; suspends in both.
+#[actxmgr]
+async fn member(log: Log, number: u32, fails: &'static str) -> io::Result<u32> {
+    tokio::task::yield_now().await;
+    if fails == "setup" {
+        return Err(io::Error::other(format!("setup of {number}")));
+    }
+    let (number, exit) = yield_(number).await;
+    tokio::task::yield_now().await;
+    log.push(format_args!("{number} {exit}"));
+    if fails == "teardown" {
+        return Err(io::Error::other(format!("teardown of {number}")));
+    }
+    if fails == "panic" {
+        panic!("panic of {number}");
+    }
+    Ok(())
+}
+
+#[actxmgr]
+async fn always(log: Log, number: u32) -> u32 {
+    let (number, exit) = yield_(number).await;
+    log.push(format_args!("{number} {exit}"));
+}
+
+/// Stays in its setup for ever.
+#[actxmgr]
+async fn stuck(log: Log) -> io::Result<u32> {
+    struct Dropped(Log);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.push("stuck dropped");
+        }
+    }
+    let _dropped = Dropped(log);
+    std::future::pending::<()>().await;
+    yield_(0).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_group_enters_and_exits_all() {
+    let log = Log::default();
+    let guards = group((0..50).map(|n| member(log.clone(), n, "")))
+        .await
+        .unwrap();
+    assert_eq!(
+        guards.iter().map(|guard| **guard).collect::<Vec<_>>(),
+        (0..50).collect::<Vec<_>>()
+    );
+    guards.exit().await.unwrap();
+    assert_eq!(log.take().len(), 50);
+
+    let guards = group(vec![always(log.clone(), 1), always(log.clone(), 2)]).await;
+    assert_eq!(*guards[1], 2);
+    guards.exit_with(Exit::Failed("x".into())).await;
+    assert_eq!(log.take(), ["1 failed: x", "2 failed: x"]);
+
+    let none = group(Vec::<aioxide::Context<io::Result<u32>>>::new())
+        .await
+        .unwrap();
+    assert!(none.is_empty());
+    none.exit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_that_fails_to_enter_tears_the_others_down_first() {
+    let log = Log::default();
+    let contexts = vec![
+        stuck(log.clone()),
+        member(log.clone(), 1, ""),
+        member(log.clone(), 2, "setup"),
+        member(log.clone(), 3, "teardown"),
+        member(log.clone(), 4, "setup"),
+    ];
+    let error = group(contexts).await.map(drop).unwrap_err();
+    assert_eq!(error.to_string(), "setup of 2");
+    let seen = log.take();
+    assert!(seen.contains(&"stuck dropped".to_owned()), "{seen:?}");
+    assert!(seen.contains(&"1 cancelled".to_owned()), "{seen:?}");
+    assert_eq!(drain(DEADLINE).await.completed, 0, "all of it was inline");
+}
+
+#[tokio::test]
+async fn all_members_exit_and_the_first_error_in_order_is_returned() {
+    let log = Log::default();
+    let contexts = ["", "teardown", "", "teardown"].into_iter().enumerate();
+    let contexts = contexts.map(|(n, fails)| member(log.clone(), n as u32, fails));
+    let guards = group(contexts.collect::<Vec<_>>()).await.unwrap();
+    let error = guards.exit().await.unwrap_err();
+    assert_eq!(error.to_string(), "teardown of 1");
+    assert_eq!(log.take().len(), 4);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_group_waits_for_the_others() {
+    let log = Log::default();
+    let inner = log.clone();
+    let task = tokio::spawn(async move {
+        let guards = group([
+            member(inner.clone(), 0, "panic"),
+            member(inner.clone(), 1, ""),
+        ])
+        .await
+        .unwrap();
+        guards.exit().await
+    });
+    assert!(task.await.unwrap_err().is_panic());
+    assert_eq!(log.take(), ["0 completed", "1 completed"]);
+}
+
+#[tokio::test]
+async fn tuples_mix_fallible_and_infallible() {
+    let log = Log::default();
+    let guard = group((
+        member(log.clone(), 1, ""),
+        always(log.clone(), 2),
+        member(log.clone(), 3, "teardown"),
+    ))
+    .await
+    .unwrap();
+    assert_eq!((*guard.0, *guard.1, *guard.2), (1, 2, 3));
+    assert_eq!(guard.exit().await.unwrap_err().to_string(), "teardown of 3");
+    let mut seen = log.take();
+    seen.sort();
+    assert_eq!(seen, ["1 completed", "2 completed", "3 completed"]);
+
+    let guard: aioxide::Guard<Always<_>> =
+        group((always(log.clone(), 1), always(log.clone(), 2))).await;
+    guard.exit().await;
+    log.take();
+
+    let failed = group((
+        always(log.clone(), 1),
+        member(log.clone(), 2, "setup"),
+        stuck(log.clone()),
+    ))
+    .await;
+    assert_eq!(failed.map(drop).unwrap_err().to_string(), "setup of 2");
+    assert_eq!(log.take().len(), 2);
+
+    let got = group((always(log.clone(), 1), always(log.clone(), 2)))
+        .with(async |(one, two)| **one + **two)
+        .await;
+    assert_eq!(got, 3);
+}
+
+#[tokio::test]
+async fn a_group_dropped_while_entering_detaches_those_that_had_entered() {
+    let log = Log::default();
+    let contexts = vec![
+        member(log.clone(), 1, ""),
+        stuck(log.clone()),
+        member(log.clone(), 2, ""),
+    ];
+    let entering = tokio::time::timeout(Duration::from_millis(20), group(contexts).enter());
+    assert!(entering.await.is_err());
+    assert_eq!(drain(DEADLINE).await.completed, 2);
+    let mut seen = log.take();
+    seen.sort();
+    assert_eq!(seen, ["1 cancelled", "2 cancelled", "stuck dropped"]);
+}
+
+#[tokio::test]
+async fn a_stack_is_left_last_first() {
+    let log = Log::default();
+    let mut stack = ExitStack::new();
+    assert_eq!(stack.enter(member(log.clone(), 1, "")).await.unwrap(), 1);
+    assert_eq!(stack.enter(always(log.clone(), 2)).await, 2);
+    let deferred = log.clone();
+    stack.defer(async move { deferred.push("deferred") });
+    stack.push(group([always(log.clone(), 3)]).await);
+    stack.exit().await.unwrap();
+    assert_eq!(
+        log.take(),
+        ["3 completed", "deferred", "2 completed", "1 completed"]
+    );
+}
+
+#[tokio::test]
+async fn a_stack_collects_all_errors_and_goes_on_when_dropped() {
+    let log = Log::default();
+    let mut stack = ExitStack::new();
+    stack
+        .enter(member(log.clone(), 1, "teardown"))
+        .await
+        .unwrap();
+    stack.defer(async { Err::<(), _>("deferred failed") });
+    assert!(stack.enter(member(log.clone(), 9, "setup")).await.is_err());
+    stack
+        .enter(member(log.clone(), 2, "teardown"))
+        .await
+        .unwrap();
+    let errors = stack.exit().await.unwrap_err();
+    let texts: Vec<_> = errors
+        .iter()
+        .map(|(name, error)| format!("{name}: {error}"))
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "member: teardown of 2",
+            "deferred future: deferred failed",
+            "member: teardown of 1"
+        ]
+    );
+    log.take();
+
+    let mut stack = ExitStack::new();
+    for n in 1..=3 {
+        stack.enter(member(log.clone(), n, "")).await.unwrap();
+    }
+    drop(stack);
+    assert_eq!(drain(DEADLINE).await.completed, 1);
+    assert_eq!(log.take(), ["3 cancelled", "2 cancelled", "1 cancelled"]);
+
+    drop(ExitStack::new());
+    assert_eq!(
+        drain(DEADLINE).await.completed,
+        0,
+        "there was nothing to tear down"
+    );
+}
+
+#[tokio::test]
+async fn pop_all_hands_the_members_over() {
+    let log = Log::default();
+    let mut stack = ExitStack::new();
+    stack.enter(always(log.clone(), 1)).await;
+    let handed = stack.pop_all();
+    stack.enter(always(log.clone(), 2)).await;
+    stack.exit().await.unwrap();
+    assert_eq!(log.take(), ["2 completed"]);
+    handed.exit().await.unwrap();
+    assert_eq!(log.take(), ["1 completed"]);
+}
+
+#[test]
+fn a_stack_made_outside_a_runtime_is_torn_down_where_its_members_are() {
+    let log = Log::default();
+    let mut stack = ExitStack::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime
+        .block_on(stack.enter(member(log.clone(), 1, "")))
+        .unwrap();
+    drop(stack);
+    assert_eq!(runtime.block_on(drain(DEADLINE)).completed, 1);
+    assert_eq!(log.take(), ["1 cancelled"]);
+}
+
+/// Tears down when it is let.
+#[actxmgr]
+async fn gated(log: Log, name: &'static str, gate: Arc<Notify>) {
+    yield_().await;
+    gate.notified().await;
+    log.push(name);
+}
+
+#[tokio::test]
+async fn inner_goes_before_outer() {
+    let log = Log::default();
+    let gate = Arc::new(Notify::new());
+    let outer = always(log.clone(), 1).await;
+    let inner = gated(log.clone(), "inner", Arc::clone(&gate)).await;
+    drop(inner);
+    drop(outer);
+    let other = tokio::spawn({
+        let log = log.clone();
+        async move { drop(always(log, 7).await) }
+    });
+    other.await.unwrap();
+    while log.0.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        log.take(),
+        ["7 cancelled"],
+        "another task's waits for nothing"
+    );
+    gate.notify_one();
+    assert_eq!(drain(DEADLINE).await.abandoned, [""; 0]);
+    assert_eq!(log.take(), ["inner", "1 cancelled"]);
+}
+
+#[tokio::test]
+async fn exit_waits_for_an_inner_guard_dropped_before() {
+    let log = Log::default();
+    let gate = Arc::new(Notify::new());
+    let outer = always(log.clone(), 1).await;
+    drop(gated(log.clone(), "inner", Arc::clone(&gate)).await);
+    gate.notify_one();
+    outer.exit().await;
+    assert_eq!(log.take(), ["inner", "1 completed"]);
+}
+
+#[tokio::test]
+async fn an_outer_guard_dropped_first_waits_for_nothing() {
+    let log = Log::default();
+    let gate = Arc::new(Notify::new());
+    let outer = always(log.clone(), 1).await;
+    let inner = gated(log.clone(), "inner", Arc::clone(&gate)).await;
+    drop(outer);
+    drop(inner);
+    while log.0.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    gate.notify_one();
+    drain(DEADLINE).await;
+    assert_eq!(log.take(), ["1 cancelled", "inner"]);
+}
+
+#[actxmgr]
+async fn draining(log: Log) {
+    yield_().await;
+    let drained = drain(DEADLINE).await;
+    log.push(format_args!("drained {}", drained.completed));
+}
+
+#[tokio::test]
+async fn a_drain_inside_a_teardown_waits_neither_for_it_nor_for_who_waits_for_it() {
+    let log = Log::default();
+    let outer = always(log.clone(), 1).await;
+    let inner = draining(log.clone()).await;
+    drop(inner);
+    drop(outer);
+    let two = (draining(log.clone()).await, draining(log.clone()).await);
+    drop(two);
+    let started = std::time::Instant::now();
+    let drained = drain(DEADLINE).await;
+    assert_eq!(drained.abandoned, [""; 0]);
+    assert!(started.elapsed() < DEADLINE / 2);
+}
+
+#[tokio::test]
+async fn drain_names_what_it_leaves() {
+    let log = Log::default();
+    let gate = Arc::new(Notify::new());
+    drop(gated(log.clone(), "late", Arc::clone(&gate)).await);
+    drop(always(log.clone(), 1).await);
+    let drained = drain(Duration::from_millis(20)).await;
+    assert_eq!(drained.completed, 1);
+    assert_eq!(drained.abandoned, ["gated"]);
+    gate.notify_one();
+    assert_eq!(drain(DEADLINE).await.completed, 1);
+    assert_eq!(log.take(), ["1 cancelled", "late"]);
+}

@@ -1,0 +1,260 @@
+//! Teardowns with nobody to tell: the hook, the counts, the span, and runtimes that end too early.
+
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use aioxide::teardown::{TeardownError, on_error, stats};
+use aioxide::{actxmgr, drain};
+use tokio::runtime::Builder;
+use tokio::sync::Notify;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// All reports of this process about the context called `name`, taken.
+fn reports(name: &str) -> Vec<TeardownError> {
+    let mut all = collected().lock().unwrap();
+    let (taken, left) = std::mem::take(&mut *all)
+        .into_iter()
+        .partition(|report| report.name() == name);
+    *all = left;
+    taken
+}
+
+fn collected() -> &'static Mutex<Vec<TeardownError>> {
+    static REPORTS: OnceLock<Mutex<Vec<TeardownError>>> = OnceLock::new();
+    REPORTS.get_or_init(|| {
+        on_error(|report| {
+            if let Some(reports) = REPORTS.get() {
+                reports.lock().unwrap().push(report.clone());
+            }
+        });
+        Mutex::default()
+    })
+}
+
+#[actxmgr]
+async fn failing() -> io::Result<()> {
+    yield_().await;
+    Err(io::Error::other("disk full"))
+}
+
+#[tokio::test]
+async fn a_detached_failure_is_reported() {
+    collected();
+    let before = stats();
+    drop(failing().await.unwrap());
+    drain(DEADLINE).await;
+    let texts: Vec<_> = reports("failing").iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["the teardown of `failing` failed: disk full"]);
+    assert!(stats().failed > before.failed);
+}
+
+#[actxmgr]
+async fn failing_beside_its_body() -> io::Result<()> {
+    yield_().await;
+    Err(io::Error::other("teardown"))
+}
+
+#[tokio::test]
+async fn the_second_error_is_reported() {
+    collected();
+    let body = async |(): &mut ()| Err::<(), _>(io::Error::other("body"));
+    let error = failing_beside_its_body().with(body).await.unwrap_err();
+    assert_eq!(error.to_string(), "body");
+    let guard = failing_beside_its_body().await.unwrap();
+    let error = guard
+        .exit_as(Err::<(), _>(io::Error::other("body")))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "body");
+    assert_eq!(reports("failing_beside_its_body").len(), 2);
+}
+
+#[actxmgr]
+async fn panicking() {
+    yield_().await;
+    panic!("in the teardown");
+}
+
+#[tokio::test]
+async fn a_detached_panic_is_reported() {
+    collected();
+    drop(panicking().await);
+    assert_eq!(drain(DEADLINE).await.completed, 1);
+    let texts: Vec<_> = reports("panicking")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        texts,
+        ["the teardown of `panicking` panicked: in the teardown"]
+    );
+
+    let panic = tokio::spawn(async { panicking().with(async |()| panic!("in the body")).await });
+    let panic = panic.await.unwrap_err().into_panic();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"in the body"));
+    assert_eq!(reports("panicking").len(), 1);
+
+    let panic = tokio::spawn(async { panicking().await.exit().await })
+        .await
+        .unwrap_err();
+    assert!(panic.is_panic());
+    assert_eq!(reports("panicking"), [], "the caller got it");
+}
+
+macro_rules! stuck {
+    ($($name:ident)*) => {$(
+        /// Its teardown never ends.
+        #[actxmgr]
+        async fn $name() {
+            yield_().await;
+            std::future::pending::<()>().await;
+        }
+    )*};
+}
+
+stuck!(alive running late foreign unspawned);
+
+fn abandoned(name: &str) {
+    let reports = reports(name);
+    assert!(
+        matches!(&reports[..], [TeardownError::Abandoned { .. }]),
+        "{name}: {reports:?}"
+    );
+}
+
+#[test]
+fn a_runtime_that_ends_abandons_what_is_left_and_says_so() {
+    collected();
+    let before = stats();
+    for mut builder in [Builder::new_current_thread(), Builder::new_multi_thread()] {
+        let runtime = builder.enable_all().build().unwrap();
+        // A guard alive in a task of the runtime.
+        let entered = Arc::new(Notify::new());
+        let tell = Arc::clone(&entered);
+        runtime.spawn(async move {
+            let _guard = alive().await;
+            tell.notify_one();
+            std::future::pending::<()>().await;
+        });
+        runtime.block_on(entered.notified());
+        // A teardown that is running.
+        runtime.block_on(async {
+            drop(running().await);
+            tokio::task::yield_now().await;
+        });
+        // A guard that outlives the runtime, dropped here and on another thread.
+        let guard = runtime.block_on(late().into_future());
+        let other = runtime.block_on(foreign().into_future());
+        let leave = runtime.block_on(unspawned().into_future()).exit();
+        drop(runtime);
+        abandoned("alive");
+        abandoned("running");
+        drop(guard);
+        abandoned("late");
+        std::thread::spawn(move || drop(other)).join().unwrap();
+        abandoned("foreign");
+        drop(leave);
+        abandoned("unspawned");
+    }
+    assert!(stats().abandoned >= before.abandoned + 10);
+}
+
+#[actxmgr]
+async fn outside(polls: u8) {
+    yield_().await;
+    for _ in 0..polls {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn outside_a_runtime_a_dropped_guard_polls_once() {
+    collected();
+    let enter = |context: aioxide::Context<aioxide::Always<()>>| {
+        let mut enter = context.enter();
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::Pin::new(&mut enter).poll(&mut cx) {
+            std::task::Poll::Ready(guard) => guard,
+            std::task::Poll::Pending => panic!("its setup is ready at once"),
+        }
+    };
+    drop(enter(outside(0)));
+    assert_eq!(reports("outside"), []);
+    drop(enter(outside(1)));
+    abandoned("outside");
+}
+
+#[actxmgr]
+async fn elsewhere(seen: Arc<Mutex<Option<std::thread::ThreadId>>>) {
+    yield_().await;
+    *seen.lock().unwrap() = Some(std::thread::current().id());
+}
+
+#[test]
+fn a_guard_dropped_on_a_foreign_thread_is_torn_down_on_its_runtime() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let seen = Arc::default();
+    let guard = runtime.block_on(elsewhere(Arc::clone(&seen)).into_future());
+    std::thread::spawn(move || drop(guard)).join().unwrap();
+    runtime.block_on(drain(DEADLINE));
+    assert_eq!(*seen.lock().unwrap(), Some(std::thread::current().id()));
+}
+
+#[actxmgr]
+async fn slow_elsewhere(gate: Arc<Notify>) {
+    yield_().await;
+    gate.notified().await;
+}
+
+#[test]
+fn a_drain_outside_a_runtime_waits_for_all() {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let mut future = std::pin::pin!(future);
+        let waker = Arc::new(Unpark(std::thread::current())).into();
+        let mut cx = std::task::Context::from_waker(&waker);
+        loop {
+            match future.as_mut().poll(&mut cx) {
+                std::task::Poll::Ready(output) => return output,
+                std::task::Poll::Pending => std::thread::park_timeout(DEADLINE),
+            }
+        }
+    }
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let gate = Arc::new(Notify::new());
+    drop(runtime.block_on(slow_elsewhere(Arc::clone(&gate)).into_future()));
+    let drained = block_on(drain(Duration::from_millis(30)));
+    assert!(drained.abandoned.contains(&"slow_elsewhere"), "{drained:?}");
+    gate.notify_one();
+    // Other tests of this process detach as well.
+    while block_on(drain(Duration::from_millis(30)))
+        .abandoned
+        .contains(&"slow_elsewhere")
+    {}
+}
+
+#[actxmgr]
+async fn traced(seen: Arc<Mutex<Option<String>>>) {
+    yield_().await;
+    let span = tracing::Span::current();
+    *seen.lock().unwrap() = span.metadata().map(|metadata| metadata.name().to_owned());
+}
+
+#[tokio::test]
+async fn a_detached_teardown_runs_in_the_span_current_at_enter() {
+    use tracing::Instrument;
+    let _ = tracing_subscriber::fmt().with_writer(io::sink).try_init();
+    let seen = Arc::default();
+    let guard = async { traced(Arc::clone(&seen)).await };
+    let guard = guard.instrument(tracing::info_span!("request")).await;
+    drop(guard);
+    drain(DEADLINE).await;
+    assert_eq!(seen.lock().unwrap().as_deref(), Some("request"));
+}

@@ -1,0 +1,433 @@
+//! A worker that goes wrong: in each way, at each moment of its life.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use aioxide_tests::{Ended, Folder, Running, Signal, assert_closed, connect};
+
+fn start(program: impl AsRef<Path>, isolation: &str, args: &str) -> Running {
+    Running::start(
+        Command::new(program.as_ref())
+            .args(["--isolation", isolation])
+            .args(args.split_whitespace()),
+    )
+}
+
+fn faulty(isolation: &str, args: &str) -> Running {
+    start(env!("CARGO_BIN_EXE_faulty"), isolation, args)
+}
+
+fn serves(address: SocketAddr) {
+    let mut stream = connect(address);
+    stream.write_all(b"hello").expect("the server reads");
+    let mut reply = [0; 5];
+    stream.read_exact(&mut reply).expect("the server replies");
+}
+
+/// How a worker's failure is to be told, and how a server with it is to end.
+struct Fault {
+    name: &'static str,
+    cause: &'static str,
+    /// Beside the times that decide when it is noticed.
+    args: &'static str,
+    /// The exit code when worker 0 goes wrong so while it drains.
+    draining: i32,
+}
+
+/// What only a process can survive the others of.
+const OF_PROCESSES: [Fault; 3] = [
+    Fault {
+        name: "kill",
+        cause: "failed: killed by SIGKILL",
+        args: "",
+        draining: 1,
+    },
+    Fault {
+        name: "abort",
+        cause: "failed: killed by SIGABRT",
+        args: "",
+        draining: 1,
+    },
+    Fault {
+        name: "stop",
+        cause: "failed: killed by SIGKILL",
+        args: "--start-timeout 2000 --shutdown-timeout 2000 --hang-timeout 2000",
+        draining: 3,
+    },
+];
+
+const OF_BOTH: [Fault; 3] = [
+    Fault {
+        name: "panic",
+        cause: "failed: panicked: the fixture's panic",
+        args: "",
+        draining: 1,
+    },
+    Fault {
+        name: "error",
+        cause: "failed: the fixture's error",
+        args: "",
+        draining: 1,
+    },
+    Fault {
+        name: "block",
+        cause: "",
+        args: "--start-timeout 2000 --shutdown-timeout 2000 --hang-timeout 2000",
+        draining: 3,
+    },
+];
+
+fn faults(isolation: &str) -> impl Iterator<Item = &'static Fault> {
+    let processes = OF_PROCESSES.iter().filter(move |_| isolation == "process");
+    OF_BOTH.iter().chain(processes)
+}
+
+#[track_caller]
+fn assert_ended(ended: &Ended, code: i32, cause: &str) {
+    assert_eq!(ended.code, Some(code), "{:#?}", ended.log);
+    let told = ended.errors().iter().any(|line| line.contains(cause));
+    assert!(told, "no `{cause}`: {:#?}", ended.log);
+}
+
+/// Each of these workers was told why it had to stop.
+#[track_caller]
+fn assert_torn_down(ended: &Ended, worker: usize, generation: u64, why: &str) {
+    let teardown = format!("torn down: stopped: {why} worker={worker} generation={generation}");
+    assert_eq!(
+        ended.lines(&teardown).count(),
+        1,
+        "{teardown}: {:#?}",
+        ended.log
+    );
+}
+
+fn starting(isolation: &str) {
+    for fault in faults(isolation) {
+        let name = fault.name;
+        let server = faulty(
+            isolation,
+            &format!("--fault {name} --at starting {}", fault.args),
+        );
+        let ended = server.wait();
+        assert_ended(&ended, 1, fault.cause);
+    }
+}
+
+fn ready(isolation: &str) {
+    for fault in faults(isolation) {
+        let name = fault.name;
+        let mut server = faulty(isolation, &format!("--fault {name} {}", fault.args));
+        let address = server.wait_until_ready();
+        server.signal(Signal::USR1);
+        if name == "block" && isolation == "thread" {
+            server.wait_for("the event loop of worker 0 has been blocked for");
+            let ended = server.stop(Signal::TERM);
+            assert_ended(&ended, 3, "worker 0 is stuck");
+            assert_torn_down(&ended, 1, 0, "SIGTERM");
+            continue;
+        }
+        let ended = server.wait();
+        assert_ended(&ended, 1, fault.cause);
+        assert_torn_down(&ended, 1, 0, "a worker failed");
+        assert_closed(address);
+    }
+}
+
+fn draining(isolation: &str) {
+    for fault in faults(isolation) {
+        let name = fault.name;
+        let mut server = faulty(
+            isolation,
+            &format!("--fault {name} --at draining {}", fault.args),
+        );
+        let address = server.wait_until_ready();
+        let ended = server.stop(Signal::TERM);
+        assert_ended(&ended, fault.draining, fault.cause);
+        assert_torn_down(&ended, 1, 0, "SIGTERM");
+        assert_closed(address);
+    }
+}
+
+/// The roll is given up, and what ran before goes on.
+fn successor_in_a_roll(isolation: &str) {
+    for fault in faults(isolation) {
+        let name = fault.name;
+        let mut server = faulty(
+            isolation,
+            &format!("--fault {name} --at starting --generation 1 {}", fault.args),
+        );
+        let address = server.wait_until_ready();
+        server.signal(Signal::HUP);
+        server.wait_for("rolling restart given up: the successor of worker 0 failed to start");
+        serves(address);
+        let ended = server.stop(Signal::TERM);
+        assert_ended(&ended, 0, fault.cause);
+        assert_torn_down(&ended, 0, 0, "SIGTERM");
+        assert_torn_down(&ended, 1, 0, "SIGTERM");
+        assert_closed(address);
+    }
+}
+
+/// The roll goes on, because its successor serves already.
+fn predecessor_in_a_roll(isolation: &str) {
+    for fault in faults(isolation) {
+        let name = fault.name;
+        let mut server = faulty(
+            isolation,
+            &format!("--fault {name} --at draining {}", fault.args),
+        );
+        let address = server.wait_until_ready();
+        server.signal(Signal::HUP);
+        server.wait_for("rolling restart done");
+        serves(address);
+        let ended = server.stop(Signal::TERM);
+        assert_ended(&ended, 0, fault.cause);
+        assert_torn_down(&ended, 0, 1, "SIGTERM");
+        assert_torn_down(&ended, 1, 0, "rolling restart");
+        assert_torn_down(&ended, 1, 1, "SIGTERM");
+        assert_closed(address);
+    }
+}
+
+/// With `on_failure = restart`, worker 0 has a successor, and the exit is graceful.
+fn ready_and_restarted(isolation: &str) {
+    for fault in faults(isolation) {
+        let name = fault.name;
+        if name == "block" && isolation == "thread" {
+            continue;
+        }
+        let mut server = faulty(
+            isolation,
+            &format!("--on-failure restart --fault {name} {}", fault.args),
+        );
+        let address = server.wait_until_ready();
+        server.signal(Signal::USR1);
+        server.wait_for("set up worker=0 generation=1");
+        server.wait_for("worker 0 is ready");
+        serves(address);
+        let ended = server.stop(Signal::TERM);
+        assert_ended(&ended, 0, fault.cause);
+        assert_torn_down(&ended, 0, 1, "SIGTERM");
+        assert_torn_down(&ended, 1, 0, "SIGTERM");
+        assert_closed(address);
+    }
+}
+
+/// With `on_failure = ignore`, the others go on; with none left it is a failure.
+fn ready_and_ignored(isolation: &str) {
+    for fault in ["error", "return"] {
+        let args = format!("--on-failure ignore --fault {fault}");
+        let mut server = faulty(isolation, &args);
+        let address = server.wait_until_ready();
+        server.signal(Signal::USR1);
+        server.wait_for("the server goes on without worker 0");
+        serves(address);
+        let ended = server.stop(Signal::TERM);
+        assert_ended(&ended, 0, "worker 0");
+        assert_torn_down(&ended, 1, 0, "SIGTERM");
+        assert_closed(address);
+
+        let mut server = faulty(isolation, &format!("{args} --workers 1"));
+        server.wait_until_ready();
+        server.signal(Signal::USR1);
+        assert_ended(&server.wait(), 1, "worker 0");
+    }
+}
+
+fn returning_unasked_is_a_failure(isolation: &str) {
+    let mut server = faulty(isolation, "--fault return");
+    let address = server.wait_until_ready();
+    server.signal(Signal::USR1);
+    let ended = server.wait();
+    assert_ended(
+        &ended,
+        1,
+        "worker 0 returned although it had not been asked to stop",
+    );
+    assert_torn_down(&ended, 1, 0, "a worker failed");
+    assert_closed(address);
+}
+
+fn a_slot_that_fails_too_often_is_given_up(isolation: &str) {
+    let args = "--on-failure restart --max-restarts 2 --fault error --from-then-on";
+    let mut server = faulty(isolation, args);
+    let address = server.wait_until_ready();
+    for generation in 0..3 {
+        server.signal(Signal::USR1);
+        if generation < 2 {
+            server.wait_for("worker 0 is started again in");
+            server.wait_for(&format!("set up worker=0 generation={}", generation + 1));
+            server.wait_for("worker 0 is ready");
+        }
+    }
+    let ended = server.wait();
+    assert_ended(
+        &ended,
+        4,
+        "worker 0 failed 3 times within 60s, more than 2 times",
+    );
+    assert_torn_down(&ended, 1, 0, "a worker failed");
+    assert_closed(address);
+}
+
+fn descriptors_run_out_while_starting(isolation: &str) {
+    let ended = faulty(isolation, "--fault descriptors --at starting").wait();
+    assert_ended(&ended, 1, "open files");
+}
+
+fn descriptors_run_out_and_come_back(isolation: &str) {
+    let mut server = faulty(isolation, "--fault descriptors --workers 1");
+    let address = server.wait_until_ready();
+    let mut before = connect(address);
+    before.write_all(b"hello").expect("the server reads");
+    before.read_exact(&mut [0; 5]).expect("the server replies");
+    server.signal(Signal::USR1);
+    server.wait_for("went wrong");
+    let mut during = connect(address);
+    during.write_all(b"hello").expect("the kernel takes it");
+    server.wait_for("cannot accept connections; pausing");
+    before.write_all(b"hello").expect("the server reads");
+    before.read_exact(&mut [0; 5]).expect("the server replies");
+    server.signal(Signal::USR1);
+    during.read_exact(&mut [0; 5]).expect("the server replies");
+    drop((before, during));
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_torn_down(&ended, 0, 0, "SIGTERM");
+    assert_closed(address);
+}
+
+fn descriptors_run_out_while_draining(isolation: &str) {
+    let mut server = faulty(isolation, "--fault descriptors --at draining");
+    let address = server.wait_until_ready();
+    serves(address);
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_torn_down(&ended, 0, 0, "SIGTERM");
+    assert_closed(address);
+}
+
+fn descriptors_run_out_in_a_roll(isolation: &str) {
+    let mut server = faulty(
+        isolation,
+        "--fault descriptors --at starting --generation 1",
+    );
+    let address = server.wait_until_ready();
+    server.signal(Signal::HUP);
+    server.wait_for("rolling restart given up: the successor of worker 0 failed to start");
+    if isolation == "process" {
+        serves(address);
+    }
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, "open files");
+    assert_torn_down(&ended, 0, 0, "SIGTERM");
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
+    assert_closed(address);
+}
+
+/// A program of the test's own that can be replaced.
+fn own_program(folder: &Folder) -> std::path::PathBuf {
+    let program = folder.file("server");
+    shell(&format!(
+        "cp {} {}",
+        env!("CARGO_BIN_EXE_faulty"),
+        program.display()
+    ));
+    program
+}
+
+/// A program that this process wrote itself could be found busy: another test's fork may hold the file.
+fn shell(script: &str) {
+    let status = Command::new("sh").args(["-ec", script]).status();
+    assert!(status.is_ok_and(|status| status.success()), "{script}");
+}
+
+/// The size of the executable, as a worker logs it.
+fn image(line: &str) -> u64 {
+    let size = line
+        .rsplit("image=")
+        .next()
+        .and_then(|size| size.parse().ok());
+    size.unwrap_or_else(|| panic!("no size in `{line}`"))
+}
+
+#[test]
+fn a_crash_keeps_the_version_and_a_roll_changes_it() {
+    let folder = Folder::new();
+    let program = own_program(&folder);
+    let mut server = start(&program, "process", "--on-failure restart --fault kill");
+    let address = server.wait_until_ready();
+    let old = fs::metadata(&program).expect("the program is there").len();
+
+    let newer = folder.file("newer");
+    shell(&format!(
+        "cp {0} {1} && printf newer >> {1}",
+        program.display(),
+        newer.display()
+    ));
+    fs::rename(&newer, &program).expect("the program can be replaced");
+
+    server.signal(Signal::USR1);
+    assert_eq!(image(&server.wait_for("set up worker=0 generation=1")), old);
+    server.signal(Signal::HUP);
+    assert_eq!(
+        image(&server.wait_for("set up worker=0 generation=2")),
+        old + 5
+    );
+    assert_eq!(
+        image(&server.wait_for("set up worker=1 generation=1")),
+        old + 5
+    );
+    server.wait_for("rolling restart done");
+    serves(address);
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, "killed by SIGKILL");
+    assert_closed(address);
+}
+
+/// What a roll finds on disk is no server: what runs goes on, and is restarted as the version that it was.
+#[test]
+fn a_broken_or_missing_program_breaks_nothing_that_runs() {
+    for breaks in [
+        "rm $0",
+        "rm $0; echo no program > $0",
+        "rm $0; cp /bin/true $0",
+    ] {
+        let folder = Folder::new();
+        let program = own_program(&folder);
+        let mut server = start(&program, "process", "--on-failure restart --fault kill");
+        let address = server.wait_until_ready();
+        shell(&breaks.replace("$0", &program.display().to_string()));
+
+        server.signal(Signal::HUP);
+        server.wait_for("rolling restart given up: the successor of worker 0 failed to start");
+        serves(address);
+        server.signal(Signal::USR1);
+        server.wait_for("worker 0 is ready");
+        serves(address);
+        let ended = server.stop(Signal::TERM);
+        assert_ended(&ended, 0, "worker 0");
+        assert_torn_down(&ended, 1, 0, "SIGTERM");
+        assert_closed(address);
+    }
+}
+
+aioxide_tests::under_both_isolations! {
+    starting,
+    ready,
+    draining,
+    successor_in_a_roll,
+    predecessor_in_a_roll,
+    ready_and_restarted,
+    ready_and_ignored,
+    returning_unasked_is_a_failure,
+    a_slot_that_fails_too_often_is_given_up,
+    descriptors_run_out_while_starting,
+    descriptors_run_out_and_come_back,
+    descriptors_run_out_while_draining,
+    descriptors_run_out_in_a_roll,
+}

@@ -1,0 +1,272 @@
+//! Signals: to the supervisor, to its workers, to all at once, and at any time.
+//!
+//! `AIOXIDE_TEST_ROUNDS=500` makes the signals at random times last for that many rounds.
+
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use aioxide_tests::{Ended, Running, Signal, assert_closed, pid_in};
+use rustix::process::{Pid, kill_process};
+
+fn command(isolation: &str, args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plain"));
+    command
+        .args(["--isolation", isolation])
+        .args(args.split_whitespace());
+    command
+}
+
+fn plain(isolation: &str, args: &str) -> Running {
+    Running::start(&mut command(isolation, args))
+}
+
+fn send(pid: Pid, signal: Signal) {
+    kill_process(pid, signal).expect("the process is there");
+}
+
+#[track_caller]
+fn assert_graceful(ended: &Ended) {
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+}
+
+#[track_caller]
+fn assert_torn_down(ended: &Ended, workers: usize, why: &str) {
+    let why = format!("torn down: stopped: {why} worker=");
+    assert_eq!(ended.lines(&why).count(), workers, "{:#?}", ended.log);
+    assert_eq!(
+        ended.lines("torn down").count(),
+        workers,
+        "{:#?}",
+        ended.log
+    );
+}
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Up to four signals of which the last asks to stop.
+fn signals_at_random_times_always_end_it(isolation: &str) {
+    let rounds = std::env::var("AIOXIDE_TEST_ROUNDS").ok();
+    let rounds = rounds.map_or(40, |rounds| rounds.parse().expect("a number"));
+    let mut dice = Dice(rounds);
+    for round in 0..rounds {
+        let slow = dice.roll(2) * 20;
+        let server = plain(isolation, &format!("--slow-start {slow} --workers 2"));
+        let mut sent = Vec::new();
+        for _ in 0..dice.roll(4) {
+            // That it comes at any time is what is tested.
+            thread::sleep(Duration::from_micros(dice.roll(40_000)));
+            let signal =
+                [Signal::HUP, Signal::USR1, Signal::TTIN, Signal::TTOU][dice.roll(4) as usize];
+            server.signal(signal);
+            sent.push(signal);
+        }
+        thread::sleep(Duration::from_micros(dice.roll(60_000)));
+        let stop = [Signal::TERM, Signal::INT][dice.roll(2) as usize];
+        server.signal(stop);
+        // SIGTTIN and SIGTTOU suspend a program that doesn't handle them yet.
+        server.signal(Signal::CONT);
+        let ended = server.wait();
+        match ended.code {
+            // Until the server's handlers are there, signals do what they do to any program.
+            None => assert_eq!(ended.lines("init").count(), 0, "{:#?}", ended.log),
+            code => assert_eq!(
+                (code, ended.errors()),
+                (Some(0), Vec::new()),
+                "round {round}, {sent:?}, {stop:?}: {:#?}",
+                ended.log
+            ),
+        }
+    }
+}
+
+fn gnu_timeout_signals_twice(isolation: &str) {
+    let inner = command(isolation, "--slow-stop 700");
+    let mut server = Running::start(
+        Command::new("timeout")
+            .arg("600")
+            .arg(inner.get_program())
+            .args(inner.get_args()),
+    );
+    let address = server.wait_until_ready();
+    // Passed on to the server, and to its group, which is timeout's own.
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    assert_torn_down(&ended, 2, "SIGTERM");
+    assert_closed(address);
+}
+
+/// As systemd stops a control group, in any order.
+fn everyone_is_signalled_at_once(isolation: &str) {
+    for supervisor_first in [true, false] {
+        let mut server = plain(isolation, "--slow-stop 200");
+        let workers = [(); 2].map(|()| pid_in(&server.wait_for("set up")));
+        let address = server.wait_until_ready();
+        if supervisor_first {
+            server.signal(Signal::TERM);
+        }
+        for pid in workers {
+            send(pid, Signal::TERM);
+        }
+        if !supervisor_first {
+            server.signal(Signal::TERM);
+        }
+        let ended = server.wait();
+        assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+        assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+        for worker in 0..2 {
+            let told = format!("torn down: stopped: SIGTERM worker={worker}");
+            assert_eq!(ended.lines(&told).count(), 1, "{:#?}", ended.log);
+        }
+        assert_closed(address);
+    }
+}
+
+#[test]
+fn a_worker_that_is_asked_to_stop_gets_a_successor() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = plain("process", "");
+        let first = server.wait_for("set up");
+        let address = server.wait_until_ready();
+        send(pid_in(&first), signal);
+        server.wait_for("rolling restart done");
+        let ended = server.stop(Signal::INT);
+        assert_graceful(&ended);
+        let name = if signal == Signal::TERM {
+            "SIGTERM"
+        } else {
+            "SIGINT"
+        };
+        let of_first = format!("torn down: stopped: {name} worker=");
+        assert!(ended.lines(&of_first).count() >= 1, "{:#?}", ended.log);
+        assert_eq!(ended.lines("torn down: stopped: SIG").count(), 3);
+        assert_closed(address);
+    }
+}
+
+/// Workers are not to be moved by the signals that mean something to the supervisor.
+#[test]
+fn a_worker_swallows_other_signals() {
+    let mut server = plain("process", "");
+    let first = server.wait_for("set up");
+    let address = server.wait_until_ready();
+    for signal in [Signal::HUP, Signal::USR1, Signal::TTIN, Signal::TTOU] {
+        send(pid_in(&first), signal);
+    }
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    assert_torn_down(&ended, 2, "SIGTERM");
+    assert_eq!(ended.lines("told").count(), 0);
+    assert_closed(address);
+}
+
+/// Killed before it could say that it was asked to leave, a worker is started again, and nothing has failed.
+#[test]
+fn a_worker_that_is_killed_by_a_stop_signal_at_its_start_has_not_failed() {
+    let mut server = plain("process", "--before-run 300");
+    let deadline = std::time::Instant::now() + aioxide_tests::PATIENCE;
+    let worker = loop {
+        let children = format!("/proc/{0}/task/{0}/children", server.pid());
+        let text = std::fs::read_to_string(children).unwrap_or_default();
+        let first = text.split(' ').next().and_then(|pid| pid.parse().ok());
+        match first.and_then(Pid::from_raw) {
+            Some(pid) => break pid,
+            None => assert!(std::time::Instant::now() < deadline, "no worker is started"),
+        }
+    };
+    send(worker, Signal::TERM);
+    let address = server.wait_until_ready();
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    assert_closed(address);
+}
+
+fn usr1_is_told_to_every_worker(isolation: &str) {
+    let mut server = plain(isolation, "");
+    let address = server.wait_until_ready();
+    server.signal(Signal::USR1);
+    let told = [(); 2].map(|()| server.wait_for("told"));
+    for worker in 0..2 {
+        let here = format!("told worker={worker} here=Some({worker}) elsewhere=Ok(Some({worker}))");
+        assert!(told.iter().any(|line| line.contains(&here)), "{told:?}");
+    }
+    assert_graceful(&server.stop(Signal::TERM));
+    assert_closed(address);
+}
+
+fn the_number_of_workers_follows_ttin_and_ttou(isolation: &str) {
+    let mut server = plain(isolation, "--workers 1");
+    let address = server.wait_until_ready();
+    server.signal(Signal::TTOU);
+    server.wait_for("number of workers is at its limit workers=1");
+    server.signal(Signal::TTIN);
+    server.wait_for("number of workers changed from=1 to=2");
+    server.wait_for("set up worker=1 generation=0 count=2");
+    server.wait_for("worker 1 is ready");
+    server.signal(Signal::TTOU);
+    server.wait_for("number of workers changed from=2 to=1");
+    server.wait_for("torn down: stopped: scaled down worker=1");
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    assert_eq!(
+        ended.lines("torn down: stopped: SIGTERM worker=0").count(),
+        1
+    );
+    assert_closed(address);
+}
+
+fn after_nohup_a_hang_up_is_ignored(isolation: &str) {
+    let inner = command(isolation, "");
+    let mut server = Running::start(
+        Command::new("nohup")
+            .arg(inner.get_program())
+            .args(inner.get_args()),
+    );
+    let address = server.wait_until_ready();
+    server.signal(Signal::HUP);
+    server.signal(Signal::USR1);
+    server.wait_for("told");
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    assert_eq!(ended.lines("rolling restart").count(), 0);
+    assert_torn_down(&ended, 2, "SIGTERM");
+    assert_closed(address);
+}
+
+/// Also when the time would have been enough for an orderly stop.
+fn a_second_signal_forces(isolation: &str) {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut server = plain(isolation, "--slow-stop 15000");
+        let address = server.wait_until_ready();
+        server.signal(signal);
+        server.wait_for("stopping: ");
+        // Until then, a second one belongs to the first.
+        thread::sleep(Duration::from_millis(600));
+        let ended = server.stop(signal);
+        assert_eq!(ended.code, Some(code), "{:#?}", ended.log);
+        assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+        assert_closed(address);
+    }
+}
+
+aioxide_tests::under_both_isolations! {
+    signals_at_random_times_always_end_it,
+    gnu_timeout_signals_twice,
+    everyone_is_signalled_at_once,
+    usr1_is_told_to_every_worker,
+    the_number_of_workers_follows_ttin_and_ttou,
+    after_nohup_a_hang_up_is_ignored,
+    a_second_signal_forces,
+}

@@ -1,0 +1,798 @@
+//! What can be done with a timer, and to it.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use aioxide::{Missed, Overlap, Tick, Timer, TimerBuilder, actxmgr, timer};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn every(interval: u64) -> TimerBuilder {
+    Timer::every(ms(interval))
+}
+
+fn paused() -> Runtime {
+    Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+}
+
+/// When ticks started, in ms since the log was made.
+#[derive(Clone)]
+struct Log(Instant, Arc<Mutex<Vec<u64>>>);
+
+impl Log {
+    fn new() -> Log {
+        Log(Instant::now(), Arc::default())
+    }
+
+    fn note(&self) {
+        let at = self.0.elapsed().as_millis() as u64;
+        self.1.lock().unwrap().push(at);
+    }
+
+    fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut self.1.lock().unwrap())
+    }
+
+    /// Starts a timer whose ticks take `length` ms.
+    fn start(&self, timer: TimerBuilder, length: u64) -> Timer {
+        let log = self.clone();
+        timer.start(move |_| {
+            log.note();
+            sleep(ms(length))
+        })
+    }
+}
+
+/// Counts how often it is dropped.
+struct Dropped(Arc<AtomicU64>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_tick_is_due_when_it_is_asked_for() {
+    for (first, starts) in [
+        (0, [0, 100]),
+        (100, [100, 200]),
+        (30, [30, 130]),
+        (250, [250, 350]),
+    ] {
+        let log = Log::new();
+        let timer = log.start(every(100).first(ms(first)), 0);
+        sleep(ms(first + 150)).await;
+        timer.stop().await;
+        assert_eq!(log.take(), starts);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_phase_shifts_the_grid_once() {
+    let mut phases = std::collections::HashSet::new();
+    for _ in 0..50 {
+        let start = Instant::now();
+        let dues = Arc::new(Mutex::new(Vec::new()));
+        let seen = dues.clone();
+        let timer = every(100).phase().start(move |tick| {
+            seen.lock().unwrap().push(tick.scheduled());
+            async {}
+        });
+        sleep(ms(350)).await;
+        timer.stop().await;
+        let dues = dues.lock().unwrap();
+        assert!(dues[0] - start < ms(100));
+        assert!(dues.windows(2).all(|pair| pair[1] - pair[0] == ms(100)));
+        phases.insert(dues[0] - start);
+    }
+    assert!(phases.len() > 40, "random");
+}
+
+#[tokio::test(start_paused = true)]
+async fn jitter_shifts_starts_and_never_the_grid() {
+    let latenesses = Arc::new(Mutex::new(Vec::new()));
+    let seen = latenesses.clone();
+    let timer = every(100).jitter(ms(50)).start(move |tick| {
+        assert_eq!(tick.scheduled() + tick.lateness(), Instant::now());
+        seen.lock().unwrap().push((tick.index(), tick.lateness()));
+        async {}
+    });
+    sleep(ms(20_099)).await;
+    timer.stop().await;
+    let latenesses = latenesses.lock().unwrap();
+    assert_eq!(latenesses.len(), 201);
+    for (i, (index, lateness)) in latenesses.iter().enumerate() {
+        assert_eq!(*index, i as u64);
+        // tokio's timers round up to the next millisecond.
+        assert!(*lateness < ms(51), "{lateness:?}");
+    }
+    let late = latenesses.iter().filter(|(_, lateness)| *lateness > ms(25));
+    assert!((50..150).contains(&late.count()), "uniform");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_that_takes_too_long_is_dropped_and_failed() {
+    let dropped = Arc::new(AtomicU64::new(0));
+    for overlap in [Overlap::Skip, Overlap::Allow(3)] {
+        let held = dropped.clone();
+        let timer = every(100)
+            .timeout(ms(150))
+            .overlap(overlap)
+            .start(move |_| {
+                let held = Dropped(held.clone());
+                async move {
+                    let _held = held;
+                    std::future::pending::<()>().await;
+                }
+            });
+        sleep(ms(149)).await;
+        assert_eq!((dropped.load(SeqCst), timer.stats().failed), (0, 0));
+        sleep(ms(2)).await;
+        assert_eq!((dropped.swap(0, SeqCst), timer.stats().failed), (1, 1));
+        timer.stop().await;
+        dropped.store(0, SeqCst);
+    }
+}
+
+/// Cleans up for 30 ms when it is asked to end.
+async fn cleans_up(tick: Tick, cleaned: Arc<AtomicU64>) {
+    tokio::select! {
+        () = tick.cancelled() => {
+            sleep(ms(30)).await;
+            cleaned.fetch_add(1, SeqCst);
+        }
+        () = sleep(ms(1000)) => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_leaves_ticks_the_grace() {
+    for (overlap, running) in [(Overlap::Skip, 1), (Overlap::Allow(9), 3)] {
+        let cleaned = Arc::new(AtomicU64::new(0));
+        let counter = cleaned.clone();
+        let timer = every(100)
+            .grace(ms(50))
+            .overlap(overlap)
+            .start(move |tick| cleans_up(tick, counter.clone()));
+        sleep(ms(250)).await;
+        assert_eq!(timer.stats().running, running);
+        let stop = Instant::now();
+        timer.stop().await;
+        assert_eq!(stop.elapsed(), ms(30), "no longer than they need");
+        assert_eq!(cleaned.load(SeqCst), running);
+        assert_eq!(timer.stats().cancelled, running);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_that_ignores_the_request_is_dropped_after_the_grace() {
+    let timer = every(100).grace(ms(50)).start(|_| sleep(ms(10_000)));
+    sleep(ms(10)).await;
+    let stop = Instant::now();
+    timer.stop().await;
+    assert_eq!(stop.elapsed(), ms(50));
+    assert_eq!(timer.stats().cancelled, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_tick_cleans_up_first_and_the_grid_stays() {
+    let log = Log::new();
+    let cleaned = Arc::new(AtomicU64::new(0));
+    let (note, counter) = (log.clone(), cleaned.clone());
+    let timer = every(100)
+        .grace(ms(50))
+        .overlap(Overlap::Cancel)
+        .start(move |tick| {
+            note.note();
+            cleans_up(tick, counter.clone())
+        });
+    sleep(ms(350)).await;
+    timer.stop().await;
+    assert_eq!(log.take(), [0, 130, 230, 330]);
+    assert_eq!(cleaned.load(SeqCst), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_of_a_tick_learns_of_its_end_without_a_grace() {
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let timer = every(100).overlap(Overlap::Cancel).start(move |tick| {
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            tick.cancelled().await;
+            sender.send(tick.index()).unwrap();
+        });
+        std::future::pending::<()>()
+    });
+    assert_eq!(receiver.recv().await, Some(0));
+    assert_eq!(receiver.recv().await, Some(1));
+    drop(timer);
+    assert_eq!(receiver.recv().await, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_again_does_no_harm() {
+    let log = Log::new();
+    let timer = log.start(every(100).grace(ms(20)), 1000);
+    sleep(ms(50)).await;
+    tokio::join!(timer.stop(), timer.stop(), timer.finish(ms(1)));
+    timer.stop().await;
+    assert!(timer.finish(ms(1)).await, "nothing left to cancel");
+    timer.trigger();
+    timer.resume();
+    sleep(ms(500)).await;
+    assert_eq!(log.take(), [0]);
+    assert_eq!(timer.stats().cancelled, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_is_cancelled_still_stops() {
+    let log = Log::new();
+    let timer = log.start(every(100).grace(ms(60)), 1000);
+    sleep(ms(50)).await;
+    assert!(tokio::time::timeout(ms(1), timer.stop()).await.is_err());
+    sleep(ms(500)).await;
+    assert_eq!(log.take(), [0]);
+    assert_eq!((timer.stats().running, timer.stats().cancelled), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn finishing_lets_ticks_end() {
+    let log = Log::new();
+    let timer = log.start(every(100).overlap(Overlap::Allow(5)), 250);
+    sleep(ms(220)).await;
+    let finish = Instant::now();
+    assert!(timer.finish(ms(1000)).await);
+    assert_eq!(finish.elapsed(), ms(230));
+    assert_eq!(log.take(), [0, 100, 200]);
+    assert_eq!(timer.stats().completed, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn finishing_in_vain_stops() {
+    let log = Log::new();
+    let timer = log.start(every(100).grace(ms(40)), 1000);
+    sleep(ms(20)).await;
+    let finish = Instant::now();
+    assert!(!timer.finish(ms(100)).await);
+    assert_eq!(finish.elapsed(), ms(140), "timeout and grace");
+    assert_eq!((log.take(), timer.stats().cancelled), (vec![0], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_overtakes_a_finish() {
+    let timer = every(100).start(|_| sleep(ms(1000)));
+    sleep(ms(20)).await;
+    let start = Instant::now();
+    let (finished, ()) = tokio::join!(timer.finish(ms(500)), async {
+        sleep(ms(30)).await;
+        timer.stop().await;
+    });
+    assert!(!finished);
+    assert_eq!(start.elapsed(), ms(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_stops_without_grace() {
+    let dropped = Arc::new(AtomicU64::new(0));
+    let held = dropped.clone();
+    let timer = every(100).grace(ms(1000)).start(move |_| {
+        let held = Dropped(held.clone());
+        async move {
+            let _held = held;
+            sleep(ms(1000)).await;
+        }
+    });
+    sleep(ms(50)).await;
+    drop(timer);
+    assert_eq!(dropped.load(SeqCst), 0, "not before the timer's task runs");
+    yield_now().await;
+    assert_eq!(dropped.load(SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detached_timer_lives_on() {
+    let log = Log::new();
+    log.start(every(100), 0).detach();
+    sleep(ms(250)).await;
+    assert_eq!(log.take(), [0, 100, 200]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_keeps_the_grid_and_nothing_is_made_up_for() {
+    let log = Log::new();
+    let timer = log.start(every(100), 0);
+    sleep(ms(150)).await;
+    timer.pause();
+    timer.pause();
+    sleep(ms(330)).await;
+    timer.resume();
+    timer.resume();
+    sleep(ms(170)).await;
+    timer.stop().await;
+    assert_eq!(log.take(), [0, 100, 500, 600]);
+    let stats = timer.stats();
+    assert_eq!((stats.skipped, stats.missed), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_at_a_grid_point_comes_first_and_so_does_a_resume() {
+    let log = Log::new();
+    let timer = log.start(every(100), 0);
+    sleep(ms(200)).await;
+    timer.pause();
+    sleep(ms(300)).await;
+    timer.resume();
+    sleep(ms(50)).await;
+    timer.stop().await;
+    assert_eq!(log.take(), [0, 100, 500]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_over_a_stall_is_one_too() {
+    let log = Log::new();
+    let timer = log.start(every(100), 0);
+    sleep(ms(150)).await;
+    timer.pause();
+    tokio::time::advance(ms(1000)).await;
+    timer.resume();
+    sleep(ms(100)).await;
+    timer.stop().await;
+    assert_eq!(log.take(), [0, 100, 1200]);
+    assert_eq!(timer.stats().missed, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn triggered_ticks_obey_the_overlap() {
+    for (overlap, starts) in [
+        (Overlap::Skip, vec![0, 100]),
+        (Overlap::Allow(2), vec![0, 50, 100]),
+        (Overlap::Wait, vec![0, 80, 160]),
+        (Overlap::Cancel, vec![0, 50, 50, 100]),
+    ] {
+        let log = Log::new();
+        let timer = log.start(every(100).overlap(overlap), 80);
+        sleep(ms(50)).await;
+        timer.trigger();
+        timer.trigger();
+        sleep(ms(130)).await;
+        timer.stop().await;
+        assert_eq!(log.take(), starts, "{overlap:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trigger_works_in_a_pause_and_beside_a_fixed_delay() {
+    let log = Log::new();
+    let timer = log.start(Timer::after(ms(100)), 10);
+    sleep(ms(50)).await;
+    timer.trigger();
+    sleep(ms(200)).await;
+    timer.pause();
+    timer.trigger();
+    sleep(ms(300)).await;
+    timer.resume();
+    sleep(ms(110)).await;
+    timer.stop().await;
+    assert_eq!(log.take(), [0, 50, 160, 250, 650]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_interval_counts_from_the_last_due_time() {
+    let log = Log::new();
+    let timer = log.start(every(100), 0);
+    sleep(ms(150)).await;
+    timer.set_interval(ms(200)).unwrap();
+    sleep(ms(400)).await;
+    assert_eq!(log.take(), [0, 100, 300, 500]);
+    timer.set_interval(ms(10)).unwrap();
+    sleep(ms(15)).await;
+    assert_eq!(
+        log.take(),
+        [550, 560],
+        "at once, since 510 has passed, and on that grid"
+    );
+    timer.set_interval(Duration::MAX).unwrap();
+    sleep(ms(100_000)).await;
+    assert_eq!(log.take(), []);
+    timer.set_interval(ms(30)).unwrap();
+    sleep(ms(29)).await;
+    assert_eq!(
+        log.take().len(),
+        2,
+        "at once, and on the grid of the last due time"
+    );
+    timer.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interval_of_zero_is_refused() {
+    let timer = every(100).jitter(ms(10)).start(|_| async {});
+    let error = timer.set_interval(Duration::ZERO).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a timer's interval can't be 0ns; it has to be longer than 10ms"
+    );
+    assert!(timer.set_interval(ms(10)).is_err());
+    assert!(timer.set_interval(ms(11)).is_ok());
+    assert_eq!(
+        panic_of(|| drop(Timer::every(Duration::ZERO))),
+        "the interval of a timer must not be zero"
+    );
+    assert_eq!(
+        panic_of(|| drop(Timer::after(Duration::ZERO))),
+        "the interval of a timer must not be zero"
+    );
+    assert!(
+        panic_of(|| drop(every(10).jitter(ms(10)).start(|_| async {})))
+            .contains("10ms isn't less than 10ms")
+    );
+    assert!(panic_of(|| drop(every(10).overlap(Overlap::Allow(0)))).contains("`Allow(0)`"));
+    assert!(panic_of(|| drop(every(10).missed(Missed::Burst(0)))).contains("`Burst(0)`"));
+}
+
+fn panic_of(f: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(f)).expect_err("no panic");
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(other) => (*other.downcast::<&str>().expect("a text")).to_owned(),
+    }
+}
+
+#[test]
+fn a_timer_needs_a_runtime_with_time() {
+    let panic = panic_of(|| drop(every(100).name("beat").start(|_| async {})));
+    assert!(
+        panic.starts_with("timer `beat` was started outside a tokio runtime"),
+        "{panic}"
+    );
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let panic = runtime.block_on(async { panic_of(|| drop(every(100).start(|_| async {}))) });
+    assert!(panic.contains("timers are disabled"), "{panic}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn intervals_beyond_the_clock_are_never_due_again() {
+    for interval in [
+        Duration::MAX,
+        Duration::from_secs(u64::MAX / 1_000_000_000 + 1),
+    ] {
+        let log = Log::new();
+        let timer = log.start(Timer::every(interval).timeout(Duration::MAX), 10);
+        sleep(ms(1_000)).await;
+        assert_eq!((log.take(), timer.stats().completed), (vec![0], 1));
+        timer.stop().await;
+        let timer = log.start(every(100).first(interval), 0);
+        sleep(ms(1_000)).await;
+        timer.stop().await;
+        assert_eq!(log.take(), []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn panics_anywhere_are_survived() {
+    struct Bomb(bool);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(!self.0, "in a destructor");
+        }
+    }
+    for overlap in [Overlap::Cancel, Overlap::Allow(2)] {
+        let timer = every(100).overlap(overlap).timeout(ms(500)).start(|tick| {
+            assert!(tick.index() != 0, "in the closure");
+            let bomb = Bomb(tick.index() == 3);
+            async move {
+                assert!(tick.index() != 1, "in the tick");
+                let _bomb = bomb;
+                if tick.index() == 3 {
+                    sleep(ms(150)).await;
+                }
+            }
+        });
+        sleep(ms(650)).await;
+        timer.stop().await;
+        let stats = timer.stats();
+        assert_eq!(stats.started, 7, "{overlap:?}: {stats:?}");
+        assert_eq!(stats.completed + stats.failed + stats.cancelled, 7);
+        assert!(stats.completed >= 4, "{stats:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn due_times_in_a_tick_that_blocks_are_those_of_the_overlap() {
+    for (overlap, starts) in [
+        (Overlap::Skip, vec![0, 300]),
+        (Overlap::Wait, vec![0, 250, 300]),
+        (Overlap::Queue(5), vec![0, 250, 250, 300]),
+    ] {
+        let log = Log::new();
+        let note = log.clone();
+        let timer = every(100).overlap(overlap).start(move |tick| {
+            note.note();
+            async move {
+                if tick.index() == 0 {
+                    // The clock moves on while the tick is polled.
+                    let mut block = Box::pin(tokio::time::advance(ms(250)));
+                    let _ = block.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                }
+            }
+        });
+        sleep(ms(350)).await;
+        timer.stop().await;
+        assert_eq!(log.take(), starts, "{overlap:?}");
+        assert_eq!(timer.stats().missed, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_that_never_waits_leaves_others_their_turn() {
+    let timer = every(100).overlap(Overlap::Wait).start(|_| async {
+        let mut block = Box::pin(tokio::time::advance(ms(250)));
+        let _ = block.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    });
+    yield_now().await;
+    timer.stop().await;
+    let stats = timer.stats();
+    assert_eq!((stats.cancelled, stats.running), (0, 0));
+    assert!(stats.completed > 0);
+}
+
+/// A way to end a timer.
+type End = fn(Timer) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
+/// Whenever a timer ends, its ticks are dropped, nothing runs afterwards, and all of its arguments go.
+#[test]
+fn it_can_end_at_every_poll() {
+    let ends: [(&str, End); 4] = [
+        ("stop", |timer| Box::pin(async move { timer.stop().await })),
+        ("finish", |timer| {
+            Box::pin(async move { assert!(timer.finish(ms(1000)).await) })
+        }),
+        ("finish in vain", |timer| {
+            Box::pin(async move {
+                timer.finish(ms(0)).await;
+            })
+        }),
+        ("drop", |timer| {
+            Box::pin(async move {
+                drop(timer);
+                yield_now().await;
+            })
+        }),
+    ];
+    for overlap in [
+        Overlap::Skip,
+        Overlap::Allow(2),
+        Overlap::Wait,
+        Overlap::Queue(2),
+        Overlap::Cancel,
+    ] {
+        for (name, end) in ends {
+            for polls in 0..25 {
+                paused().block_on(async {
+                    let (ran, dropped) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+                    let argument = Arc::new(());
+                    let (run, held, kept) = (ran.clone(), dropped.clone(), argument.clone());
+                    let timer = every(2).overlap(overlap).start(move |_| {
+                        let (run, held, kept) = (run.clone(), Dropped(held.clone()), kept.clone());
+                        run.fetch_add(1, SeqCst);
+                        async move {
+                            let (_held, _kept) = (held, kept);
+                            yield_now().await;
+                            sleep(ms(1)).await;
+                            yield_now().await;
+                            sleep(ms(3)).await;
+                        }
+                    });
+                    for poll in 0..polls {
+                        match poll % 3 {
+                            0 => sleep(ms(1)).await,
+                            _ => yield_now().await,
+                        }
+                    }
+                    end(timer).await;
+                    let context = format!("{name} after {polls} polls, {overlap:?}");
+                    let started = ran.load(SeqCst);
+                    assert_eq!(dropped.load(SeqCst), started, "{context}");
+                    assert_eq!(Arc::strong_count(&argument), 1, "{context}");
+                    sleep(ms(50)).await;
+                    assert_eq!(ran.load(SeqCst), started, "{context}");
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_runtime_that_shuts_down_ends_its_timers() {
+    let runtime = paused();
+    let argument = Arc::new(());
+    let kept = argument.clone();
+    let timer = runtime.block_on(async {
+        let timer = every(100).start(move |_| {
+            let kept = kept.clone();
+            async move {
+                let _kept = kept;
+                std::future::pending::<()>().await;
+            }
+        });
+        sleep(ms(50)).await;
+        timer
+    });
+    drop(runtime);
+    assert_eq!(Arc::strong_count(&argument), 1);
+    let stats = timer.stats();
+    assert_eq!((stats.started, stats.cancelled, stats.running), (1, 1, 0));
+    paused().block_on(timer.stop());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_may_end_its_own_timer() {
+    let slot: Arc<Mutex<Option<Arc<Timer>>>> = Arc::default();
+    let own = slot.clone();
+    let timer = Arc::new(every(100).start(move |tick| {
+        let own = own.clone();
+        async move {
+            if tick.index() == 2 {
+                let timer = own.lock().unwrap().clone().unwrap();
+                timer.stop().await;
+                unreachable!("it waits for its own end");
+            }
+        }
+    }));
+    *slot.lock().unwrap() = Some(timer.clone());
+    sleep(ms(550)).await;
+    let stats = timer.stats();
+    assert_eq!((stats.started, stats.completed, stats.cancelled), (3, 2, 1));
+    slot.lock().unwrap().take();
+}
+
+/// What is logged while `f` runs.
+fn logged(f: impl Future<Output = ()>) -> String {
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let sink = Sink::default();
+    let writer = sink.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .without_time()
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || paused().block_on(f));
+    let bytes = sink.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[timer(100ms, timeout = 50ms, name = "prober")]
+async fn probe(tick: Tick) -> Result<(), String> {
+    match tick.index() {
+        0 => Err("no route".to_owned()),
+        1 => panic!("number {}", tick.index()),
+        2 => {
+            sleep(ms(60)).await;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn failures_are_logged_with_the_names_of_timer_and_tick() {
+    let log = logged(async {
+        let timer = probe();
+        sleep(ms(450)).await;
+        timer.stop().await;
+    });
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(lines.len(), 3, "{log}");
+    for (line, says) in lines.iter().zip([
+        [
+            "ERROR",
+            "a tick failed",
+            "timer=\"prober\"",
+            "tick=0",
+            "no route",
+        ],
+        [
+            "ERROR",
+            "a tick panicked",
+            "timer=\"prober\"",
+            "tick=1",
+            "number 1",
+        ],
+        [
+            "ERROR",
+            "a tick timed out",
+            "timer=\"prober\"",
+            "tick=2",
+            "50ms",
+        ],
+    ]) {
+        assert!(says.iter().all(|word| line.contains(word)), "{line}");
+    }
+}
+
+#[test]
+fn starvation_and_crowds_are_warned_of() {
+    let log = logged(async {
+        let timer = every(10)
+            .overlap(Overlap::Cancel)
+            .start(|_| sleep(ms(1000)));
+        sleep(ms(95)).await;
+        timer.stop().await;
+    });
+    assert_eq!(log, "", "nine replacements");
+    let log = logged(async {
+        let timer = every(10)
+            .overlap(Overlap::Cancel)
+            .start(|_| sleep(ms(1000)));
+        sleep(ms(105)).await;
+        timer.stop().await;
+    });
+    assert!(
+        log.contains("WARN") && log.contains("10 ticks in a row"),
+        "{log}"
+    );
+
+    let log = logged(async {
+        let timer = every(1).overlap(Overlap::ALLOW).start(|_| sleep(ms(5000)));
+        sleep(ms(1100)).await;
+        assert_eq!(timer.stats().running, 1024);
+        timer.stop().await;
+    });
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+    assert!(log.contains("running=1024"), "{log}");
+
+    let log = logged(async {
+        let timer = every(1).overlap(Overlap::Allow(2)).start(|_| sleep(ms(50)));
+        sleep(ms(100)).await;
+        timer.stop().await;
+    });
+    assert_eq!(log, "", "a cap of one's own is meant");
+}
+
+/// A resource that a heartbeat keeps alive, as long as it is open.
+#[actxmgr]
+async fn kept_alive(log: Log) -> Log {
+    let timer = log.start(every(100).overlap(Overlap::Allow(3)), 250);
+    let (log, _) = yield_(log).await;
+    timer.stop().await;
+    log.take();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_is_a_resource_that_ends_with_its_context() {
+    let log = Log::new();
+    let guard = kept_alive(log.clone()).await;
+    sleep(ms(250)).await;
+    assert_eq!(guard.take(), [0, 100, 200]);
+    guard.exit().await;
+    sleep(ms(500)).await;
+    assert_eq!(log.take(), []);
+    drop(kept_alive(log.clone()).await);
+    aioxide::drain(ms(1000)).await;
+    sleep(ms(500)).await;
+    assert_eq!(log.take(), []);
+}

@@ -1,0 +1,12 @@
+use aioxide::actxmgr;
+
+#[actxmgr(finish_setup = true)]
+async fn connection() -> u32 {
+    yield_(1).await;
+}
+
+async fn user() {
+    connection().await.exit().await;
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+use aioxide::actxmgr;
+
+#[actxmgr]
+async fn wrapped<T>(value: T) -> T {
+    yield_(value).await;
+}
+
+async fn user() {
+    wrapped(1).await.exit().await;
+}
+
+fn main() {}

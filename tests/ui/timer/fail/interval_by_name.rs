@@ -1,0 +1,8 @@
+use aioxide::timer;
+
+#[timer(interval = 100ms)]
+async fn heartbeat() {}
+
+fn main() {
+    heartbeat().detach();
+}

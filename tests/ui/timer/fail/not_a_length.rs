@@ -1,0 +1,8 @@
+use aioxide::timer;
+
+#[timer(true)]
+async fn heartbeat() {}
+
+fn main() {
+    heartbeat().detach();
+}

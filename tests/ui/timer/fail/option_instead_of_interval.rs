@@ -1,0 +1,8 @@
+use aioxide::timer;
+
+#[timer(jitter)]
+async fn heartbeat() {}
+
+fn main() {
+    heartbeat().detach();
+}

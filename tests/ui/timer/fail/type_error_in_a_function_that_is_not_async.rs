@@ -1,0 +1,11 @@
+use aioxide::timer;
+
+#[timer(100ms)]
+fn heartbeat(peers: u32) {
+    let name: String = peers;
+    println!("{name}");
+}
+
+fn main() {
+    heartbeat(7).detach();
+}
