@@ -1,7 +1,7 @@
 //! The expansion: the worker's function, kept as it was typed, inside one that builds the server.
 
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, GenericParam, Ident, Pat, PatType, ReturnType};
 
@@ -53,7 +53,8 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
     let main_span = filled_in.next().unwrap_or_else(Span::call_site);
     let this_worker = located(worker_span, quote!(#krate::__private::worker(#worker)));
     let main = Vec::from_iter(main.as_ref().map(|path| {
-        let context = located(path.span(), quote!(#krate::__private::main(#path)));
+        let enter = located(path.span(), quote!(#krate::__private::main));
+        let context = quote_spanned!(path.span()=> #enter(#path));
         let value = located(
             main_span,
             quote!(#krate::__private::main_value(#main_value)),

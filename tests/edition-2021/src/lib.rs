@@ -67,9 +67,9 @@ pub async fn echo(
 
 /// As many arguments as clippy allows.
 #[server(crate = renamed, workers = 1, run_to_completion)]
-pub async fn seven(_: Worker, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8) {
+pub async fn seven(_: Worker, one: u8, two: u8, three: u8, four: u8, five: u8, six: u8) {
     yield_().await;
-    assert_eq!(a + b + c + d + e + f, 21);
+    assert_eq!(one + two + three + four + five + six, 21);
 }
 
 /// Beats.
@@ -103,6 +103,8 @@ mod tests {
         assert_eq!(*guard, 5432);
         guard.exit().await.expect("nothing goes wrong");
         assert!(connection(0).await.is_err());
-        heartbeat(Arc::new(7), Duration::from_secs(1), (1, 2)).stop().await;
+        heartbeat(Arc::new(7), Duration::from_secs(1), (1, 2))
+            .stop()
+            .await;
     }
 }

@@ -38,12 +38,11 @@ pub async fn echo(worker: Worker, port: u16, (a, _): (u8, u8), _unused: u8) -> i
     Ok(())
 }
 
-/// One argument short of clippy's limit.
-#[allow(clippy::many_single_char_names)]
+/// As many arguments as clippy allows.
 #[server(workers = 1, run_to_completion)]
-pub async fn seven(_: Worker, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8) {
+pub async fn seven(_: Worker, one: u8, two: u8, three: u8, four: u8, five: u8, six: u8) {
     yield_().await;
-    assert_eq!(a + b + c + d + e + f, 21);
+    assert_eq!(one + two + three + four + five + six, 21);
 }
 
 fn main() -> ExitCode {
