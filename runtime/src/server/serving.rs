@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::net::Listener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -169,6 +168,7 @@ async fn accept_loop<L, H, F>(
     F: Future + 'static,
     F::Output: Outcome,
 {
+    let handler = Rc::new(handler);
     let mut handlers = JoinSet::new();
     let mut pause = FIRST_PAUSE;
     let stopped = accepting.cancelled();
@@ -182,9 +182,10 @@ async fn accept_loop<L, H, F>(
                 Ok((stream, _)) => {
                     pause = FIRST_PAUSE;
                     counts.opened();
-                    // Boxed where it is made: on its way into a task a future is moved a dozen times, its
-                    // buffers with it.
-                    handlers.spawn_local(Box::pin(handler(stream).map(Outcome::outcome)));
+                    let handler = Rc::clone(&handler);
+                    // Called inside its task, where its panic is one connection's. Boxed where it is made:
+                    // on its way into a task a future is moved a dozen times, its buffers with it.
+                    handlers.spawn_local(Box::pin(async move { handler(stream).await.outcome() }));
                 }
                 Err(error) if concerns_one_connection(&error) => {
                     report::log!(debug, worker = %worker.name(), %error, "a connection ended before it was accepted");
@@ -240,4 +241,56 @@ fn concerns_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionRefused
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::runtime::{Builder, LocalOptions};
+    use tokio::time::Instant;
+
+    use crate::server::link::Link;
+    use crate::server::worker::Identity;
+    use crate::server::{Isolation, StopReason};
+
+    #[test]
+    fn a_handler_that_panics_when_called_takes_only_its_connection_along() {
+        let (supervisor, _inbox) = tokio::sync::mpsc::unbounded_channel();
+        let identity = Identity {
+            index: Some(0),
+            name: "worker 0".to_owned(),
+            count: 1,
+            generation: 0,
+            isolation: Isolation::Thread,
+            to_completion: None,
+        };
+        let worker = Worker {
+            shared: Arc::new(Shared::new(identity, Link::Main { supervisor })),
+        };
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let first = Cell::new(true);
+            let serving = worker.serve(listener, move |stream: TcpStream| {
+                assert!(!first.take(), "the first one panics");
+                async move { drop(stream) }
+            });
+            for _ in 0..2 {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+            }
+            let counts = Rc::clone(&serving.counts);
+            let soon = Instant::now() + Duration::from_secs(30);
+            let stop = Stop::new(StopReason::Completed, soon);
+            assert_eq!(serving.drain(&stop).await, 0);
+            assert_eq!((counts.accepted.get(), counts.failed.get()), (2, 1));
+        });
+    }
 }
