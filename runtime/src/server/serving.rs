@@ -135,8 +135,8 @@ impl Worker {
         F: Future + 'static,
         F::Output: Outcome,
     {
-        let accepting = CancellationToken::new();
         let cut = self.shared.cut.child_token();
+        let accepting = cut.child_token();
         let counts = Rc::new(Counts::default());
         let accept_loop = self.shared.serving.spawn_local(accept_loop(
             Arc::clone(&self.shared),
@@ -171,12 +171,7 @@ async fn accept_loop<L, H, F>(
 {
     let mut handlers = JoinSet::new();
     let mut pause = FIRST_PAUSE;
-    let stopped = async {
-        tokio::select! {
-            () = accepting.cancelled() => {}
-            () = cut.cancelled() => {}
-        }
-    };
+    let stopped = accepting.cancelled();
     tokio::pin!(stopped);
     loop {
         tokio::select! {

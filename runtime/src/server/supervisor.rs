@@ -367,7 +367,8 @@ impl Supervisor {
                 self.sockets.ended(id);
                 let ending = match ended.failure {
                     // It gets no more sockets and has to give up: that is what it was asked to do.
-                    Some(Failure::Error(cause)) if stopped_at_start => {
+                    Some(failure @ (Failure::Error(_) | Failure::Panic(_))) if stopped_at_start => {
+                        let cause = failure.to_string();
                         match self.told.contains(&cause) {
                             true => report::log!(info, "{name} (pid {pid}) failed likewise"),
                             false => {
