@@ -103,6 +103,8 @@ mod tests {
         assert_eq!(*guard, 5432);
         guard.exit().await.expect("nothing goes wrong");
         assert!(connection(0).await.is_err());
-        heartbeat(Arc::new(7), Duration::from_secs(1), (1, 2)).stop().await;
+        heartbeat(Arc::new(7), Duration::from_secs(1), (1, 2))
+            .stop()
+            .await;
     }
 }
