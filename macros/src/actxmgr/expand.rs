@@ -31,7 +31,9 @@ pub(super) fn expand(function: &RawFn, mut model: Model) -> TokenStream {
         .then(|| name_lifetimes(&mut sig, model.declared.ty_mut()));
 
     let krate = &model.krate;
-    let declared = model.declared.to_tokens(krate);
+    // What is wrong with the declared type is said there.
+    let at = Span::mixed_site().located_at(model.declared.span(function));
+    let declared = model.declared.to_tokens(krate, at);
     let context = match &frame {
         None => quote!(#krate::Context<#declared>),
         Some(frame) => quote!(#krate::BorrowedContext<#frame, #declared>),
@@ -52,8 +54,6 @@ pub(super) fn expand(function: &RawFn, mut model: Model) -> TokenStream {
                 .to_string()
                 .trim_start_matches("r#")
                 .to_owned();
-            // What is wrong with the declared type is said there.
-            let at = Span::mixed_site().located_at(model.declared.span(function));
             let here = krate.at(at);
             let constructor = if model.borrowed {
                 quote_spanned!(at=> #here::__private::borrowed_context::<#declared, _>)

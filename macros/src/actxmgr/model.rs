@@ -1,7 +1,7 @@
 //! What is legal: the function and the options checked against each other.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, quote};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, FnArg, Lifetime, ReceiverKind, ReturnType, Safety, Type, TypeReference};
@@ -219,11 +219,13 @@ impl Declared {
         }
     }
 
-    pub(super) fn to_tokens(&self, krate: &CratePath) -> TokenStream {
+    /// As if it stood at `at`.
+    pub(super) fn to_tokens(&self, krate: &CratePath, at: Span) -> TokenStream {
+        let krate = krate.at(at);
         match self {
             Declared::AsIs(ty) => ty.to_token_stream(),
-            Declared::Wrapped(ty) => quote!(#krate::Always<#ty>),
-            Declared::Unit => quote!(#krate::Always<()>),
+            Declared::Wrapped(ty) => quote_spanned!(at=> #krate::Always<#ty>),
+            Declared::Unit => quote_spanned!(at=> #krate::Always<()>),
         }
     }
 

@@ -182,10 +182,13 @@ impl Nothing for () {
     fn nothing() {}
 }
 
-impl<R: Return<Value: Nothing>, C: Channel<R>> Yielder<R, C> {
+impl<R: Return, C: Channel<R>> Yielder<R, C> {
     /// `yield_()`
     #[inline(always)]
-    pub fn give_nothing(self) -> YieldNothing<R, C> {
+    pub fn give_nothing(self) -> YieldNothing<R, C>
+    where
+        R::Value: Nothing,
+    {
         YieldNothing(self.give(R::Value::nothing()))
     }
 }
