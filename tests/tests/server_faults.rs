@@ -5,11 +5,11 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
-
-use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+use std::thread;
+use std::time::Duration;
 
 use aioxide_tests::{Ended, Folder, Running, Signal, assert_closed, connect};
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 fn start(program: impl AsRef<Path>, isolation: &str, args: &str) -> Running {
     Running::start(
@@ -331,6 +331,21 @@ fn descriptors_run_out_in_a_roll(isolation: &str) {
     assert_closed(address);
 }
 
+/// Whatever blocks it, and however much time it would have.
+fn a_second_signal_forces_a_blocked_worker(isolation: &str) {
+    let mut server = faulty(isolation, "--fault block --at draining");
+    let address = server.wait_until_ready();
+    server.signal(Signal::TERM);
+    server.wait_for("stopping: SIGTERM");
+    // Until then, a second one belongs to the first.
+    thread::sleep(Duration::from_millis(600));
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(143), "{:#?}", ended.log);
+    assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
+    assert_closed(address);
+}
+
 /// A program of the test's own that can be replaced.
 fn own_program(folder: &Folder) -> std::path::PathBuf {
     let program = folder.file("server");
@@ -472,6 +487,7 @@ aioxide_tests::under_both_isolations! {
     ready_and_ignored,
     returning_unasked_is_a_failure,
     a_slot_that_fails_too_often_is_given_up,
+    a_second_signal_forces_a_blocked_worker,
     descriptors_run_out_while_starting,
     descriptors_run_out_and_come_back,
     descriptors_run_out_while_draining,

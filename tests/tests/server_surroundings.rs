@@ -168,6 +168,37 @@ fn ctrl_c_on_a_terminal_stops_the_server(isolation: &str) {
     assert_closed(address);
 }
 
+/// There, the terminal itself sends SIGTTIN and SIGTTOU: they don't mean the number of workers.
+fn in_the_background_of_a_terminal_nothing_is_scaled(isolation: &str) {
+    let (controller, device) = terminal();
+    let server = command(PLAIN, isolation, "");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "set -m; \"$0\" \"$@\" & wait"]);
+    shell.arg(server.get_program()).args(server.get_args());
+    let mut server = Running::start_with(&mut on_terminal(&shell), device);
+    let address = server.wait_until_ready();
+    let pid = only_child(&server);
+    for signal in [Signal::TTIN, Signal::USR1] {
+        kill_process(pid, signal).expect("the server is there");
+    }
+    // Told by both workers, and once more: then the first signal has been seen too.
+    server.wait_for("told");
+    server.wait_for("told");
+    kill_process(pid, Signal::USR1).expect("the server is there");
+    server.wait_for("told");
+    kill_process(pid, Signal::TERM).expect("the server is there");
+    let ended = server.wait();
+    assert_eq!(
+        ended.lines("number of workers").count(),
+        0,
+        "{:#?}",
+        ended.log
+    );
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+    drop(controller);
+    assert_closed(address);
+}
+
 fn without_a_terminal_and_without_standard_streams(isolation: &str) {
     let server = command(PLAIN, isolation, "");
     let mut server = in_shell("exec setsid -w \"$0\" \"$@\" <&- >&-", &server);
@@ -295,6 +326,7 @@ aioxide_tests::under_both_isolations! {
     a_closed_terminal_stops_the_server,
     a_closed_terminal_stops_a_server_that_logs_to_it,
     ctrl_c_on_a_terminal_stops_the_server,
+    in_the_background_of_a_terminal_nothing_is_scaled,
     without_a_terminal_and_without_standard_streams,
     as_process_1_with_stray_children,
     a_grandchild_is_no_worker,
