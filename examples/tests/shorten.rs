@@ -73,15 +73,17 @@ fn several_urls_are_shortened_together_or_not_at_all_and_expire() {
     let address = server.wait_until_ready();
     let client = client();
 
-    let refused = add(
-        &client,
-        address,
+    for urls in [
         "https://example.org/1\nhttps://example.org/2\nno URL\n",
-    );
-    assert!(
-        matches!(refused, Err(ureq::Error::StatusCode(400))),
-        "{refused:?}"
-    );
+        "no URL",
+        "",
+    ] {
+        let refused = add(&client, address, urls);
+        assert!(
+            matches!(refused, Err(ureq::Error::StatusCode(400))),
+            "{refused:?}"
+        );
+    }
     let paths = add(
         &client,
         address,
@@ -97,7 +99,7 @@ fn several_urls_are_shortened_together_or_not_at_all_and_expire() {
         assert_eq!(follow(&client, address, path).expect("an answer"), url);
     }
 
-    // Of the request that was refused nothing is left: two links expire, not four.
+    // Of the requests that were refused nothing is left: two links expire, not four.
     server.wait_for("expired links removed=2");
     let gone = follow(&client, address, paths[0]);
     assert!(
@@ -182,6 +184,48 @@ fn killed_workers_lose_no_acknowledged_write(database: &str) {
     let ended = server.stop(Signal::TERM);
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
     assert_only_kills_failed(&ended);
+}
+
+#[test]
+fn rolling_restarts_lose_no_request() {
+    let folder = TempDir::new().expect("a folder");
+    let mut server = shorten(&sqlite(&folder), &[]);
+    let address = server.wait_until_ready();
+    let enough = AtomicBool::new(false);
+    let links: Vec<(String, String)> = thread::scope(|scope| {
+        let writers = (0..WRITERS).map(|writer| {
+            let enough = &enough;
+            scope.spawn(move || {
+                let mut links = Vec::new();
+                // A client of its own each time: on a connection that is kept open, a request and the server's
+                // goodbye may cross.
+                while !enough.load(Ordering::Relaxed) {
+                    let url = format!("https://example.org/{writer}/{}", links.len());
+                    let path = add(&client(), address, &url).expect("an answer");
+                    links.push((path.trim_end().to_owned(), url));
+                }
+                links
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        for _ in 0..3 {
+            server.signal(Signal::HUP);
+            server.wait_for("rolling restart done");
+        }
+        enough.store(true, Ordering::Relaxed);
+        let writers = writers.into_iter();
+        writers
+            .flat_map(|writer| writer.join().expect("every request is answered"))
+            .collect()
+    });
+    let client = client();
+    for (path, url) in &links {
+        assert_eq!(&follow(&client, address, path).expect("the link"), url);
+    }
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new());
+    assert_eq!(ended.lines("set up").count(), WORKERS + 3 * WORKERS);
 }
 
 /// Shortens one URL after the other and sends on what was acknowledged. Gives the number of connections that a

@@ -1,7 +1,7 @@
 //! The zmq example as a real process, with clients in Python.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -67,11 +67,11 @@ impl Drop for Client {
     }
 }
 
-fn zmq(isolation: &str, folder: &TempDir) -> Running {
+fn zmq(isolation: &str, listen: &str, folder: &TempDir) -> Running {
     let program = env!("CARGO_BIN_EXE_zmq");
     Running::start(
         Command::new(program)
-            .args(["--isolation", isolation, "--listen", "127.0.0.1:0"])
+            .args(["--isolation", isolation, "--listen", listen])
             .args(["--workers", "3", "--backend"])
             .arg(backend(folder)),
     )
@@ -114,7 +114,7 @@ fn number_after(line: &str, name: &str) -> usize {
 
 fn ten_thousand_messages_are_worked_on_exactly_once(isolation: &str) {
     let folder = TempDir::new().expect("a folder");
-    let mut server = zmq(isolation, &folder);
+    let mut server = zmq(isolation, "127.0.0.1:0", &folder);
     let address = server.wait_until_ready();
     let _clients = ["a", "b", "c", "d"].map(|name| Client::start(address, 2500, name));
     for _ in 0..10_000 {
@@ -137,7 +137,7 @@ fn ten_thousand_messages_are_worked_on_exactly_once(isolation: &str) {
 
 fn a_stop_under_load_is_clean(isolation: &str) {
     let folder = TempDir::new().expect("a folder");
-    let mut server = zmq(isolation, &folder);
+    let mut server = zmq(isolation, "127.0.0.1:0", &folder);
     let address = server.wait_until_ready();
     let _client = Client::start(address, usize::MAX >> 1, "many");
     for _ in 0..1000 {
@@ -152,7 +152,21 @@ fn a_stop_under_load_is_clean(isolation: &str) {
     assert_eq!(worked_on(&ended).len(), counted);
 }
 
+fn a_router_that_cannot_listen_takes_the_server_down(isolation: &str) {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let folder = TempDir::new().expect("a folder");
+    let ended = zmq(isolation, &address, &folder).wait();
+    assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+    let errors = ended.errors();
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(errors[0].contains(&address), "{errors:#?}");
+    assert!(errors[0].contains("in use"), "{errors:#?}");
+    assert!(!backend(&folder).exists(), "the router's socket is left");
+}
+
 aioxide_tests::under_both_isolations! {
     ten_thousand_messages_are_worked_on_exactly_once,
     a_stop_under_load_is_clean,
+    a_router_that_cannot_listen_takes_the_server_down,
 }

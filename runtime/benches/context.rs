@@ -6,10 +6,11 @@ use std::hint::black_box;
 use std::io;
 use std::time::{Duration, Instant};
 
-use aioxide::actxmgr;
+use aioxide::{actxmgr, group};
 use async_trait::async_trait;
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
 
 async fn setup(seed: u64) -> io::Result<u64> {
@@ -81,7 +82,7 @@ async fn aioxide_with(seed: u64) -> io::Result<()> {
 
 async fn guarden_guard(seed: u64) -> io::Result<()> {
     let value = setup(seed).await?;
-    let mut guard = guarden::guard!(export(wrapped) [mut value = value] async move {
+    let mut guard = guarden::guard!(export(wrapped) [value = value] async move {
         teardown(value, true).await
     });
     guard.value += 1;
@@ -158,5 +159,35 @@ fn one(c: &mut Criterion) {
     bench.finish();
 }
 
-criterion_group!(benches, one);
+const MEMBERS: u64 = 1000;
+
+async fn join_all_of_boxed_hooks(seed: u64) -> io::Result<()> {
+    let hooks: Vec<_> = (0..MEMBERS).map(|n| hooks(seed + n)).collect();
+    let values = join_all(hooks.iter().map(|hooks| hooks.enter())).await;
+    let left = hooks
+        .iter()
+        .zip(values)
+        .map(|(hooks, value)| async move { hooks.exit(value?, true).await });
+    join_all(left).await.into_iter().collect()
+}
+
+async fn aioxide_group(seed: u64) -> io::Result<()> {
+    let values = group((0..MEMBERS).map(|n| context(seed + n))).await?;
+    values.exit().await
+}
+
+fn many(c: &mut Criterion) {
+    let runtime = runtime();
+    let mut bench = c.benchmark_group("enter_exit_1000");
+    bench.throughput(Throughput::Elements(MEMBERS));
+    bench.bench_function("join_all_of_boxed_hooks", |b| {
+        b.iter_custom(|iterations| timed(&runtime, iterations, join_all_of_boxed_hooks));
+    });
+    bench.bench_function("aioxide_group", |b| {
+        b.iter_custom(|iterations| timed(&runtime, iterations, aioxide_group));
+    });
+    bench.finish();
+}
+
+criterion_group!(benches, one, many);
 criterion_main!(benches);

@@ -2,8 +2,9 @@
 //! starts and stops beside a program that starts itself again as often, and what its processes hold.
 //!
 //! `cargo bench -p aioxide --bench server [-- [echo] [lifecycle] [memory] [--rounds N]]`. Each server is a
-//! process of its own, and they take turns; each figure is the median of its rounds, each ratio the median
-//! of the rounds' ratios. Ends with an error when a figure is over its bound. Linux only.
+//! process of its own, and they take turns. A figure is the median of the rounds, a ratio the median of the
+//! rounds' ratios, with the quartiles in parentheses; 31 rounds unless told otherwise. Ends with an error when
+//! a median is over its bound. Linux only.
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{env, fmt, fs, thread};
 
 use aioxide::{Isolation, Server, Worker, actxmgr};
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,10 +29,12 @@ const ROUNDS: usize = 31;
 const WORKERS: usize = 2;
 const CONNECTIONS: usize = 64;
 const MESSAGE: usize = 64;
-/// On each of the connections.
-const REQUESTS: usize = 400;
-/// In all, made by as many clients.
-const FRESH: usize = 4_096;
+/// Turns of each server in a round.
+const TURNS: usize = 8;
+/// In a turn, on each of the connections.
+const REQUESTS: usize = 60;
+/// In a turn, by each of as many clients.
+const FRESH: usize = 10;
 
 const BARE: &str = "bare threads";
 const BARE_PROCESSES: &str = "bare processes";
@@ -91,119 +94,125 @@ fn echo_costs(rounds: usize, bounds: &mut Bounds) {
     let mut persistent = Samples::default();
     let mut fresh = Samples::default();
     for round in 0..rounds {
-        // Each kind has each place in the order, so that none gains from its neighbour.
-        for place in 0..KINDS.len() {
-            let kind = KINDS[(round + place) % KINDS.len()];
-            let server = Running::start(kind, WORKERS, 0);
-            let family = server.family();
-            let cpu = |requests: usize, before: u64| {
-                (cpu_nanos(&family) - before) as f64 / 1e3 / requests as f64
-            };
+        let servers = KINDS.map(|kind| Running::start(kind, WORKERS, 0));
+        let families = servers.each_ref().map(Running::family);
+        let mut nanos = [[0; 2]; KINDS.len()];
+        // In short turns, so that what else the machine does meets all of them, and each turn with new
+        // connections, because how evenly these fall on the workers makes a difference.
+        for turn in 0..TURNS * KINDS.len() {
+            let which = (round + turn + turn / KINDS.len()) % KINDS.len();
+            let (address, family) = (servers[which].address, &families[which]);
+            let [persistent, fresh] = &mut nanos[which];
 
-            let connections = runtime.block_on(connect(server.address));
+            let connections = runtime.block_on(connect(address));
             let connections = runtime.block_on(talk(connections, REQUESTS / 10));
-            let before = cpu_nanos(&family);
+            let before = cpu_nanos(family);
             let connections = runtime.block_on(talk(connections, REQUESTS));
-            persistent.add(kind, cpu(CONNECTIONS * REQUESTS, before));
+            *persistent += cpu_nanos(family) - before;
             drop(connections);
 
-            runtime.block_on(talk_afresh(server.address, FRESH / 10));
-            let before = cpu_nanos(&family);
-            runtime.block_on(talk_afresh(server.address, FRESH));
-            fresh.add(kind, cpu(FRESH, before));
+            runtime.block_on(talk_afresh(address, FRESH / 10));
+            let before = cpu_nanos(family);
+            runtime.block_on(talk_afresh(address, FRESH));
+            *fresh += cpu_nanos(family) - before;
+        }
+        for (kind, nanos) in KINDS.into_iter().zip(nanos) {
+            let micros =
+                |nanos: u64, requests: usize| nanos as f64 / 1e3 / (TURNS * requests) as f64;
+            persistent.add(kind, micros(nanos[0], CONNECTIONS * REQUESTS));
+            fresh.add(kind, micros(nanos[1], CONNECTIONS * FRESH));
+        }
+        for server in servers {
             server.stop();
         }
     }
 
-    println!("server CPU per request, {CONNECTIONS} connections, {WORKERS} workers");
-    for (what, samples) in [("persistent", &persistent), ("fresh", &fresh)] {
-        for kind in KINDS {
-            println!("  {what:<10} {kind:<18} {:7.2} µs", samples.median(kind));
-        }
+    println!("server CPU per request, µs: {CONNECTIONS} connections, {WORKERS} workers");
+    for kind in KINDS {
+        bounds.tell(&format!("{kind}, persistent"), persistent.of(kind));
     }
+    for kind in KINDS {
+        bounds.tell(&format!("{kind}, fresh"), fresh.of(kind));
+    }
+    println!("ratios");
+    let mut check = |which, samples: &Samples, kind, other, bound| {
+        bounds.check(
+            &format!("{kind}, {which} / {other}"),
+            samples.ratio(kind, other),
+            bound,
+        );
+    };
     for kind in [THREADS, PROCESSES] {
-        bounds.check(
-            &format!("{kind}, persistent / {BARE}"),
-            persistent.ratio(kind, BARE),
-            1.03,
-        );
-        bounds.check(
-            &format!("{kind}, persistent / {ACTIX}"),
-            persistent.ratio(kind, ACTIX),
-            1.0,
-        );
-        bounds.check(
-            &format!("{kind}, fresh / {ACTIX}"),
-            fresh.ratio(kind, ACTIX),
-            0.85,
+        check("persistent", &persistent, kind, BARE, 1.03);
+        check("persistent", &persistent, kind, ACTIX, 1.0);
+        check("fresh", &fresh, kind, ACTIX, 0.85);
+    }
+    // How much of that is the machine's.
+    for (kind, other) in [
+        (BARE_PROCESSES, BARE),
+        (BARE, ACTIX),
+        (PROCESSES, BARE_PROCESSES),
+    ] {
+        bounds.tell(
+            &format!("{kind}, persistent / {other}"),
+            persistent.ratio(kind, other),
         );
     }
-    bounds.tell(
-        &format!("{BARE_PROCESSES}, persistent / {BARE}"),
-        persistent.ratio(BARE_PROCESSES, BARE),
-    );
-    bounds.tell(
-        &format!("{PROCESSES}, persistent / {BARE_PROCESSES}"),
-        persistent.ratio(PROCESSES, BARE_PROCESSES),
-    );
-    for (kind, bare) in [(THREADS, BARE), (PROCESSES, BARE_PROCESSES)] {
-        bounds.tell(&format!("{kind}, fresh / {bare}"), fresh.ratio(kind, bare));
+    for (kind, other) in [(BARE, ACTIX), (THREADS, BARE), (PROCESSES, BARE_PROCESSES)] {
+        bounds.tell(
+            &format!("{kind}, fresh / {other}"),
+            fresh.ratio(kind, other),
+        );
     }
 }
 
 fn lifecycles(rounds: usize, bounds: &mut Bounds) {
-    println!("start to all ready, and SIGTERM to exit");
+    println!("start to all ready, and SIGTERM to exit, ms");
     for workers in [1, 4, 8] {
-        for pair in [[BARE_PROCESSES, PROCESSES], [BARE, THREADS]] {
+        for [bare, aioxide] in [[BARE_PROCESSES, PROCESSES], [BARE, THREADS]] {
             let mut starts = Samples::default();
             let mut stops = Samples::default();
             for round in 0..rounds {
                 for place in 0..2 {
-                    let kind = pair[(round + place) % 2];
+                    let kind = [bare, aioxide][(round + place) % 2];
                     let server = Running::start(kind, workers, 0);
                     starts.add(kind, millis(server.start));
                     stops.add(kind, millis(server.stop()));
                 }
             }
-            let [bare, aioxide] = pair;
-            let (start, bare_start) = (starts.median(aioxide), starts.median(bare));
-            let (stop, bare_stop) = (stops.median(aioxide), stops.median(bare));
-            println!(
-                "  {workers} {bare:<15} start {bare_start:6.2} ms  stop {bare_stop:6.2} ms\n  \
-                 {workers} {aioxide:<15} start {start:6.2} ms  stop {stop:6.2} ms"
-            );
+            let (start, stop) = (starts.of(bare), stops.of(bare));
+            let bound = 1.5 * start.median + 2.0;
+            bounds.tell(&format!("{workers} {bare}, start"), start);
             bounds.check(
-                &format!("{aioxide}, {workers}: start, ms"),
-                start,
-                1.5 * bare_start + 2.0,
+                &format!("{workers} {aioxide}, start"),
+                starts.of(aioxide),
+                bound,
             );
+            let bound = stop.median + 5.0;
+            bounds.tell(&format!("{workers} {bare}, stop"), stop);
             bounds.check(
-                &format!("{aioxide}, {workers}: stop, ms"),
-                stop,
-                bare_stop + 5.0,
+                &format!("{workers} {aioxide}, stop"),
+                stops.of(aioxide),
+                bound,
             );
         }
     }
 }
 
 fn memory(bounds: &mut Bounds) {
-    println!("Private_Dirty of a worker process");
-    for (kind, ballast) in [(BARE_PROCESSES, 0), (PROCESSES, 0), (PROCESSES, 1024)] {
+    println!("Private_Dirty of the worker processes, KiB");
+    let of_each = |kind, ballast| -> Spread {
         let server = Running::start(kind, WORKERS, ballast);
         let workers = &server.family()[1..];
         assert_eq!(workers.len(), WORKERS);
-        let most = workers.iter().map(|pid| private_dirty(*pid)).max();
-        let most = most.expect("a worker") as f64;
-        let start = millis(server.start);
+        let dirty = workers.iter().map(|pid| private_dirty(*pid)).collect();
         server.stop();
-        match kind {
-            PROCESSES => bounds.check(
-                &format!("{kind}, supervisor holds {ballast} MiB (ready after {start:.0} ms): KiB"),
-                most,
-                1024.0,
-            ),
-            _ => bounds.tell(&format!("{kind}: KiB"), most),
-        }
+        Spread::from(dirty)
+    };
+    bounds.tell(BARE_PROCESSES, of_each(BARE_PROCESSES, 0));
+    for ballast in [0, 1024] {
+        let what = format!("{PROCESSES}, the supervisor holds {ballast} MiB");
+        bounds.check(&what, of_each(PROCESSES, ballast), 1024.0);
     }
 }
 
@@ -212,14 +221,15 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn check(&mut self, what: &str, figure: f64, bound: f64) {
-        let verdict = if figure <= bound { "ok" } else { "OVER" };
-        self.kept &= figure <= bound;
-        println!("  {what:<60} {figure:8.3}  at most {bound:8.3}  {verdict}");
+    fn check(&mut self, what: &str, figure: Spread, bound: f64) {
+        let kept = figure.median <= bound;
+        self.kept &= kept;
+        let verdict = if kept { "ok" } else { "OVER" };
+        println!("  {what:<52} {figure}  at most {bound:8.3}  {verdict}");
     }
 
-    fn tell(&self, what: &str, figure: f64) {
-        println!("  {what:<60} {figure:8.3}");
+    fn tell(&self, what: &str, figure: Spread) {
+        println!("  {what:<52} {figure}");
     }
 }
 
@@ -232,19 +242,40 @@ impl Samples {
         self.0.entry(kind).or_default().push(sample);
     }
 
-    fn median(&self, kind: &str) -> f64 {
-        median(self.0[kind].clone())
+    fn of(&self, kind: &str) -> Spread {
+        Spread::from(self.0[kind].clone())
     }
 
-    fn ratio(&self, kind: &str, other: &str) -> f64 {
+    fn ratio(&self, kind: &str, other: &str) -> Spread {
         let pairs = self.0[kind].iter().zip(&self.0[other]);
-        median(pairs.map(|(kind, other)| kind / other).collect())
+        Spread::from(pairs.map(|(kind, other)| kind / other).collect())
     }
 }
 
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+/// A median and the quartiles around it.
+struct Spread {
+    low: f64,
+    median: f64,
+    high: f64,
+}
+
+impl Spread {
+    fn from(mut samples: Vec<f64>) -> Spread {
+        samples.sort_by(f64::total_cmp);
+        let at = |quarter: usize| samples[(samples.len() - 1) * quarter / 4];
+        Spread {
+            low: at(1),
+            median: at(2),
+            high: at(3),
+        }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Spread { low, median, high } = self;
+        write!(f, "{median:8.3} ({low:.3} to {high:.3})")
+    }
 }
 
 fn millis(time: Duration) -> f64 {
@@ -310,6 +341,14 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    /// When this program panics, no server is left.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// For how long the threads of these processes have run. Exact while they wait.
 fn cpu_nanos(family: &[u32]) -> u64 {
     let threads = family
@@ -322,7 +361,7 @@ fn cpu_nanos(family: &[u32]) -> u64 {
 }
 
 /// In KiB.
-fn private_dirty(pid: u32) -> u64 {
+fn private_dirty(pid: u32) -> f64 {
     let smaps = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the worker runs");
     let line = smaps
         .lines()
@@ -362,12 +401,12 @@ async fn talk(connections: Vec<TcpStream>, requests: usize) -> Vec<TcpStream> {
     futures_util::future::join_all(talks).await
 }
 
-/// So many requests, each on a connection of its own.
+/// So many requests of each client, each on a connection of its own.
 async fn talk_afresh(address: SocketAddr, requests: usize) {
     let mut clients = JoinSet::new();
     for _ in 0..CONNECTIONS {
         clients.spawn(async move {
-            for _ in 0..requests / CONNECTIONS {
+            for _ in 0..requests {
                 let connected = TcpStream::connect(address).await;
                 request(&mut connected.expect("the server accepts")).await;
             }

@@ -1,8 +1,34 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Map
+//!
+//! | you want to | it is here |
+//! | --- | --- |
+//! | set up, and tear down whatever happens | [`#[actxmgr]`](macro@actxmgr), [`Context`], [`Guard`], [`Exit`] |
+//! | enter many at once, or choose at run time | [`group`], [`ExitStack`] |
+//! | know what is promised about all that | [`guide::cancellation`] |
+//! | wait for the teardown of dropped guards, hear of their errors | [`drain`], [`teardown`] |
+//! | run workers until a signal | [`#[server]`](macro@server), [`Worker`], [`Serving`], [`Stop`] |
+//! | choose at run time what the attribute fixes | [`Server`] |
+//! | deploy it | [`guide::production`] |
+//! | do something periodically | [`#[timer]`](macro@timer), [`Timer`], [`Tick`], [`Overlap`], [`Missed`] |
+//! | look up a name of Python's aiotools | [`guide::coming_from_aiotools`] |
+//!
+//! # Features
+//!
+//! | feature | default | what |
+//! | --- | --- | --- |
+//! | `server` | yes | supervised servers of thread workers |
+//! | `process` | yes | process workers |
+//! | `timer` | yes | periodic tasks |
+//! | `logging` | no | `logging::init` |
+//!
+//! Contexts need none of them.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod context;
+pub mod guide;
 #[cfg(feature = "logging")]
 pub mod logging;
 pub mod teardown;
@@ -216,6 +242,74 @@ pub use server::{
     Stopping, Worker, worker_index,
 };
 
+/// Turns an async function into one that starts it as a periodic task, and gives the [`Timer`] of it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use aioxide::{Tick, timer};
+///
+/// struct Peers;
+/// # impl Peers { async fn ping(&self, _round: u64) -> std::io::Result<()> { Ok(()) } }
+///
+/// #[timer(100ms)]
+/// async fn heartbeat(tick: Tick, peers: Arc<Peers>) -> std::io::Result<()> {
+///     peers.ping(tick.index()).await
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let beat = heartbeat(Arc::new(Peers)); // starts now; arguments are cloned for every tick
+/// tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+/// beat.stop().await;                     // cancels what runs, and waits for it
+/// assert_eq!(beat.stats().completed, 3); // at 0, 100 and 200 ms
+/// # }
+/// ```
+///
+/// # The grid
+///
+/// Tick `k` is due at `start + first + k * interval`, so that a timer never drifts; what shifts a start (jitter,
+/// overlap, a late wake-up) never shifts the grid. tokio's clock wakes timers by the millisecond, rounded up.
+///
+/// # The function
+///
+/// A leading argument of type [`Tick`] is the timer's to give; the others are given by the caller and cloned for
+/// every tick (`Clone + Send + 'static`). It may be a method with `self: Arc<Self>` or `self`, and generic. It
+/// returns `()` or `Result<(), E>` with `E: Display`: an `Err` or a panic is logged, counted in [`Timer::stats`],
+/// and survived. Ticks are polled in the timer's own task: several run concurrently, not in parallel, and what
+/// is to run in parallel has to be spawned. The function that is made of it panics outside a tokio runtime.
+///
+/// # Options
+///
+/// Lengths of time are `100ms`, `1.5s`, `1h30m`, `"1h 30m"` (units `ms`, `s`, `m` or `min`, `h`, `d`), or any
+/// expression of type `Duration`, which may use the arguments. Each option is a method of [`TimerBuilder`] too.
+///
+/// | option | default | meaning |
+/// | --- | --- | --- |
+/// | interval, in first place | needed | the distance of due times, at least 1 ms as a literal |
+/// | `after = 1s` | none | in place of the interval: a fixed delay from the end of a tick to the start of the next |
+/// | `first = interval` | `now` | when the first tick is due, after the start: `now`, `interval` or a length of time |
+/// | `overlap = cancel` | `skip` | what a due tick does while one runs, see below |
+/// | `missed = skip` | `coalesce` | what becomes of due times that the timer itself was late for, see below |
+/// | `jitter = 10ms` | none | shifts each start by a random time in `[0, jitter)`; less than the interval |
+/// | `phase = random` | none | shifts the whole grid once, by a random time in `[0, interval)` |
+/// | `timeout = 5s` | none | a tick that takes longer is dropped, and has failed |
+/// | `grace = 1s` | none | how long a tick may clean up after [`Tick::cancelled`], with `overlap = cancel` and [`Timer::stop`] |
+/// | `name = "sweeper"` | the function's name | what logs call the timer |
+/// | `crate = path` | `::aioxide` | where this library is, under another name |
+///
+/// With an interval of 100 ms, ticks that take 250 ms, and a stop at 1000 ms:
+///
+/// | `overlap =` | a due tick, while one runs | ticks start at |
+/// | --- | --- | --- |
+/// | `skip` | is skipped | 0, 300, 600, 900 |
+/// | `allow(2)` | runs beside it, but not more than so many; plain `allow` runs up to 1,024 | 0, 100, 300, 400, 600, 700, 900 |
+/// | `wait` | waits, the newest one only | 0, 250, 500, 750 |
+/// | `queue(2)` | waits, up to so many, the oldest goes first | 0, 250, 500, 750 |
+/// | `cancel` | cancels it and takes its place | 0, 100, 200, .. 900 |
+///
+/// Due times that passed while no tick was running, several at once because the runtime was stalled or the machine
+/// suspended, are missed ones: `missed = coalesce` runs the newest and tells [`Tick::missed`], `skip` drops them
+/// all, `burst(n)` replays the newest `n`.
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
 #[cfg(feature = "timer")]

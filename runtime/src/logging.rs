@@ -14,7 +14,7 @@
 //! ```text
 //! 2026-01-01T12:00:00.000120Z [worker 0]  INFO greeter: hello
 //! 2026-01-01T12:00:00.000354Z [worker 1]  INFO greeter: hello
-//! 2026-01-01T12:00:00.000401Z [-]  INFO aioxide::server::supervisor: 2 workers are ready
+//! 2026-01-01T12:00:00.000401Z [-]  INFO aioxide::server: 2 workers are ready
 //! ```
 //!
 //! `[-]` is what no worker has said: the supervisor, the main context, an extra, a thread that a worker's

@@ -72,7 +72,10 @@ pub(crate) fn turn(seq: u64, group: u64) -> Turn<Origin> {
 
 /// Ready when all teardowns that `turn` waits for have ended.
 pub(crate) fn poll_turn(turn: &mut Turn<Origin>, cx: &mut Context<'_>) -> Poll<()> {
-    if ledger().has_come(turn, || cx.waker().clone()) {
+    let waker = cx.waker().clone();
+    let (has_come, spare) = ledger().has_come(turn, waker);
+    drop(spare);
+    if has_come {
         Poll::Ready(())
     } else {
         Poll::Pending
@@ -310,15 +313,21 @@ impl OpenDrain {
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.0 {
-            Some(id) if !ledger().drained(id, || cx.waker().clone()) => Poll::Pending,
-            _ => Poll::Ready(()),
-        }
+        let Some(id) = self.0 else {
+            return Poll::Ready(());
+        };
+        let waker = cx.waker().clone();
+        let (done, spare) = ledger().drained(id, waker);
+        drop(spare);
+        if done { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn close(mut self) -> Drained {
-        let seen = self.0.take().map(|id| ledger().close_drain(id));
-        let seen = seen.unwrap_or_default();
+        let (seen, spare) = match self.0.take() {
+            Some(id) => ledger().close_drain(id),
+            None => Default::default(),
+        };
+        drop(spare);
         Drained {
             completed: seen.ended,
             abandoned: seen.abandoned,
@@ -329,7 +338,8 @@ impl OpenDrain {
 impl Drop for OpenDrain {
     fn drop(&mut self) {
         if let Some(id) = self.0.take() {
-            ledger().close_drain(id);
+            let (_, spare) = ledger().close_drain(id);
+            drop(spare);
         }
     }
 }

@@ -258,3 +258,52 @@ async fn a_detached_teardown_runs_in_the_span_current_at_enter() {
     drain(DEADLINE).await;
     assert_eq!(seen.lock().unwrap().as_deref(), Some("request"));
 }
+
+/// A minimal executor whose wakers own the future, as those of async-task do: dropping the last one drops
+/// the future, and the guards in it.
+struct OwningTask(Mutex<Option<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+impl std::task::Wake for OwningTask {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl OwningTask {
+    /// Polls once; from then on only wakers keep the future alive.
+    fn poll_and_let_go(future: impl Future<Output = ()> + Send + 'static) {
+        let task = Arc::new(OwningTask(Mutex::new(Some(Box::pin(future)))));
+        let waker = Arc::clone(&task).into();
+        let mut cx = std::task::Context::from_waker(&waker);
+        if let Some(future) = &mut *task.0.lock().unwrap() {
+            assert!(future.as_mut().poll(&mut cx).is_pending());
+        }
+    }
+}
+
+#[actxmgr]
+async fn inner_of_two(gate: Arc<Notify>) {
+    yield_().await;
+    gate.notified().await;
+}
+
+#[test]
+fn a_waker_that_is_dropped_may_drop_guards() {
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let gate = Arc::new(Notify::new());
+    let (outer, inner) = runtime.block_on(async {
+        let outer = elsewhere(Arc::default()).await;
+        (outer, inner_of_two(Arc::clone(&gate)).await)
+    });
+    let late = runtime.block_on(elsewhere(Arc::default()).into_future());
+    drop(inner);
+    OwningTask::poll_and_let_go(async move {
+        let _late = late;
+        outer.exit().await;
+    });
+    OwningTask::poll_and_let_go(async move {
+        let _late = elsewhere(Arc::default()).await;
+        drain(DEADLINE * 2).await;
+    });
+    gate.notify_one();
+    let drained = runtime.block_on(async { tokio::time::timeout(DEADLINE, drain(DEADLINE)).await });
+    assert_eq!(drained.expect("no deadlock").abandoned, [""; 0]);
+}

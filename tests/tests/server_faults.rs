@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+
 use aioxide_tests::{Ended, Folder, Running, Signal, assert_closed, connect};
 
 fn start(program: impl AsRef<Path>, isolation: &str, args: &str) -> Running {
@@ -414,6 +416,50 @@ fn a_broken_or_missing_program_breaks_nothing_that_runs() {
         assert_torn_down(&ended, 1, 0, "SIGTERM");
         assert_closed(address);
     }
+}
+
+/// It is held open from the start, so that it is there for the first workers too.
+#[test]
+fn a_program_that_is_removed_before_its_workers_start_is_no_loss() {
+    let folder = Folder::new();
+    let program = own_program(&folder);
+    let mut server = start(&program, "process", "--before-run 500");
+    fs::remove_file(&program).expect("the program can be removed");
+    let address = server.wait_until_ready();
+    serves(address);
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_torn_down(&ended, 0, 0, "SIGTERM");
+    assert_closed(address);
+}
+
+/// A successor can't be started until there are some again; what runs goes on.
+#[test]
+fn a_supervisor_that_runs_out_of_descriptors_goes_on() {
+    let mut server = faulty("process", "--on-failure restart --fault kill");
+    let address = server.wait_until_ready();
+    let limits = getrlimit(Resource::Nofile);
+    let pid = server.pid();
+    let limit = |current| {
+        let limits = Rlimit { current, ..limits };
+        prlimit(Some(pid), Resource::Nofile, limits).expect("a limit can be set");
+    };
+    // None beside the standard streams.
+    limit(Some(3));
+    server.signal(Signal::HUP);
+    server.wait_for("rolling restart given up: the successor of worker 0 failed to start");
+    serves(address);
+
+    server.signal(Signal::USR1);
+    server.wait_for("could not be started");
+    server.wait_for("worker 0 is started again in");
+    limit(limits.current);
+    server.wait_for("worker 0 is ready");
+    serves(address);
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, "open files");
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
+    assert_closed(address);
 }
 
 aioxide_tests::under_both_isolations! {

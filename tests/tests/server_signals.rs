@@ -63,7 +63,14 @@ fn signals_at_random_times_always_end_it(isolation: &str) {
     let mut dice = Dice(rounds);
     for round in 0..rounds {
         let slow = dice.roll(2) * 20;
-        let server = plain(isolation, &format!("--slow-start {slow} --workers 2"));
+        let inner = command(isolation, &format!("--slow-start {slow} --workers 2"));
+        // A shell starts background jobs with SIGINT ignored, which programs inherit.
+        let server = Running::start(
+            Command::new("env")
+                .arg("--default-signal=INT")
+                .arg(inner.get_program())
+                .args(inner.get_args()),
+        );
         let mut sent = Vec::new();
         for _ in 0..dice.roll(4) {
             // That it comes at any time is what is tested.

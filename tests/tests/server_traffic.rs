@@ -237,16 +237,18 @@ fn a_vacant_slot_swallows_no_connection(isolation: &str) {
         "--workers 2 --on-failure restart --max-restarts 100 --broken-from 1",
     );
     let address = server.wait_until_ready();
-    loop {
-        // One of the two workers gets it.
-        let mut fatal = ask(address, b'f').expect("the server accepts");
-        expect(&mut fatal, b'f').expect("the server replies");
-        fatal.write_all(b"!").expect("the worker waits for it");
-        if server.wait_for("is started again in").contains("worker 0") {
-            break;
+    let mut fatal = loop {
+        let mut stream = ask(address, b'i').expect("the server accepts");
+        let mut index = [0];
+        stream.read_exact(&mut index).expect("the server replies");
+        if index == [0] {
+            break stream;
         }
-        server.wait_for("worker 1 is ready");
-    }
+    };
+    fatal.write_all(b"f").expect("the server reads");
+    expect(&mut fatal, b'f').expect("the server replies");
+    fatal.write_all(b"!").expect("the worker waits for it");
+    server.wait_for("worker 0 is started again in");
     let until = Instant::now() + Duration::from_secs(4);
     let mut slowest = Duration::ZERO;
     let mut outcomes = Outcomes::new();

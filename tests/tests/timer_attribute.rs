@@ -97,7 +97,7 @@ impl Probe {
     async fn by_clone(mut self, tick: Tick) {
         self.period += ms(1);
         sleep(ms(10)).await;
-        assert_eq!(format!("{self:p}").is_empty(), false);
+        assert!(!format!("{self:p}").is_empty());
         self.log.push(&tick);
     }
 }

@@ -702,6 +702,7 @@ async fn probe(tick: Tick) -> Result<(), String> {
 fn failures_are_logged_with_the_names_of_timer_and_tick() {
     let log = logged(async {
         let timer = probe();
+        assert_eq!(timer.stats().name, "prober");
         sleep(ms(450)).await;
         timer.stop().await;
     });

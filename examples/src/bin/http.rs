@@ -6,6 +6,9 @@
 //!
 //! `curl 127.0.0.1:8080/` is answered at once, `curl 127.0.0.1:8080/after/5000` after five seconds: press Ctrl-C
 //! meanwhile.
+//!
+//! A connection that has said nothing yet is closed when its worker stops, which is how axum does it. The example
+//! `shorten` serves each connection itself, and loses no request in a rolling restart.
 
 use std::io;
 use std::process::ExitCode;

@@ -18,20 +18,29 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aioxide::{Worker, actxmgr, server, timer};
+use aioxide::{Stopping, Worker, actxmgr, server, timer};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use clap::Parser;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{Any, AnyConnection, AnyPool, Connection, Transaction};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
+
+/// How long a client may leave a connection without a request: less than a stop may take.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Shortens URLs.
 #[derive(Clone, Parser)]
@@ -157,6 +166,9 @@ async fn add(links: &mut AnyConnection, urls: &str, expires: i64) -> Result<Stri
         };
         codes += &format!("/{code}\n");
     }
+    if codes.is_empty() {
+        return Err(Failure::NoUrl(String::new()));
+    }
     Ok(codes)
 }
 
@@ -209,6 +221,27 @@ impl IntoResponse for Failure {
     }
 }
 
+/// One connection. A worker that stops says so with the answer to the request that is under way; when there was none
+/// yet it waits for the first, because that one may already be on its way.
+async fn serve(stream: TcpStream, app: Router, stopping: Stopping) -> hyper::Result<()> {
+    // Told to stop before anything has arrived, hyper would hang up.
+    if timeout(SILENCE, stream.peek(&mut [0])).await.is_err() {
+        return Ok(());
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(SILENCE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // First, so that what has arrived is read.
+        biased;
+        ended = &mut connection => return ended,
+        _ = stopping => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
 fn milliseconds_since_1970() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -244,26 +277,20 @@ async fn shorten(
         .route("/{code}", get(follow))
         .with_state(links);
     let listener = worker.listen(options.listen).await?;
+    let serving = worker.serve(listener, {
+        let worker = worker.clone();
+        move |stream| serve(stream, app.clone(), worker.stopping())
+    });
     info!(worker = worker.index(), pid = std::process::id(), "set up");
 
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
-        yield_().await;
-    });
-    let deadline = async {
-        let stop = worker.stopping().await;
-        tokio::time::sleep_until(stop.deadline()).await;
-    };
-    let served = tokio::select! {
-        // Once the last request is answered.
-        served = serving.into_future() => served,
-        () = deadline => Err(io::Error::other("requests were cut at the deadline")),
-    };
+    let stop = yield_().await;
 
+    serving.drain(&stop).await;
     if let Some(expiry) = expiry {
         expiry.stop().await;
     }
     pool.exit().await?;
-    Ok(served?)
+    Ok(())
 }
 
 fn main() -> ExitCode {

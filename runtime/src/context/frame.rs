@@ -262,12 +262,7 @@ enum Order {
 
 /// What depends on whether the context borrows. Only the constructors know what they may demand.
 struct Calls<'a, R: Return> {
-    exchange: fn(
-        Pin<&mut Dyn<'a, R>>,
-        Option<&Slot<'a, R>>,
-        Back<'a, R>,
-        &mut task::Context<'_>,
-    ) -> (Poll<R::Body>, Back<'a, R>),
+    exchange: Exchange<'a, R>,
     /// What becomes of a teardown that nobody awaits.
     detach: fn(Frame<'a, R>, bool),
     failure: fn(&R::Body) -> Option<String>,
@@ -275,6 +270,13 @@ struct Calls<'a, R: Return> {
 
 type Dyn<'a, R> = dyn Future<Output = <R as Return>::Body> + Send + 'a;
 type Back<'a, R> = Option<Box<Parcel<'a, R>>>;
+type Exchanged<'a, R> = (Poll<<R as Return>::Body>, Back<'a, R>);
+type Exchange<'a, R> = fn(
+    Pin<&mut Dyn<'a, R>>,
+    Option<&Slot<'a, R>>,
+    Back<'a, R>,
+    &mut task::Context<'_>,
+) -> Exchanged<'a, R>;
 
 /// The options that bound a context in time.
 pub(super) struct Limits<R: Return> {
@@ -452,7 +454,7 @@ fn exchange_by_thread<R>(
     _: Option<&Slot<'static, R>>,
     back: Back<'static, R>,
     cx: &mut task::Context<'_>,
-) -> (Poll<R::Body>, Back<'static, R>)
+) -> Exchanged<'static, R>
 where
     R: Return + 'static,
 {
@@ -468,7 +470,7 @@ fn exchange_by_slot<'a, R: Return>(
     slot: Option<&Slot<'a, R>>,
     back: Back<'a, R>,
     cx: &mut task::Context<'_>,
-) -> (Poll<R::Body>, Back<'a, R>) {
+) -> Exchanged<'a, R> {
     let Some(slot) = slot else {
         return (future.poll(cx), back);
     };
@@ -524,7 +526,7 @@ impl<'a, R: Return> Meta<'a, R> {
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        sleep.as_mut().poll(cx).is_ready().then(|| Late {
+        sleep.as_mut().poll(cx).is_ready().then_some(Late {
             elapsed: Elapsed {
                 name: self.name,
                 phase,

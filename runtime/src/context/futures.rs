@@ -12,6 +12,9 @@ use super::frame::{Frame, Left, Meta, Parcel, Setup};
 use super::{Exit, Return};
 use crate::teardown;
 
+/// An error is given as the name of the function and what its body ended in.
+pub(super) type Tried<'a, R> = Result<Entered<'a, R>, (&'static str, <R as Return>::Body)>;
+
 /// On the way to the yield.
 pub(super) struct Entering<'a, R: Return> {
     /// `None` once it is entered or has failed.
@@ -44,12 +47,8 @@ impl<'a, R: Return> Entering<'a, R> {
         })
     }
 
-    /// An error is given as the name of the function and what its body ended in.
     #[inline(always)]
-    pub(super) fn poll_entered(
-        &mut self,
-        cx: &mut task::Context<'_>,
-    ) -> Poll<Result<Entered<'a, R>, (&'static str, R::Body)>> {
+    pub(super) fn poll_entered(&mut self, cx: &mut task::Context<'_>) -> Poll<Tried<'a, R>> {
         let Some(frame) = &mut self.frame else {
             panic!("`Enter` was polled after its end");
         };
@@ -205,7 +204,7 @@ impl<R: Return> Drop for Leaving<'_, R> {
 }
 
 impl<'a, R: Return> Future for Entering<'a, R> {
-    type Output = Result<Entered<'a, R>, (&'static str, R::Body)>;
+    type Output = Tried<'a, R>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         self.poll_entered(cx)

@@ -14,6 +14,17 @@ use super::futures::{Entered, Entering, Leaving, catch};
 use super::{Always, Elapsed, Exit, Outcome, Return};
 
 macro_rules! surface {
+    (debug $generics:tt $args:tt $($ty:ident)*) => {
+        $(surface!(debug_one $generics $args $ty);)*
+    };
+    (debug_one [$($generics:tt)*] [$($args:tt)*] $ty:ident) => {
+        // Nothing is asked of the value, so that `unwrap_err` is there whatever it is.
+        impl<$($generics)* R: Return> fmt::Debug for $ty<$($args)* R> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($ty)).finish_non_exhaustive()
+            }
+        }
+    };
     (
         impl [$($generics:tt)*] for [$($args:tt)*] with $life:lifetime,
         $(#[$context_doc:meta])* context $Context:ident,
@@ -69,12 +80,16 @@ macro_rules! surface {
             E: From<Elapsed>,
         {
             /// Bounds the setup: when `limit` has passed, it is given up and the enter fails.
+            ///
+            /// Entered where tokio has no time driver, the context panics.
             pub fn setup_timeout(self, limit: Duration) -> Self {
                 $Context(self.0.set(|meta| meta.limits(elapsed).setup = Some(limit)))
             }
 
             /// Bounds the teardown, detached or not: when `limit` has passed, it is given up and the exit
             /// fails.
+            ///
+            /// Left where tokio has no time driver, the context panics.
             pub fn teardown_timeout(self, limit: Duration) -> Self {
                 $Context(self.0.set(|meta| meta.limits(elapsed).teardown = Some(limit)))
             }
@@ -153,14 +168,7 @@ macro_rules! surface {
             }
         }
 
-        impl<$($generics)* R: Return> fmt::Debug for $Guard<$($args)* R>
-        where
-            R::Value: fmt::Debug,
-        {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_tuple(stringify!($Guard)).field(self.0.value()).finish()
-            }
-        }
+        surface!(debug [$($generics)*] [$($args)*] $Context $Guard $Enter $Leave);
 
         impl<$($generics)* T, E> $Guard<$($args)* Result<T, E>> {
             /// Leaves with the reason that `result` gives, [`Exit::Completed`] or [`Exit::Failed`], and gives

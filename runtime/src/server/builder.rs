@@ -168,7 +168,8 @@ impl Server {
     /// Runs `function` beside the workers, with a thread or process of its own: a router, a metrics exporter.
     ///
     /// It is `fn(Worker)` or `async fn(Worker)`. A synchronous one counts as ready at start; an asynchronous
-    /// one once it waits for its stop. Extras start with the workers and are stopped after them.
+    /// one once it waits for its stop. Extras start with the workers and are stopped after them. One that fails
+    /// is treated as a worker that fails is, [`on_failure`](Server::on_failure) included.
     pub fn extra<K, F: ExtraFn<K>>(mut self, function: F) -> Server {
         self.extras.push(Extra::new(function));
         self
@@ -182,20 +183,21 @@ impl Server {
     }
 
     /// Which signals stop the server; SIGINT and SIGTERM by default. The first one seen is told to every
-    /// teardown.
+    /// teardown. One that no program can handle, SIGKILL for example, is refused by [`run`](Server::run).
     pub fn stop_signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Server {
         self.stop_signals = signals.into_iter().collect();
         self
     }
 
     /// The one budget of time from the first stop signal to the end; 25 s by default, as Kubernetes kills
-    /// after 30 s.
+    /// after 30 s. Workers, extras and the main context share it; a worker that is stopped alone, in a rolling
+    /// restart for example, has it to itself.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Server {
         self.shutdown_timeout = timeout;
         self
     }
 
-    /// By when a worker that isn't ready has failed to start; 60 s by default.
+    /// By when a worker that isn't ready has failed to start, counted from its start; 60 s by default.
     pub fn start_timeout(mut self, timeout: Duration) -> Server {
         self.start_timeout = timeout;
         self
@@ -208,7 +210,8 @@ impl Server {
     }
 
     /// With [`OnFailure::Restart`]: how often a worker may fail within the
-    /// [`restart_window`](Server::restart_window) before the server gives up; 10 by default.
+    /// [`restart_window`](Server::restart_window) before the server gives up; 10 by default. With 0 the first
+    /// failure is the end.
     pub fn max_restarts(mut self, restarts: u32) -> Server {
         self.max_restarts = restarts;
         self
@@ -240,7 +243,7 @@ impl Server {
         self
     }
 
-    /// Runs the server to its end. To be returned from `main`.
+    /// Runs the server to its end. To be returned from `main`, outside any tokio runtime.
     ///
     /// The thread that calls it becomes the supervisor. What goes wrong, up to an option that isn't allowed,
     /// is logged, and written to stderr when no `tracing` subscriber is installed.
@@ -256,6 +259,10 @@ impl Server {
     ///
     /// With process workers, the program is started again for each of them and runs up to the same call,
     /// where it becomes the worker: what stands before it runs in every worker too, and must not read stdin.
+    ///
+    /// # Panics
+    ///
+    /// If [`init`](Server::init) does. A panic of a worker, an extra or the main context is a failure of it.
     pub fn run(self) -> ExitCode {
         let name = self.name;
         match self.try_run() {

@@ -13,9 +13,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Worker;
 use super::job::Body;
 use super::worker::{Shared, set_thread_index};
+use super::{Worker, report};
 
 /// What detached teardowns get at least, and all that they get once the worker is killed: a little less than
 /// the second after which a thread that is still there counts as stuck.
@@ -129,7 +129,7 @@ async fn to_its_end(
             .is_err()
         {
             worker.overran.store(true, Ordering::Relaxed);
-            tracing::warn!(worker = %worker.name(), tasks = worker.tasks.len(), "tasks cut at the deadline");
+            report::log!(warn, worker = %worker.name(), tasks = worker.tasks.len(), "tasks cut at the deadline");
         }
         worker.cut_connections().await;
         crate::drain(
@@ -149,7 +149,7 @@ async fn to_its_end(
     };
     if !drained.abandoned.is_empty() {
         worker.overran.store(true, Ordering::Relaxed);
-        tracing::error!(worker = %worker.name(), contexts = ?drained.abandoned, "teardowns cut at the deadline");
+        report::log!(error, worker = %worker.name(), contexts = ?drained.abandoned, "teardowns cut at the deadline");
     }
     pings.abort();
     failure

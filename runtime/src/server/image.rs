@@ -20,6 +20,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
+use super::report;
+
 /// `<supervisor pid>:<inode of the worker's end of the control socket>:<ordinal of the run call>`
 const ROLE: &str = "AIOXIDE_WORKER";
 
@@ -252,7 +254,7 @@ pub(super) fn started() -> io::Result<Started> {
     let socket = rustix::io::fcntl_dupfd_cloexec(&stdin, 3)?;
     rustix::stdio::dup2_stdin(fs::File::open("/dev/null")?)?;
     if let Err(error) = name_process() {
-        tracing::debug!(%error, "the worker's process keeps the name the kernel gave it");
+        report::log!(debug, %error, "the worker's process keeps the name the kernel gave it");
     }
     Ok(Started::AsWorker { socket, run })
 }

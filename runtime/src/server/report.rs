@@ -1,22 +1,22 @@
-//! Failures never hide: they are logged, and go to stderr when nobody listens to the log. And a log that can't
-//! be written never ends a supervisor.
+//! What the server tells: failures never hide, and no log can hurt the server.
 
 use std::fmt;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 
-/// Logs on a thread that must outlive what a subscriber does: `log!(info, "{name} is ready")`.
+/// `log!(warn, "…")` is `tracing::warn!("…")` of the target `aioxide::server`, whatever becomes of the log.
 macro_rules! log {
     ($level:ident, $($event:tt)*) => {
-        $crate::server::report::survive(|| tracing::$level!(target: "aioxide::server", $($event)*))
+        $crate::server::report::guarded(|| ::tracing::$level!(target: "aioxide::server", $($event)*))
     };
 }
 pub(crate) use log;
 
-/// `tracing-subscriber` writes its own errors by `eprintln!`, which panics when the terminal is gone.
-pub(crate) fn survive(log: impl FnOnce()) {
-    // The panic hook has had its say, and there is nowhere left to say more.
-    let _ = catch_unwind(AssertUnwindSafe(log));
+/// A subscriber may panic: `tracing_subscriber::fmt` does when it writes to a terminal that has been closed,
+/// just when the server is to stop for it.
+pub(crate) fn guarded(event: impl FnOnce()) {
+    // Nowhere is left to say it.
+    let _ = std::panic::catch_unwind(AssertUnwindSafe(event));
 }
 
 /// Logs an error. A server without a tracing subscriber still says why it ended.
@@ -24,7 +24,7 @@ pub(crate) fn failure(message: fmt::Arguments<'_>) {
     if tracing::dispatcher::has_been_set() {
         log!(error, "{message}");
     } else {
-        // `eprintln!` would panic on a closed stderr, and there is nowhere left to say so.
+        // `eprintln!` would panic on a closed stderr.
         let _ = writeln!(std::io::stderr(), "aioxide: {message}");
     }
 }

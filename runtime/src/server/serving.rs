@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::net::Listener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::job::Outcome;
 use super::worker::Shared;
-use super::{Stop, Worker};
+use super::{Stop, Worker, report};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -70,8 +71,10 @@ impl Serving {
     }
 
     /// Stops accepting and waits for the handlers of the open connections, until the stop's
-    /// [deadline](Stop::deadline) at the longest. Handlers that still run then are cut: dropped, counted
-    /// in what comes back, and the server's exit code is 3, because its time ran out.
+    /// [deadline](Stop::deadline) at the longest. Handlers that still run then are cut: dropped, logged, and
+    /// counted in what comes back. If the whole server is stopping its exit code is 3, because its time ran out.
+    ///
+    /// # Cancellation
     ///
     /// Dropping this future half-way stops accepting and leaves the handlers to run until the worker
     /// ends.
@@ -85,11 +88,7 @@ impl Serving {
         }
         let cut = self.counts.open.get();
         self.worker.overran.store(true, Ordering::Relaxed);
-        tracing::warn!(
-            worker = %self.worker.name(),
-            connections = cut,
-            "connections cut at the deadline of {stop}"
-        );
+        report::log!(warn, worker = %self.worker.name(), connections = cut, "connections cut at the deadline of {stop}");
         self.cut.cancel();
         resume(accept_loop.await);
         cut
@@ -136,8 +135,8 @@ impl Worker {
         F: Future + 'static,
         F::Output: Outcome,
     {
-        let accepting = CancellationToken::new();
         let cut = self.shared.cut.child_token();
+        let accepting = cut.child_token();
         let counts = Rc::new(Counts::default());
         let accept_loop = self.shared.serving.spawn_local(accept_loop(
             Arc::clone(&self.shared),
@@ -172,12 +171,7 @@ async fn accept_loop<L, H, F>(
 {
     let mut handlers = JoinSet::new();
     let mut pause = FIRST_PAUSE;
-    let stopped = async {
-        tokio::select! {
-            () = accepting.cancelled() => {}
-            () = cut.cancelled() => {}
-        }
-    };
+    let stopped = accepting.cancelled();
     tokio::pin!(stopped);
     loop {
         tokio::select! {
@@ -188,13 +182,15 @@ async fn accept_loop<L, H, F>(
                 Ok((stream, _)) => {
                     pause = FIRST_PAUSE;
                     counts.opened();
-                    handlers.spawn_local(run(handler(stream)));
+                    // Boxed where it is made: on its way into a task a future is moved a dozen times, its
+                    // buffers with it.
+                    handlers.spawn_local(Box::pin(handler(stream).map(Outcome::outcome)));
                 }
                 Err(error) if concerns_one_connection(&error) => {
-                    tracing::debug!(worker = %worker.name(), %error, "a connection ended before it was accepted");
+                    report::log!(debug, worker = %worker.name(), %error, "a connection ended before it was accepted");
                 }
                 Err(error) => {
-                    tracing::warn!(worker = %worker.name(), %error, ?pause, "cannot accept connections; pausing");
+                    report::log!(warn, worker = %worker.name(), %error, ?pause, "cannot accept connections; pausing");
                     tokio::select! {
                         () = &mut stopped => break,
                         () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -217,14 +213,6 @@ async fn accept_loop<L, H, F>(
     }
 }
 
-async fn run<F>(handling: F) -> Result<(), String>
-where
-    F: Future,
-    F::Output: Outcome,
-{
-    handling.await.outcome()
-}
-
 fn close(
     worker: &Shared,
     counts: &Counts,
@@ -233,11 +221,11 @@ fn close(
     let failed = match joined {
         Ok(Ok(())) => false,
         Ok(Err(error)) => {
-            tracing::debug!(worker = %worker.name(), error, "a connection's handler failed");
+            report::log!(debug, worker = %worker.name(), error, "a connection's handler failed");
             true
         }
         Err(error) => {
-            tracing::error!(worker = %worker.name(), %error, "a connection's handler panicked");
+            report::log!(error, worker = %worker.name(), %error, "a connection's handler panicked");
             true
         }
     };

@@ -27,17 +27,19 @@ pub(crate) struct Signals {
 impl Signals {
     /// Installs the handlers. From here on none of these signals ends the process by itself.
     pub(crate) fn install(stop: &[Signal]) -> io::Result<Signals> {
-        let mut wanted = stop.to_vec();
-        for other in [
+        let others = [
             Signal::SIGHUP,
             Signal::SIGUSR1,
             Signal::SIGTTIN,
             Signal::SIGTTOU,
-        ] {
-            if !wanted.contains(&other) {
-                wanted.push(other);
-            }
-        }
+        ];
+        let mut wanted: Vec<Signal> = others
+            .into_iter()
+            .filter(|other| !stop.contains(other))
+            .collect();
+        // One that comes in the microseconds in which it gets its handler is lost. They last longest for the
+        // first, whose code has yet to be paged in; these, nobody sends to a server that starts.
+        wanted.extend_from_slice(stop);
         // Started under nohup: a hang-up is none of this program's business.
         if is_ignored(Signal::SIGHUP) {
             wanted.retain(|signal| *signal != Signal::SIGHUP);
@@ -49,6 +51,7 @@ impl Signals {
             })?;
             streams.push((wanted, stream));
         }
+        streams.sort_by_key(|(signal, _)| !stop.contains(signal));
         Ok(Signals {
             streams,
             stop: stop.to_vec(),

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
 use super::policy::{Role, WorkerId};
+use super::report;
 
 /// Whether the kernel spreads connections over the sockets of one port, in which case they can be parked.
 const BALANCES: bool = cfg!(any(target_os = "linux", target_os = "android"));
@@ -355,7 +356,7 @@ impl Sockets {
                         match rustix::net::shutdown(&socket.fd, rustix::net::Shutdown::Read) {
                             Ok(()) => socket.parked = true,
                             Err(error) => {
-                                tracing::warn!(%name, ?slot, %error, "cannot park a listening socket")
+                                report::log!(warn, %name, ?slot, %error, "cannot park a listening socket")
                             }
                         }
                     }
@@ -376,7 +377,7 @@ impl Sockets {
             if shared.slots.values().all(|socket| socket.parked) {
                 for socket in shared.slots.values_mut() {
                     if let Err(error) = socket.resume() {
-                        tracing::warn!(%name, %error, "cannot listen again");
+                        report::log!(warn, %name, %error, "cannot listen again");
                     }
                 }
             }
@@ -568,7 +569,7 @@ impl Drop for UnixFile {
         };
         match unlink() {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.path.display(), %error, "cannot remove a socket's file");
+                report::log!(warn, path = %self.path.display(), %error, "cannot remove a socket's file");
             }
             _ => {}
         }

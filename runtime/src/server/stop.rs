@@ -154,7 +154,12 @@ impl Stop {
         self.reason
     }
 
-    /// When the worker is ended if it hasn't ended by itself. Fits `tokio::time::timeout_at`.
+    /// Until when to drain: a little before the worker is ended, so that what follows still runs. Fits
+    /// `tokio::time::timeout_at`.
+    ///
+    /// It is the [`shutdown_timeout`](super::Server::shutdown_timeout) from the request, less the shares of what
+    /// comes after: a tenth, at most 500 ms, for the rest of the worker; when the whole server stops, up to 1 s
+    /// each for its extras and its main context.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }

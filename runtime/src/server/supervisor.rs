@@ -13,7 +13,6 @@ use super::link::{Answer, Input, Link, Message, Request};
 use super::main_context::{MainValue, MakeMain};
 use super::policy::{Action, Config, Ending, Event, Image, Policy, Report, Role, WorkerId};
 use super::pulse::{self, Finding, Pulse};
-use super::report::log;
 use super::signals::{Asked, Signals};
 use super::sockets::Sockets;
 use super::thread::Thread;
@@ -255,7 +254,7 @@ impl Supervisor {
         let now = self.now();
         let late = deadline.map_or(Duration::ZERO, |at| now.saturating_sub(at));
         if late > GAP {
-            log!(
+            report::log!(
                 warn,
                 ?late,
                 "the supervisor was held up; all deadlines move by that"
@@ -335,7 +334,7 @@ impl Supervisor {
             Message::Ready => {
                 if let Some(live) = self.workers.get_mut(&id) {
                     live.ready = true;
-                    log!(debug, "{} is ready", self.job.name(live.role));
+                    report::log!(debug, "{} is ready", self.job.name(live.role));
                 }
                 self.happened(Event::Ready(id));
             }
@@ -344,7 +343,7 @@ impl Supervisor {
                 if let Some(live) = self.workers.get_mut(&id) {
                     if let Some(blocked) = live.pulse.answered(now, number) {
                         let name = self.job.name(live.role);
-                        log!(
+                        report::log!(
                             warn,
                             "the event loop of {name} turns again, after {blocked:.1?}"
                         );
@@ -368,18 +367,22 @@ impl Supervisor {
                 self.sockets.ended(id);
                 let ending = match ended.failure {
                     // It gets no more sockets and has to give up: that is what it was asked to do.
-                    Some(Failure::Error(cause)) if stopped_at_start => {
+                    Some(failure @ (Failure::Error(_) | Failure::Panic(_))) if stopped_at_start => {
+                        let cause = failure.to_string();
                         match self.told.contains(&cause) {
-                            true => log!(info, "{name} (pid {pid}) failed likewise"),
+                            true => report::log!(info, "{name} (pid {pid}) failed likewise"),
                             false => {
-                                log!(info, "{name} was stopped while it was starting: {cause}")
+                                report::log!(
+                                    info,
+                                    "{name} was stopped while it was starting: {cause}"
+                                )
                             }
                         }
                         Ending::Clean
                     }
                     #[cfg(feature = "process")]
                     Some(failure @ Failure::StopSignal(_)) => {
-                        log!(info, "{name} (pid {pid}) was {failure}");
+                        report::log!(info, "{name} (pid {pid}) was {failure}");
                         Ending::KilledByStopSignal
                     }
                     _ => self.judge(&name, pid, ended),
@@ -498,7 +501,7 @@ impl Supervisor {
         let cause = failure.to_string();
         // When the server goes down because no worker can start, all of them say the same.
         if self.stopping && self.told.contains(&cause) {
-            log!(info, "{name} (pid {pid}) failed likewise");
+            report::log!(info, "{name} (pid {pid}) failed likewise");
             return;
         }
         report::failure(format_args!("{name} (pid {pid}) failed: {cause}"));
@@ -545,7 +548,7 @@ impl Supervisor {
                 }
                 Action::Report(report) => self.report(report),
                 Action::Exit(code) => {
-                    log!(info, code, "the server has ended");
+                    report::log!(info, code, "the server has ended");
                     self.exit = Some(code);
                 }
             }
@@ -662,8 +665,8 @@ impl Supervisor {
                     "workers are"
                 };
                 match listening.is_empty() {
-                    true => log!(info, "{workers} {plural} ready"),
-                    false => log!(
+                    true => report::log!(info, "{workers} {plural} ready"),
+                    false => report::log!(
                         info,
                         "{workers} {plural} ready, listening on {}",
                         listening.join(", ")
@@ -673,12 +676,12 @@ impl Supervisor {
             Report::Stopping { reason, by } => {
                 self.stopping = true;
                 let budget = by.saturating_sub(self.now());
-                log!(
+                report::log!(
                     info,
                     "stopping: {reason}; all is to end within {budget:.1?}"
                 );
             }
-            Report::Forced(signal) => log!(warn, "{signal} again: stopping at once"),
+            Report::Forced(signal) => report::log!(warn, "{signal} again: stopping at once"),
             Report::StartTimedOut(id) => report::failure(format_args!(
                 "{} was not ready within {:?}",
                 self.worker_name(id),
@@ -702,7 +705,7 @@ impl Supervisor {
                 self.worker_name(id)
             )),
             Report::Backoff { role, delay } => {
-                log!(
+                report::log!(
                     warn,
                     "{} is started again in {delay:?}",
                     self.job.name(role)
@@ -715,10 +718,12 @@ impl Supervisor {
                 self.config.max_restarts
             )),
             Report::Vacant(role) => {
-                log!(warn, "the server goes on without {}", self.job.name(role))
+                report::log!(warn, "the server goes on without {}", self.job.name(role))
             }
-            Report::RollStarted { slots, .. } => log!(info, workers = slots, "rolling restart"),
-            Report::RollDone => log!(info, "rolling restart done"),
+            Report::RollStarted { slots, .. } => {
+                report::log!(info, workers = slots, "rolling restart")
+            }
+            Report::RollDone => report::log!(info, "rolling restart done"),
             Report::RollGivenUp { slot, mixed } => report::failure(format_args!(
                 "rolling restart given up: the successor of worker {slot} failed to start{}",
                 if mixed {
@@ -727,9 +732,11 @@ impl Supervisor {
                     ""
                 }
             )),
-            Report::Scaled { from, to } => log!(info, from, to, "number of workers changed"),
+            Report::Scaled { from, to } => {
+                report::log!(info, from, to, "number of workers changed")
+            }
             Report::ScaleLimit { workers } => {
-                log!(warn, workers, "number of workers is at its limit")
+                report::log!(warn, workers, "number of workers is at its limit")
             }
         }
     }

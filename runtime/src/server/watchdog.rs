@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::report::log;
+use super::report;
 
 /// How late the supervisor may be, a log that doesn't take its lines at once included.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ impl Watchdog {
                 .name("watchdog".to_owned())
                 .spawn(move || watch(&watched));
             if let Err(error) = thread {
-                log!(warn, %error, "no watchdog: the end of the server is not enforced");
+                report::log!(warn, %error, "no watchdog: the end of the server is not enforced");
             }
             deadline
         });

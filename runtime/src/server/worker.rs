@@ -158,7 +158,7 @@ impl Worker {
         )
     }
 
-    /// Whether the worker has been asked to stop.
+    /// Whether the worker has been asked to stop. For code that can't await, in a loop of `spawn_blocking`.
     pub fn is_stopping(&self) -> bool {
         self.shared.stop.get().is_some()
     }
@@ -186,7 +186,8 @@ impl Worker {
     /// Tasks to be waited for before the worker ends, until its deadline at the longest.
     ///
     /// Spawn on it what must not be cut off when the worker's function returns:
-    /// `worker.tasks().spawn(job)`.
+    /// `worker.tasks().spawn(job)`, or `spawn_local` what isn't `Send`. The connections of
+    /// [`serve`](Worker::serve) aren't among them: [`Serving::drain`](super::Serving::drain) waits for those.
     pub fn tasks(&self) -> &TaskTracker {
         &self.shared.tasks
     }
@@ -211,6 +212,10 @@ impl Worker {
     /// # Cancellation
     ///
     /// Dropping the future is safe; the socket, if it was opened, waits for the next call.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, as of a synchronous extra. So do the other methods that give a socket.
     pub async fn listen(&self, addr: impl ToSocketAddrs + fmt::Debug) -> io::Result<TcpListener> {
         let fd = self
             .inet_socket(addr, |asked, addrs| Request::Listen { asked, addrs })
@@ -232,11 +237,16 @@ impl Worker {
         self.listen_unix_with_mode(path, 0o600).await
     }
 
-    /// As [`listen_unix`](Worker::listen_unix), with the permissions given.
+    /// As [`listen_unix`](Worker::listen_unix), with the permissions given: `0o660` for the group too. Those of
+    /// a socket that is open already stay.
     ///
     /// # Errors
     ///
     /// As for [`listen_unix`](Worker::listen_unix).
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
     pub async fn listen_unix_with_mode(
         &self,
         path: impl AsRef<Path>,

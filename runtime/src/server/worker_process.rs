@@ -17,7 +17,6 @@ use super::event_loop::{self, Ended, Failure};
 use super::image::{self, Started};
 use super::link::{self, Link, Request};
 use super::policy::Role;
-use super::report::log;
 use super::signals::{Asked, Signals};
 use super::supervisor::Job;
 use super::wire::{
@@ -146,10 +145,10 @@ fn try_run(
     Ok(code)
 }
 
-/// What the worker is to be, with the main context's value. None if there is nothing left to be done.
-type Assigned = Option<(Assignment, Option<Vec<u8>>)>;
-
-fn receive_assignment(end: &mut WorkerEnd) -> Result<Assigned, WireError> {
+/// None if the supervisor is gone already.
+fn receive_assignment(
+    end: &mut WorkerEnd,
+) -> Result<Option<(Assignment, Option<Vec<u8>>)>, WireError> {
     let until = Some(Instant::now() + ASSIGNMENT);
     let mut assignment: Option<Assignment> = None;
     let mut value = Assembly::default();
@@ -210,14 +209,14 @@ fn watch_signals(stop: &[Signal], sender: Sender) -> io::Result<()> {
         .name("signals".to_owned())
         .spawn(move || {
             runtime.block_on(async {
-                loop {
-                    if let Asked::Stop(signal) = signals.next().await {
-                        if let Err(error) = sender.send(&ToSupervisor::Signalled(signal.as_raw())) {
-                            log!(warn, %error, "{signal} could not be reported to the supervisor");
-                        }
+            loop {
+                if let Asked::Stop(signal) = signals.next().await {
+                    if let Err(error) = sender.send(&ToSupervisor::Signalled(signal.as_raw())) {
+                        report::log!(warn, %error, "{signal} could not be reported to the supervisor");
                     }
                 }
-            })
+            }
+        })
         })?;
     Ok(())
 }
@@ -276,7 +275,7 @@ fn carry_out(message: ToWorker, attached: Attached<OwnedFd>, worker: &Shared) {
             }
         }
         ToWorker::Hello(_) | ToWorker::Main { .. } => {
-            log!(warn, worker = %worker.name(), "the supervisor assigned a worker twice");
+            report::log!(warn, worker = %worker.name(), "the supervisor assigned a worker twice");
         }
     }
 }
@@ -309,7 +308,7 @@ impl ProcessLink {
     fn send(&self, message: &ToSupervisor) {
         if let Err(error) = self.sender.send(message) {
             // The thread that listens to the supervisor sees the same and acts on it.
-            log!(debug, %error, "the supervisor can't be told");
+            report::log!(debug, %error, "the supervisor can't be told");
         }
     }
 

@@ -129,14 +129,14 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
     }
 
     /// Whether `turn` has come; if not, `waker` is kept for when it may have.
-    pub(crate) fn has_come(&mut self, turn: &mut Turn<O>, waker: impl FnOnce() -> W) -> bool {
+    ///
+    /// Also gives a waker that is no longer needed: dropping it may drop a future, and with it a guard, so
+    /// that must not happen while this ledger is locked.
+    pub(crate) fn has_come(&mut self, turn: &mut Turn<O>, waker: W) -> (bool, Option<W>) {
         let blocker = self.blocker(turn);
         match blocker.and_then(|ticket| self.pending.get_mut(&ticket)) {
-            Some(blocker) => {
-                blocker.waiters.insert(turn.ticket, waker());
-                false
-            }
-            None => true,
+            Some(blocker) => (false, blocker.waiters.insert(turn.ticket, waker)),
+            None => (true, Some(waker)),
         }
     }
 
@@ -195,23 +195,22 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
         id
     }
 
-    /// Whether nothing is left that this drain waits for; if something is, `waker` is kept.
-    pub(crate) fn drained(&mut self, id: u64, waker: impl FnOnce() -> W) -> bool {
+    /// Whether nothing is left that this drain waits for; if something is, `waker` is kept. Gives a waker
+    /// that is no longer needed, as [`has_come`](Self::has_come) does.
+    pub(crate) fn drained(&mut self, id: u64, waker: W) -> (bool, Option<W>) {
         let done = self.left(id).next().is_none();
-        if !done {
-            let waker = waker();
-            if let Some(drain) = self.drains.get_mut(&id) {
-                drain.waker = Some(waker);
-            }
+        match self.drains.get_mut(&id) {
+            Some(drain) if !done => (false, drain.waker.replace(waker)),
+            _ => (true, Some(waker)),
         }
-        done
     }
 
-    /// The drain is over: what it saw, and the names of those it leaves.
-    pub(crate) fn close_drain(&mut self, id: u64) -> Seen {
+    /// The drain is over: what it saw, and the names of those it leaves. Also gives a waker that is no longer
+    /// needed.
+    pub(crate) fn close_drain(&mut self, id: u64) -> (Seen, Option<W>) {
         let left: Vec<&'static str> = self.left(id).collect();
         let Some(drain) = self.drains.remove(&id) else {
-            return Seen::default();
+            return (Seen::default(), None);
         };
         if let Some(own) = drain
             .inside
@@ -221,7 +220,7 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
         }
         let mut seen = drain.seen;
         seen.abandoned.extend(left);
-        seen
+        (seen, drain.waker)
     }
 
     fn left(&self, id: u64) -> impl Iterator<Item = &'static str> {
@@ -262,6 +261,8 @@ mod tests {
 
     type TestLedger = Ledger<u8, u8, u64>;
 
+    type Alive = (Ticket, Arrival<u8, u8>, Option<Turn<u8>>);
+
     fn arrival(origin: u8, seq: u64, group: u64) -> Arrival<u8, u8> {
         Arrival {
             name: "test",
@@ -289,10 +290,10 @@ mod tests {
         assert!(later.is_none(), "entered later, so it needn't wait");
         let (_, outer) = ledger.arrive(arrival(1, 10, 0));
         let mut outer = outer.expect("it has to wait");
-        assert!(!ledger.has_come(&mut outer, || 7));
+        assert!(!ledger.has_come(&mut outer, 7).0);
         assert_eq!(end(&mut ledger, inner), [7]);
         assert!(
-            !ledger.has_come(&mut outer, || 8),
+            !ledger.has_come(&mut outer, 8).0,
             "for the one entered last"
         );
         let last = ledger
@@ -302,7 +303,7 @@ mod tests {
             .copied()
             .expect("it is pending");
         assert_eq!(end(&mut ledger, last), [8]);
-        assert!(ledger.has_come(&mut outer, || 9));
+        assert!(ledger.has_come(&mut outer, 9).0);
     }
 
     #[test]
@@ -321,16 +322,16 @@ mod tests {
         let (foreign, _) = ledger.arrive(arrival(2, 2, 0));
         let drain = ledger.open_drain(Some(1), None, &mut Vec::new());
         let all = ledger.open_drain(None, None, &mut Vec::new());
-        assert!(!ledger.drained(drain, || 1));
+        assert!(!ledger.drained(drain, 1).0);
         end(&mut ledger, mine);
-        assert!(ledger.drained(drain, || 1));
-        assert!(!ledger.drained(all, || 2));
-        let seen = ledger.close_drain(drain);
+        assert!(ledger.drained(drain, 1).0);
+        assert!(!ledger.drained(all, 2).0);
+        let seen = ledger.close_drain(drain).0;
         assert_eq!((seen.ended, seen.abandoned.len()), (1, 0));
         let mut wake = Vec::new();
         ledger.end(foreign, Fate::Abandoned, &mut wake);
         assert_eq!(wake, [2]);
-        let seen = ledger.close_drain(all);
+        let seen = ledger.close_drain(all).0;
         assert_eq!((seen.ended, seen.abandoned), (1, vec!["test"]));
     }
 
@@ -342,16 +343,16 @@ mod tests {
         assert!(waits.is_some());
         let drain = ledger.open_drain(Some(1), Some(inner), &mut Vec::new());
         assert!(
-            ledger.drained(drain, || 1),
+            ledger.drained(drain, 1).0,
             "neither itself nor who waits for it"
         );
         let (another, _) = ledger.arrive(arrival(3, 30, 0));
-        assert!(!ledger.drained(drain, || 1));
+        assert!(!ledger.drained(drain, 1).0);
         let mut wake = Vec::new();
         let other = ledger.open_drain(Some(1), Some(another), &mut wake);
         assert_eq!(wake, [1]);
         assert!(
-            ledger.drained(drain, || 1),
+            ledger.drained(drain, 1).0,
             "two that drain don't wait for each other"
         );
         ledger.close_drain(other);
@@ -369,7 +370,7 @@ mod tests {
         ) {
             let mut ledger = TestLedger::new();
             let mut seqs: Vec<u64> = (1..=arrivals.len() as u64).collect();
-            let mut alive: Vec<(Ticket, Arrival<u8, u8>, Option<Turn<u8>>)> = Vec::new();
+            let mut alive: Vec<Alive> = Vec::new();
             for (&(origin, group), index) in arrivals.iter().zip(&order) {
                 let seq = seqs.remove(index.index(seqs.len()));
                 let arrival = arrival(origin, seq, group);
@@ -387,7 +388,7 @@ mod tests {
                             && *other < ticket
                             && (own.group == 0 || entered.group != own.group)
                     });
-                    let come = turn.as_mut().is_none_or(|turn| ledger.has_come(turn, || ticket));
+                    let come = turn.as_mut().is_none_or(|turn| ledger.has_come(turn, ticket).0);
                     prop_assert_eq!(come, !waits);
                     alive[at].2 = turn;
                     if come {

@@ -39,6 +39,10 @@ pub(super) enum Request {
     },
 }
 
+/// In the order of asking, with the time of it.
+#[derive(Default)]
+struct Requests(Vec<(Nanos, Request)>);
+
 /// What handle, ticks and task have in common; in front what every tick touches.
 #[repr(C)]
 pub(super) struct Shared {
@@ -54,7 +58,7 @@ pub(super) struct Shared {
     changed: Notify,
     task: AtomicWaker,
     /// In a box of its own, which most timers need for their stop alone.
-    requests: Mutex<Option<Box<Vec<(Nanos, Request)>>>>,
+    requests: Mutex<Option<Box<Requests>>>,
     name: Cow<'static, str>,
     pub(super) jitter: Nanos,
 }
@@ -99,7 +103,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &Cow<'static, str> {
         &self.name
     }
 
@@ -117,12 +121,13 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert_default()
+            .0
             .push((at, request));
         self.requested.store(true, Release);
         self.task.wake();
     }
 
-    fn take_requests(&self, waker: &Waker) -> Option<Box<Vec<(Nanos, Request)>>> {
+    fn take_requests(&self, waker: &Waker) -> Option<Box<Requests>> {
         if !self.requested.load(Acquire) {
             return None;
         }
@@ -332,7 +337,7 @@ where
             if ended.count > 0 {
                 self.schedule.ended(now, ended.count, ended.completed);
             }
-            for (at, request) in requests.into_iter().flat_map(|requests| *requests) {
+            for (at, request) in requests.into_iter().flat_map(|requests| requests.0) {
                 self.obey(at.min(now), now, busy, request);
             }
             if now >= self.until && !self.asked {
@@ -362,7 +367,7 @@ where
                 Some(Action::Cancel { starved }) => {
                     if starved {
                         tracing::warn!(
-                            timer = self.over.0.name(),
+                            timer = &**self.over.0.name(),
                             "{STARVED} ticks in a row were cancelled by their successors, none was completed",
                         );
                     }
@@ -524,7 +529,7 @@ where
         if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
             let panic = text_of(&*panic);
             tracing::error!(
-                timer = self.over.0.name(),
+                timer = &**self.over.0.name(),
                 tick = index,
                 panic,
                 "a tick panicked while it was dropped"
@@ -535,7 +540,7 @@ where
     /// Counts a tick that has ended, and logs it if it failed. True if it came to its own good end.
     fn account(&self, index: u64, end: End) -> bool {
         let counts = &self.over.0.counts;
-        let timer = self.over.0.name();
+        let timer: &str = self.over.0.name();
         match end {
             End::Returned if self.asked => {
                 add(&counts.cancelled, 1);
@@ -568,7 +573,7 @@ where
         let crowded = self.schedule.crowded();
         if crowded && !self.crowded {
             tracing::warn!(
-                timer = self.over.0.name(),
+                timer = &**self.over.0.name(),
                 running = self.schedule.running(),
                 "ticks are skipped because so many still run; do they ever end?",
             );

@@ -55,9 +55,11 @@ pub struct Timer {
 }
 
 /// What a timer has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TimerStats {
+    /// What logs call the timer.
+    pub name: Cow<'static, str>,
     /// Ticks that were started: those that ended one way or another, and those that run.
     pub started: u64,
     /// Ticks that returned `()` or `Ok(())` without having been asked to end.
@@ -118,6 +120,20 @@ impl Timer {
     /// Stops the timer, but lets running ticks end for as long as `timeout`, after which they are asked to
     /// end as by [`stop`](Timer::stop). Gives `true` if none was cancelled.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use aioxide::Timer;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let upload = Timer::every(Duration::from_secs(60)).start(|_| async {
+    ///     tokio::time::sleep(Duration::from_secs(5)).await;
+    /// });
+    /// tokio::time::sleep(Duration::from_secs(1)).await;
+    /// assert!(upload.finish(Duration::from_secs(10)).await);
+    /// assert_eq!(upload.stats().completed, 1);
+    /// # }
+    /// ```
+    ///
     /// If this future is dropped after it was first polled, all the same happens.
     pub async fn finish(&self, timeout: Duration) -> bool {
         let cancelled = || self.shared.counts.cancelled.load(Acquire);
@@ -141,6 +157,19 @@ impl Timer {
     }
 
     /// Makes a tick due now, beside the grid and even in a pause. It obeys [`Overlap`] as any other.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use aioxide::Timer;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let sync = Timer::every(Duration::from_secs(3600)).start(|_| async {});
+    /// sync.pause();
+    /// sync.trigger();
+    /// tokio::time::sleep(Duration::from_millis(1)).await;
+    /// assert_eq!(sync.stats().completed, 1);
+    /// # }
+    /// ```
     pub fn trigger(&self) {
         self.shared.request(Request::Trigger);
     }
@@ -148,6 +177,20 @@ impl Timer {
     /// Changes the interval, with `after` the delay. The next tick is due one new interval after the last
     /// due time, whether or not that had a tick, or at once if that has passed; the grid goes on from there.
     /// Before the first due time only the distance of those that follow it changes.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use aioxide::Timer;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let poll = Timer::every(Duration::from_secs(10)).start(|_| async {});
+    /// tokio::time::sleep(Duration::from_secs(1)).await;
+    /// poll.set_interval(Duration::from_secs(3)).unwrap(); // next at 3 s, 6 s, 9 s, ...
+    /// assert!(poll.set_interval(Duration::ZERO).is_err());
+    /// tokio::time::sleep(Duration::from_secs(6)).await;
+    /// assert_eq!(poll.stats().completed, 3);
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -172,6 +215,7 @@ impl Timer {
         let cancelled = counts.cancelled.load(Acquire);
         let started = counts.started.load(Acquire);
         TimerStats {
+            name: self.shared.name().clone(),
             started,
             completed,
             failed,
@@ -194,7 +238,6 @@ impl Drop for Timer {
 impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timer")
-            .field("name", &self.shared.name())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }

@@ -625,6 +625,10 @@ impl Run {
 struct Fifo {
     /// At [`NEVER`] when there is none.
     front: Due,
+    #[allow(
+        clippy::box_collection,
+        reason = "a third of the size where there is none"
+    )]
     rest: Option<Box<VecDeque<Due>>>,
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use aioxide::{Exit, Worker, actxmgr, server};
 use aioxide_tests::fixture;
@@ -26,6 +27,9 @@ struct Options {
     generation: u64,
     #[arg(long)]
     from_then_on: bool,
+    /// Wait for as long before the server is run at all, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    before_run: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -161,6 +165,7 @@ fn image_size() -> u64 {
 fn main() -> ExitCode {
     let options = Options::parse();
     fixture::log();
+    std::thread::sleep(Duration::from_millis(options.before_run));
     let server = options.server.clone();
     server.apply(faulty(options)).run()
 }

@@ -23,6 +23,9 @@ struct Options {
     /// Worker 0 starts this shell command, with the stdin and the environment that it has itself.
     #[arg(long)]
     grandchild: Option<String>,
+    /// The workers run to their own end.
+    #[arg(long)]
+    completes: bool,
     /// Wait for as long before the server is run at all, in milliseconds.
     #[arg(long, default_value_t = 0)]
     before_run: u64,
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     fixture::log();
     std::thread::sleep(Duration::from_millis(options.before_run));
-    let server = options.server.clone();
-    server.apply(plain(options)).run()
+    let (server, completes) = (options.server.clone(), options.completes);
+    let server = server.apply(plain(options));
+    server.run_to_completion(completes).run()
 }

@@ -25,12 +25,18 @@ struct Options {
     broken_from: Option<u64>,
 }
 
-/// The first byte says what is wanted:
+/// A byte says what is wanted:
+/// - `i`: the worker's index comes back, and the next byte counts;
 /// - `e`: the byte comes back, and the connection is closed;
 /// - `h`: the byte comes back, `b` follows when the worker is stopped, and the connection is closed;
 /// - `f`: the byte comes back, and the event loop is blocked until one more comes: then the worker dies.
 async fn answer(mut stream: TcpStream, worker: Worker, crash: Rc<Notify>) -> io::Result<()> {
-    let wanted = stream.read_u8().await?;
+    let wanted = loop {
+        match stream.read_u8().await? {
+            b'i' => stream.write_u8(worker.index() as u8).await?,
+            wanted => break wanted,
+        }
+    };
     stream.write_u8(wanted).await?;
     match wanted {
         b'h' => {

@@ -1,0 +1,52 @@
+//! A server with an asynchronous and a synchronous extra beside its workers.
+
+use std::io;
+use std::process::ExitCode;
+
+use aioxide::{Worker, server, worker_index};
+use aioxide_tests::fixture;
+use clap::Parser;
+use tokio::io::AsyncWriteExt;
+use tracing::info;
+
+#[derive(Clone, Parser)]
+struct Options {
+    #[command(flatten)]
+    server: fixture::ServerOptions,
+}
+
+/// Says hello on a port of its own; fails when it is told.
+async fn metrics(worker: Worker) -> io::Result<()> {
+    let mut reloads = worker.reloads();
+    let listener = worker.listen("127.0.0.1:0").await?;
+    info!(index = ?worker_index(), address = %listener.local_addr()?, pid = std::process::id(), "metrics: set up");
+    let serving = worker.serve(listener, async |mut stream| {
+        stream.write_all(b"hello").await
+    });
+    let stop = tokio::select! {
+        stop = worker.stopping() => stop,
+        Some(()) = reloads.recv() => return Err(io::Error::other("the fixture's error")),
+    };
+    serving.drain(&stop).await;
+    info!("metrics: torn down: {stop}");
+    Ok(())
+}
+
+fn router(worker: Worker) {
+    info!(index = ?worker_index(), pid = std::process::id(), "router: set up");
+    let stop = worker.stopped_blocking();
+    info!("router: torn down: {stop}");
+}
+
+#[server(extra = [metrics, router])]
+async fn extras(worker: Worker) {
+    info!(worker = worker.index(), pid = std::process::id(), "set up");
+    let stop = yield_().await;
+    info!(worker = worker.index(), "torn down: {stop}");
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse().server;
+    fixture::log();
+    options.apply(extras()).run()
+}

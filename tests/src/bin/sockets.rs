@@ -1,0 +1,64 @@
+//! A server on every kind of socket that a worker may ask for. It answers with its index.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use aioxide::{Worker, server};
+use aioxide_tests::fixture;
+use clap::Parser;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tracing::info;
+
+#[derive(Clone, Parser)]
+struct Options {
+    #[command(flatten)]
+    server: fixture::ServerOptions,
+    #[arg(long)]
+    unix: PathBuf,
+}
+
+async fn answer(mut stream: impl AsyncWrite + Unpin, index: u8) -> io::Result<()> {
+    stream.write_u8(index).await
+}
+
+#[server]
+async fn sockets(worker: Worker, options: Options) -> io::Result<()> {
+    let (index, number) = (worker.index(), worker.index() as u8);
+    let first = worker.listen("127.0.0.1:0").await?;
+    let second = worker.listen("127.0.0.1:0").await?;
+    let unix = worker.listen_unix(&options.unix).await?;
+    let udp = worker.bind_udp("127.0.0.1:0").await?;
+    info!(
+        worker = index,
+        first = %first.local_addr()?,
+        second = %second.local_addr()?,
+        udp = %udp.local_addr()?,
+        "listens"
+    );
+    let first = worker.serve(first, move |stream| answer(stream, number));
+    let second = worker.serve(second, move |stream| answer(stream, number));
+    let unix = worker.serve(unix, move |stream| answer(stream, number));
+    let datagrams = tokio::task::spawn_local(async move {
+        loop {
+            let (_, from) = udp.recv_from(&mut [0; 16]).await?;
+            udp.send_to(&[number], from).await?;
+        }
+        #[allow(unreachable_code)]
+        Ok::<(), io::Error>(())
+    });
+
+    let stop = yield_().await;
+
+    datagrams.abort();
+    tokio::join!(first.drain(&stop), second.drain(&stop), unix.drain(&stop));
+    info!(worker = index, "torn down: {stop}");
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    fixture::log();
+    let server = options.server.clone();
+    server.apply(sockets(options)).run()
+}

@@ -1,0 +1,373 @@
+//! The options of a server, and what a worker may ask of it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use aioxide_tests::{Ended, Folder, Running, Signal, assert_closed, connect, pid_in};
+
+const PLAIN: &str = env!("CARGO_BIN_EXE_plain");
+
+fn command(program: &str, isolation: &str, args: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["--isolation", isolation])
+        .args(args.split_whitespace());
+    command
+}
+
+fn start(program: &str, isolation: &str, args: &str) -> Running {
+    Running::start(&mut command(program, isolation, args))
+}
+
+#[track_caller]
+fn assert_graceful(ended: &Ended) {
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+}
+
+#[track_caller]
+fn assert_failed(ended: &Ended, code: i32, cause: &str) {
+    assert_eq!(ended.code, Some(code), "{:#?}", ended.log);
+    let told = ended.errors().iter().any(|line| line.contains(cause));
+    assert!(told, "no `{cause}`: {:#?}", ended.log);
+}
+
+/// Where in the log the first line with this text is.
+#[track_caller]
+fn position(ended: &Ended, text: &str) -> usize {
+    let position = ended.log.iter().position(|line| line.contains(text));
+    position.unwrap_or_else(|| panic!("no `{text}`: {:#?}", ended.log))
+}
+
+/// What follows `name=` in a line.
+#[track_caller]
+fn field<'l>(line: &'l str, name: &str) -> &'l str {
+    let name = format!("{name}=");
+    let rest = line.split(&name).nth(1);
+    let value = rest.and_then(|rest| rest.split(' ').next());
+    value.unwrap_or_else(|| panic!("no `{name}` in `{line}`"))
+}
+
+fn address(line: &str, name: &str) -> SocketAddr {
+    field(line, name).parse().expect("an address")
+}
+
+fn with_main(isolation: &str, fault: &str, args: &str) -> Running {
+    let program = env!("CARGO_BIN_EXE_main_context");
+    Running::start(command(program, isolation, args).env("AIOXIDE_FAULT", fault))
+}
+
+fn the_main_context_is_around_all_workers(isolation: &str) {
+    let mut server = with_main(isolation, "", "");
+    server.wait_for("2 workers are ready");
+    server.signal(Signal::HUP);
+    server.wait_for("rolling restart done");
+    let ended = server.stop(Signal::INT);
+    assert_graceful(&ended);
+    assert_eq!(ended.lines("has the value").count(), 4);
+    assert_eq!(ended.lines("main context: entering").count(), 1);
+    assert_eq!(ended.lines("main context: left").count(), 1);
+    let left = position(&ended, "main context: left: stopped: SIGINT");
+    for worker in 0..2 {
+        assert!(position(&ended, &format!("torn down: SIGINT worker={worker}")) < left);
+    }
+}
+
+fn a_main_context_that_fails_is_told_by_code_2(isolation: &str) {
+    let ended = with_main(isolation, "enter", "").wait();
+    assert_failed(&ended, 2, "the fixture's error on entering");
+    assert_eq!(ended.lines("has the value").count(), 0);
+
+    let mut server = with_main(isolation, "leave", "");
+    server.wait_for("2 workers are ready");
+    let ended = server.stop(Signal::TERM);
+    assert_failed(&ended, 2, "the fixture's error on leaving");
+    assert_eq!(ended.lines("torn down: SIGTERM").count(), 2);
+}
+
+fn a_main_context_that_is_being_entered_can_be_stopped(isolation: &str) {
+    let mut server = with_main(isolation, "slow-enter", "");
+    server.wait_for("main context: entering");
+    assert_graceful(&server.stop(Signal::TERM));
+}
+
+fn a_main_context_that_is_not_left_in_time_ends_with_3(isolation: &str) {
+    let mut server = with_main(isolation, "slow-leave", "--shutdown-timeout 1500");
+    server.wait_for("2 workers are ready");
+    let ended = server.stop(Signal::TERM);
+    assert_failed(&ended, 3, "");
+    assert_eq!(ended.lines("torn down: SIGTERM").count(), 2);
+    assert_eq!(
+        ended.lines("main context: left: stopped: SIGTERM").count(),
+        1
+    );
+}
+
+#[test]
+fn a_main_value_that_a_worker_cannot_decode_is_a_failure_to_start() {
+    let ended = with_main("process", "undecodable", "").wait();
+    assert_failed(&ended, 1, "the fixture's value is unsound");
+    assert_eq!(
+        ended.lines("main context: left: stopped").count(),
+        1,
+        "{:#?}",
+        ended.log
+    );
+}
+
+fn extras_run_beside_the_workers_and_stop_after_them(isolation: &str) {
+    let mut server = start(env!("CARGO_BIN_EXE_extras"), isolation, "");
+    let metrics = server.wait_for("metrics: set up");
+    assert_eq!(field(&metrics, "index"), "None");
+    let address = address(&metrics, "address");
+    server.wait_for("workers are ready");
+    let mut hello = String::new();
+    connect(address)
+        .read_to_string(&mut hello)
+        .expect("the extra replies");
+    assert_eq!(hello, "hello");
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    for extra in ["metrics: torn down: SIGTERM", "router: torn down: SIGTERM"] {
+        assert_eq!(ended.lines(extra).count(), 1, "{:#?}", ended.log);
+        for worker in 0..2 {
+            let workers = position(&ended, &format!(" torn down: SIGTERM worker={worker}"));
+            assert!(workers < position(&ended, extra), "{:#?}", ended.log);
+        }
+    }
+    let pids = ended
+        .lines("set up")
+        .map(pid_in)
+        .collect::<std::collections::HashSet<_>>();
+    assert_eq!(pids.len(), if isolation == "process" { 4 } else { 1 });
+    assert_closed(address);
+}
+
+fn an_extra_that_fails_does_as_on_failure_says(isolation: &str) {
+    let mut server = start(env!("CARGO_BIN_EXE_extras"), isolation, "");
+    server.wait_for("workers are ready");
+    server.signal(Signal::USR1);
+    assert_failed(&server.wait(), 1, "failed: the fixture's error");
+
+    let mut server = start(
+        env!("CARGO_BIN_EXE_extras"),
+        isolation,
+        "--on-failure restart",
+    );
+    let before = address(&server.wait_for("metrics: set up"), "address");
+    server.wait_for("workers are ready");
+    server.signal(Signal::USR1);
+    let after = address(&server.wait_for("metrics: set up"), "address");
+    assert_eq!(before, after);
+    server.wait_for("metrics is ready");
+    let ended = server.stop(Signal::TERM);
+    assert_failed(&ended, 0, "failed: the fixture's error");
+    assert_closed(after);
+}
+
+fn init_runs_once_in_each_process_before_any_runtime(isolation: &str) {
+    let mut server = start(PLAIN, isolation, "");
+    server.wait_until_ready();
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    let init: Vec<&str> = ended.lines("init pid=").collect();
+    assert_eq!(
+        init.len(),
+        if isolation == "process" { 3 } else { 1 },
+        "{init:#?}"
+    );
+    assert!(
+        init.iter().all(|line| field(line, "threads") == "1"),
+        "{init:#?}"
+    );
+}
+
+fn the_environment_says_how_many_workers(isolation: &str) {
+    let mut command = command("env", isolation, "");
+    let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    command = Command::new("env");
+    command.arg("AIOXIDE_WORKERS=3").arg(PLAIN).args(arguments);
+    let mut server = Running::start(&mut command);
+    server.wait_for("3 workers are ready");
+    assert_graceful(&server.stop(Signal::TERM));
+
+    let mut command = Command::new("env");
+    command.args(["AIOXIDE_WORKERS=many", PLAIN, "--isolation", isolation]);
+    let ended = Running::start(&mut command).wait();
+    assert_failed(
+        &ended,
+        1,
+        "AIOXIDE_WORKERS is `many`; allowed is a number from 1 to",
+    );
+}
+
+fn workers_that_run_to_completion_end_the_server(isolation: &str) {
+    let ended = start(PLAIN, isolation, "--completes").wait();
+    assert_graceful(&ended);
+    assert_eq!(
+        ended
+            .lines("torn down: stopped: all workers have ended")
+            .count(),
+        2
+    );
+
+    let mut server = start(PLAIN, isolation, "--completes --slow-stop 3000");
+    server.wait_for("worker 0 is ready");
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    assert_eq!(ended.lines("stopping: SIGTERM").count(), 1);
+}
+
+fn all_workers_get_the_same_sockets(isolation: &str) {
+    let folder = Folder::new();
+    let path = folder.file("socket");
+    let mut arguments = command(env!("CARGO_BIN_EXE_sockets"), isolation, "--workers 3");
+    let mut server = Running::start(arguments.arg("--unix").arg(&path));
+    let lines = [(); 3].map(|()| server.wait_for("listens"));
+    server.wait_for("3 workers are ready, listening on");
+    let [first, second, udp] = ["first", "second", "udp"].map(|name| {
+        assert!(
+            lines
+                .iter()
+                .all(|line| field(line, name) == field(&lines[0], name)),
+            "{lines:#?}"
+        );
+        address(&lines[0], name)
+    });
+    assert_ne!(first, second);
+
+    let mut answer = [0];
+    let mut served = [0; 3];
+    for _ in 0..50 {
+        for at in [first, second] {
+            connect(at)
+                .read_exact(&mut answer)
+                .expect("the server replies");
+            served[usize::from(answer[0])] += 1;
+        }
+    }
+    assert!(served.iter().all(|served| *served > 5), "{served:?}");
+
+    assert_eq!(
+        std::fs::metadata(&path)
+            .expect("a socket")
+            .permissions()
+            .mode()
+            & 0o777,
+        0o600
+    );
+    let mut stream = UnixStream::connect(&path).expect("the server accepts");
+    stream.read_exact(&mut answer).expect("the server replies");
+
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    client
+        .set_read_timeout(Some(aioxide_tests::PATIENCE))
+        .expect("a timeout");
+    client.send_to(b"hello", udp).expect("it can be sent");
+    client.recv_from(&mut answer).expect("the server replies");
+
+    let inode = std::fs::metadata(&path).expect("a socket").ino();
+    server.signal(Signal::HUP);
+    server.wait_for("rolling restart done");
+    assert_eq!(std::fs::metadata(&path).expect("a socket").ino(), inode);
+    connect(second)
+        .read_exact(&mut answer)
+        .expect("the server replies");
+
+    let mut rival = command(env!("CARGO_BIN_EXE_sockets"), isolation, "");
+    let ended = Running::start(rival.arg("--unix").arg(&path)).wait();
+    assert_failed(&ended, 1, &path.display().to_string());
+
+    assert_graceful(&server.stop(Signal::TERM));
+    assert!(!path.exists());
+    assert_closed(first);
+    assert_closed(second);
+}
+
+#[test]
+fn a_server_inside_a_runtime_is_an_error() {
+    let ended = Running::start(&mut Command::new(env!("CARGO_BIN_EXE_in_runtime"))).wait();
+    assert_failed(&ended, 1, "called inside a tokio runtime");
+    assert_eq!(ended.errors().len(), 1, "{:#?}", ended.log);
+}
+
+/// What a supervisor would start as a worker, with the test at the other end of its control socket.
+fn as_worker(program: &str) -> (Running, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+    let inode = rustix::fs::fstat(&theirs).expect("it is open").st_ino;
+    let mut command = Command::new(program);
+    command.env(
+        "AIOXIDE_WORKER",
+        format!("{}:{inode}:0", std::process::id()),
+    );
+    let running = Running::start_with(&mut command, Stdio::from(OwnedFd::from(theirs)));
+    (running, ours)
+}
+
+#[test]
+fn a_supervisor_of_another_version_is_refused_and_named() {
+    let (worker, mut supervisor) = as_worker(PLAIN);
+    supervisor
+        .write_all(b"aioxide\0\xff\x7f\x069.9.9x")
+        .expect("the worker reads");
+    let ended = worker.wait();
+    assert_failed(&ended, 1, "the other process uses aioxide 9.9.9x");
+}
+
+#[test]
+fn a_supervisor_that_is_none_is_refused() {
+    let (worker, mut supervisor) = as_worker(PLAIN);
+    supervisor
+        .write_all(b"GET / HTTP/1.1\r\n\r\n")
+        .expect("the worker reads");
+    assert_failed(&worker.wait(), 1, "is not aioxide");
+}
+
+#[test]
+fn a_worker_whose_supervisor_went_at_once_ends() {
+    let (worker, supervisor) = as_worker(PLAIN);
+    drop(supervisor);
+    assert_eq!(worker.wait().code, Some(1));
+}
+
+/// A worker that is not of this version, found by a rolling restart.
+#[test]
+fn a_worker_of_another_version_is_refused_and_named() {
+    let folder = Folder::new();
+    let program = folder.file("server");
+    let replace = |by: &str| {
+        let newer = folder.file("newer");
+        // Not by this process: another test's fork may hold a file open that this one writes.
+        let copied = Command::new("cp").arg(by).arg(&newer).status();
+        assert!(copied.is_ok_and(|status| status.success()));
+        std::fs::rename(newer, &program).expect("the program can be replaced");
+    };
+    replace(PLAIN);
+    let mut server = start(&program.display().to_string(), "process", "");
+    let address = server.wait_until_ready();
+    replace(env!("CARGO_BIN_EXE_of_another_version"));
+    server.signal(Signal::HUP);
+    server.wait_for("the other process uses aioxide 9.9.9x");
+    server.wait_for("rolling restart given up");
+    drop(connect(address));
+    let ended = server.stop(Signal::TERM);
+    assert_failed(&ended, 0, "9.9.9x");
+    assert_closed(address);
+}
+
+aioxide_tests::under_both_isolations! {
+    the_main_context_is_around_all_workers,
+    a_main_context_that_fails_is_told_by_code_2,
+    a_main_context_that_is_being_entered_can_be_stopped,
+    a_main_context_that_is_not_left_in_time_ends_with_3,
+    extras_run_beside_the_workers_and_stop_after_them,
+    an_extra_that_fails_does_as_on_failure_says,
+    init_runs_once_in_each_process_before_any_runtime,
+    the_environment_says_how_many_workers,
+    workers_that_run_to_completion_end_the_server,
+    all_workers_get_the_same_sockets,
+}

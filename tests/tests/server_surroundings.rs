@@ -1,0 +1,303 @@
+//! A server in odd surroundings: its supervisor killed, its terminal closed, without stdin, as process 1.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use aioxide_tests::{Ended, PATIENCE, Running, Signal, assert_closed, connect, pid_in};
+use rustix::process::{Pid, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+const PLAIN: &str = env!("CARGO_BIN_EXE_plain");
+const FAULTY: &str = env!("CARGO_BIN_EXE_faulty");
+
+fn command(program: &str, isolation: &str, args: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["--isolation", isolation])
+        .args(args.split_whitespace());
+    command
+}
+
+/// A shell command with `$0` for a server that is to replace the shell.
+fn in_shell(script: &str, server: &Command) -> Running {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).arg(server.get_program());
+    Running::start(shell.args(server.get_args()))
+}
+
+#[track_caller]
+fn assert_graceful(ended: &Ended, signal: &str) {
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+    let torn_down = format!("torn down: stopped: {signal} worker=");
+    assert_eq!(ended.lines(&torn_down).count(), 2, "{:#?}", ended.log);
+}
+
+/// The end of the log is the end of the last worker.
+#[test]
+fn workers_stop_when_their_supervisor_is_killed() {
+    let mut server = Running::start(&mut command(PLAIN, "process", ""));
+    let address = server.wait_until_ready();
+    let ended = server.stop(Signal::KILL);
+    let torn_down = "torn down: stopped: the supervisor is gone worker=";
+    assert_eq!(ended.lines(torn_down).count(), 2, "{:#?}", ended.log);
+    assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+    assert_closed(address);
+}
+
+#[test]
+fn a_blocked_worker_ends_within_its_timeout_when_its_supervisor_is_killed() {
+    let args = "--fault block --shutdown-timeout 1500";
+    let mut server = Running::start(&mut command(FAULTY, "process", args));
+    let address = server.wait_until_ready();
+    server.signal(Signal::USR1);
+    server.wait_for("the event loop of worker 0 has been blocked for");
+    let ended = server.stop(Signal::KILL);
+    assert!(
+        ended.took >= Duration::from_millis(1000),
+        "took {:?}",
+        ended.took
+    );
+    assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+    let errors = ended.errors();
+    assert!(
+        errors
+            .iter()
+            .any(|line| line.contains("worker 0 did not stop after its supervisor was gone")),
+        "{errors:#?}"
+    );
+    assert_closed(address);
+}
+
+#[test]
+fn workers_that_are_starting_end_when_their_supervisor_is_killed() {
+    let mut server = Running::start(&mut command(PLAIN, "process", "--slow-start 500"));
+    server.wait_for("set up");
+    let ended = server.stop(Signal::KILL);
+    assert!(
+        ended.took < Duration::from_secs(10),
+        "took {:?}",
+        ended.took
+    );
+}
+
+/// A terminal: its controller's side, and the side of the programs on it.
+fn terminal() -> (OwnedFd, File) {
+    let controller =
+        openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+    grantpt(&controller).expect("a terminal");
+    unlockpt(&controller).expect("a terminal");
+    let name = ptsname(&controller, Vec::new()).expect("a terminal");
+    let path = name.into_string().expect("a path");
+    let device = File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .expect("a terminal");
+    (controller, device)
+}
+
+/// The first process of a session on the terminal.
+fn on_terminal(server: &Command) -> Command {
+    let mut session = Command::new("setsid");
+    session.args(["--ctty", "--"]).arg(server.get_program());
+    session.args(server.get_args());
+    session
+}
+
+fn a_closed_terminal_stops_the_server(isolation: &str) {
+    let (controller, device) = terminal();
+    let server = command(PLAIN, isolation, "");
+    let mut server = Running::start_with(&mut on_terminal(&server), device);
+    let address = server.wait_until_ready();
+    drop(controller);
+    assert_graceful(&server.wait(), "SIGHUP");
+    assert_closed(address);
+}
+
+/// Not even a line of the log can be written any more.
+fn a_closed_terminal_stops_a_server_that_logs_to_it(isolation: &str) {
+    let (controller, device) = terminal();
+    let server = command(PLAIN, isolation, "");
+    let mut child = on_terminal(&server)
+        // The subscriber panics when it can't write, and the fixture's own lines would fail its workers.
+        .env("RUST_LOG", "aioxide=info")
+        .stdin(device.try_clone().expect("a terminal"))
+        .stdout(Stdio::piped())
+        .stderr(device)
+        .spawn()
+        .expect("the server starts");
+    let mut controller = File::from(controller);
+    let mut log = Vec::new();
+    while !String::from_utf8_lossy(&log).contains("ready, listening on") {
+        let mut byte = [0];
+        controller.read_exact(&mut byte).expect("the server logs");
+        log.push(byte[0]);
+    }
+    drop(controller);
+
+    let mut stdout = child.stdout.take().expect("it is piped");
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(stdout.read_to_end(&mut Vec::new())));
+    let ended = ended.recv_timeout(PATIENCE);
+    if ended.is_err() {
+        let _ = child.kill();
+    }
+    let status = child.wait().expect("the server can be waited for");
+    assert!(
+        ended.is_ok(),
+        "a process of the server is still alive; {status}"
+    );
+    assert_eq!(status.code(), Some(0), "{status}");
+}
+
+/// Ctrl-C reaches the whole foreground group, which the workers don't belong to.
+fn ctrl_c_on_a_terminal_stops_the_server(isolation: &str) {
+    let (controller, device) = terminal();
+    let server = command(PLAIN, isolation, "");
+    let mut server = Running::start_with(&mut on_terminal(&server), device);
+    let address = server.wait_until_ready();
+    File::from(controller.try_clone().expect("a terminal"))
+        .write_all(b"\x03")
+        .expect("the terminal takes it");
+    assert_graceful(&server.wait(), "SIGINT");
+    drop(controller);
+    assert_closed(address);
+}
+
+fn without_a_terminal_and_without_standard_streams(isolation: &str) {
+    let server = command(PLAIN, isolation, "");
+    let mut server = in_shell("exec setsid -w \"$0\" \"$@\" <&- >&-", &server);
+    let address = server.wait_until_ready();
+    let pid = only_child(&server);
+    kill_process(pid, Signal::HUP).expect("the server is there");
+    server.wait_for("rolling restart done");
+    kill_process(pid, Signal::TERM).expect("the server is there");
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+    assert_closed(address);
+}
+
+/// The server, under a program that waits for it; or that program itself if it doesn't wait.
+fn only_child(server: &Running) -> Pid {
+    let pid = server.pid();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let child = children.ok().and_then(|children| {
+        let first = children.split_whitespace().next()?.parse().ok()?;
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        (name.trim() != "plain").then(|| Pid::from_raw(first))?
+    });
+    child.unwrap_or(pid)
+}
+
+/// Orphans of the whole namespace become its children.
+fn as_process_1_with_stray_children(isolation: &str) {
+    let permitted = Command::new("unshare")
+        .args(["-pf", "--mount-proc", "true"])
+        .stderr(Stdio::null())
+        .status();
+    if !permitted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this system permits no namespaces of processes");
+        return;
+    }
+    let server = command(PLAIN, isolation, "");
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args(["-pf", "--mount-proc"])
+        .arg(server.get_program());
+    unshare.args(server.get_args());
+    unshare.args(["--grandchild", "sh -c 'true & true & exec true' & wait"]);
+    let mut server = Running::start(&mut unshare);
+    let address = server.wait_until_ready();
+    let pid = only_child(&server);
+    kill_process(pid, Signal::HUP).expect("the server is there");
+    server.wait_for("rolling restart done");
+    kill_process(pid, Signal::TERM).expect("the server is there");
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+    assert_closed(address);
+}
+
+/// What a worker starts gets an empty stdin, no socket of the server's, and an environment that makes no
+/// worker of it.
+fn a_grandchild_is_no_worker(isolation: &str) {
+    let script = format!(
+        "cat; ls -l /proc/self/fd >&2; {PLAIN} --workers 1 --completes; echo \"server ended with $?\" >&2"
+    );
+    let mut server = command(PLAIN, isolation, "");
+    let mut server = Running::start(server.args(["--grandchild", &script]));
+    let address = server.wait_until_ready();
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+    assert_eq!(
+        ended.lines("server ended with 0").count(),
+        1,
+        "{:#?}",
+        ended.log
+    );
+    assert_eq!(ended.lines("socket:").count(), 0, "{:#?}", ended.log);
+    assert_closed(address);
+}
+
+fn few_descriptors_are_an_error_that_says_so(isolation: &str) {
+    let server = command(PLAIN, isolation, "--workers 8");
+    let ended = in_shell("ulimit -n 16; exec \"$0\" \"$@\"", &server).wait();
+    assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+    let told = ended
+        .errors()
+        .iter()
+        .any(|line| line.contains("open files"));
+    assert!(told, "{:#?}", ended.log);
+
+    let server = command(PLAIN, isolation, "");
+    let mut server = in_shell("ulimit -n 64; exec \"$0\" \"$@\"", &server);
+    let address = server.wait_until_ready();
+    drop(connect(address));
+    assert_graceful(&server.stop(Signal::TERM), "SIGTERM");
+    assert_closed(address);
+}
+
+/// All deadlines move by the time for which the supervisor was out.
+fn a_suspended_server_goes_on(isolation: &str) {
+    let mut server = Running::start(&mut command(PLAIN, isolation, "--hang-timeout 1000"));
+    let address = server.wait_until_ready();
+    server.signal(Signal::STOP);
+    // That time passes is what is tested.
+    let until = Instant::now() + Duration::from_secs(3);
+    std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    server.signal(Signal::CONT);
+    drop(connect(address));
+    assert_graceful(&server.stop(Signal::TERM), "SIGTERM");
+    assert_closed(address);
+}
+
+#[test]
+fn a_stopped_worker_is_reported_and_goes_on() {
+    let mut server = Running::start(&mut command(PLAIN, "process", ""));
+    let worker = pid_in(&server.wait_for("set up"));
+    let address = server.wait_until_ready();
+    kill_process(worker, Signal::STOP).expect("the worker is there");
+    server.wait_for("has been blocked for");
+    kill_process(worker, Signal::CONT).expect("the worker is there");
+    server.wait_for("turns again");
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_closed(address);
+}
+
+aioxide_tests::under_both_isolations! {
+    a_closed_terminal_stops_the_server,
+    a_closed_terminal_stops_a_server_that_logs_to_it,
+    ctrl_c_on_a_terminal_stops_the_server,
+    without_a_terminal_and_without_standard_streams,
+    as_process_1_with_stray_children,
+    a_grandchild_is_no_worker,
+    few_descriptors_are_an_error_that_says_so,
+    a_suspended_server_goes_on,
+}
