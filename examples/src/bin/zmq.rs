@@ -71,39 +71,38 @@ impl From<Workers> for Isolation {
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Plain, blocking code beside the workers, stopped after them.
-fn router(options: Options) -> impl FnOnce(Worker) -> Result<(), Failure> + Clone {
-    move |worker| {
-        let context = Context::new();
-        let clients = context.socket(zmq::PULL)?;
-        let backend = context.socket(zmq::PUSH)?;
-        backend.set_sndhwm(QUEUE)?;
-        // When the router is stopped no worker is left to send to.
-        backend.set_linger(0)?;
-        bind(&clients, &format!("tcp://{}", options.listen))?;
-        bind(&backend, &format!("ipc://{}", options.backend))?;
+fn router(worker: Worker) -> Result<(), Failure> {
+    let options = Options::parse();
+    let context = Context::new();
+    let clients = context.socket(zmq::PULL)?;
+    let backend = context.socket(zmq::PUSH)?;
+    backend.set_sndhwm(QUEUE)?;
+    // When the router is stopped no worker is left to send to.
+    backend.set_linger(0)?;
+    bind(&clients, &format!("tcp://{}", options.listen))?;
+    bind(&backend, &format!("ipc://{}", options.backend))?;
 
-        let stopped = context.socket(zmq::PAIR)?;
-        stopped.bind("inproc://stopped")?;
-        let stop = context.socket(zmq::PAIR)?;
-        stop.connect("inproc://stopped")?;
-        let waiting = thread::spawn(move || {
-            worker.stopped_blocking();
-            stop.send("", 0)
-        });
+    let stopped = context.socket(zmq::PAIR)?;
+    stopped.bind("inproc://stopped")?;
+    let stop = context.socket(zmq::PAIR)?;
+    stop.connect("inproc://stopped")?;
+    let waiting = thread::spawn(move || {
+        worker.stopped_blocking();
+        stop.send("", 0)
+    });
 
-        let address = clients.get_last_endpoint()?.map_err(|_| "no address")?;
-        let address = address.trim_start_matches("tcp://");
-        info!("the router is ready, listening on {address}");
-        let routed = route(&clients, &backend, &stopped);
-        // ZeroMQ leaves it.
-        std::fs::remove_file(&options.backend)?;
-        let routed = routed?;
-        info!(routed, "the router has ended");
-        waiting
-            .join()
-            .map_err(|_| "the stop was not waited for")??;
-        Ok(())
-    }
+    let address = clients.get_last_endpoint()?.map_err(|_| "no address")?;
+    let address = address.trim_start_matches("tcp://");
+    info!("the router is ready, listening on {address}");
+    let routed = route(&clients, &backend, &stopped);
+    // ZeroMQ leaves it.
+    std::fs::remove_file(&options.backend)?;
+    let routed = routed?;
+    info!(routed, "the router has ended");
+    waiting
+        .join()
+        .map_err(|_| "the stop was not waited for")??;
+    Ok(())
 }
 
 fn bind(socket: &Socket, endpoint: &str) -> Result<(), String> {
@@ -145,7 +144,7 @@ fn wait(socket: &Socket, events: zmq::PollEvents, stopped: &Socket) -> zmq::Resu
     Ok(!items[1].is_readable())
 }
 
-#[server(workers = options.workers)]
+#[server(workers = options.workers, extra = [router])]
 async fn pipeline(worker: Worker, options: Options) -> Result<(), Failure> {
     let jobs = Context::new().socket(zmq::PULL)?;
     jobs.set_rcvhwm(QUEUE)?;
@@ -202,8 +201,5 @@ fn main() -> ExitCode {
         // It would report by `eprintln!`, which panics once the terminal is gone.
         .log_internal_errors(false)
         .init();
-    pipeline(options.clone())
-        .isolation(isolation)
-        .extra(router(options))
-        .run()
+    pipeline(options).isolation(isolation).run()
 }
