@@ -162,7 +162,9 @@ fn inner_fn(
     sig.variadic = None;
     let argument = syn::parse_quote!(#yield_: impl #krate::__private::Ready);
     sig.inputs.insert(0, argument);
-    quote!(#sig #body)
+    // As many as the user may write are allowed, and `yield_`.
+    let allow = (sig.inputs.len() > 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
+    quote!(#allow #sig #body)
 }
 
 fn outer_signature(args: &Args, function: &RawFn, server: TokenStream) -> TokenStream {
@@ -181,10 +183,13 @@ fn outer_signature(args: &Args, function: &RawFn, server: TokenStream) -> TokenS
     quote!(fn #name #generics (#receiver #(#arguments),*) -> #server #where_clause)
 }
 
-/// The user's name for an argument, so that options can use it; a made-up one for a pattern.
+/// The user's name for an argument, so that options can use it; a made-up one for a pattern, and for a name that
+/// clippy would not have used.
 fn outer_name(nth: usize, argument: &PatType) -> Ident {
     match &*argument.pat {
-        Pat::Ident(pat) if pat.subpat.is_none() => pat.ident.clone(),
+        Pat::Ident(pat) if pat.subpat.is_none() && !pat.ident.to_string().starts_with('_') => {
+            pat.ident.clone()
+        }
         _ => format_ident!("__aioxide_argument{nth}", span = Span::mixed_site()),
     }
 }
