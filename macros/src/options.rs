@@ -291,6 +291,15 @@ pub(crate) fn ungrouped(mut expr: Expr) -> Expr {
     expr
 }
 
+/// Whether `name` stands anywhere in `tokens`: an argument that only an option uses is used.
+pub(crate) fn mentions(tokens: &TokenStream, name: &Ident) -> bool {
+    tokens.clone().into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == *name,
+        TokenTree::Group(group) => mentions(&group.stream(), name),
+        _ => false,
+    })
+}
+
 /// The tokens as a person would write them, for a message.
 pub(crate) fn compact(tokens: impl ToTokens) -> String {
     let mut text = tokens.to_token_stream().to_string();

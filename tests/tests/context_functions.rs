@@ -489,7 +489,7 @@ fn guards_and_contexts_are_send_and_sync() {
 
 #[test]
 fn handles_are_small() {
-    const WORDS: usize = 8 * size_of::<usize>();
+    const WORDS: usize = size_of::<[usize; 8]>();
     assert!(size_of::<Context<io::Result<[u8; 64]>>>() <= WORDS);
     assert!(size_of::<Guard<io::Result<[u8; 64]>>>() <= WORDS);
     assert!(size_of::<aioxide::context::Enter<io::Result<[u8; 64]>>>() <= WORDS);

@@ -95,7 +95,11 @@ pub(super) fn expand(function: &RawFn, mut model: Model) -> TokenStream {
             })
         }
     };
-    quote!(#(#attrs)* #vis #sig #body)
+    // The bounds that borrowing adds stand apart from the user's own.
+    let allow = frame
+        .is_some()
+        .then(|| quote!(#[allow(clippy::multiple_bound_locations)]));
+    quote!(#(#attrs)* #allow #vis #sig #body)
 }
 
 fn mixed(name: &str) -> Ident {

@@ -118,7 +118,8 @@ fn borrowed_method_with_options() {
                 Ok(())
             }
         },
-        &expect![[r#"
+        &expect![[r##"
+            #[allow(clippy::multiple_bound_locations)]
             fn lend<'__aioxide, '__aioxide_0, 'x, T: Clone>(
                 &'x self,
                 other: &'__aioxide_0 str,
@@ -156,7 +157,7 @@ fn borrowed_method_with_options() {
                     )
                     .teardown_timeout(::core::time::Duration::new(1u64, 500000000u32))
             }
-        "#]],
+        "##]],
     );
 }
 

@@ -3,11 +3,12 @@
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, GenericParam, Ident, Pat, PatType, ReturnType};
+use syn::{Attribute, FnArg, GenericParam, Ident, Pat, PatType, ReturnType};
 
 use super::args::Args;
 use super::model::{self, Call, Model};
 use crate::errors::Errors;
+use crate::options::mentions;
 use crate::paths::CratePath;
 use crate::raw_fn::RawFn;
 
@@ -41,7 +42,8 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
     } = function;
     let name = function.name();
     let text = syn::ext::IdentExt::unraw(name).to_string();
-    let inner = inner_fn(function, krate, yield_, &function.body);
+    let in_options = calls.iter().map(|call| call.value.clone()).collect();
+    let inner = inner_fn(args, function, krate, yield_, &function.body, &in_options);
     let outer = outer_signature(args, function, quote!(#krate::Server));
 
     let worker = mixed("__aioxide_worker");
@@ -136,7 +138,7 @@ pub(crate) fn stub(args: &Args, function: &RawFn, yield_: &Ident, keep_body: boo
         .sig
         .receiver()
         .is_none()
-        .then(|| inner_fn(function, &krate, yield_, &body));
+        .then(|| inner_fn(args, function, &krate, yield_, &body, &TokenStream::new()));
     quote! {
         #(#attrs)*
         #[allow(unused, clippy::all)]
@@ -147,14 +149,23 @@ pub(crate) fn stub(args: &Args, function: &RawFn, yield_: &Ident, keep_body: boo
     }
 }
 
-/// The user's function with `yield_` for its first argument.
+/// The user's function with `yield_` for its first argument. What the options use need not be used again.
 fn inner_fn(
+    args: &Args,
     function: &RawFn,
     krate: &CratePath,
     yield_: &Ident,
     body: &impl ToTokens,
+    in_options: &TokenStream,
 ) -> TokenStream {
     let mut sig = function.sig.clone();
+    for argument in sig.inputs.iter_mut().skip(model::filled_in(args)) {
+        if let FnArg::Typed(PatType { attrs, pat, .. }) = argument {
+            if matches!(&**pat, Pat::Ident(pat) if mentions(in_options, &pat.ident)) {
+                attrs.push(syn::parse_quote!(#[allow(unused_variables)]));
+            }
+        }
+    }
     sig.asyncness.get_or_insert_with(Default::default);
     sig.constness = None;
     sig.safety = syn::Safety::Default;

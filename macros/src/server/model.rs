@@ -44,7 +44,7 @@ pub(crate) enum Checked {
 }
 
 /// How many of the function's arguments the server fills in.
-fn filled_in(args: &Args) -> usize {
+pub(super) fn filled_in(args: &Args) -> usize {
     1 + usize::from(args.options.meant("main"))
 }
 

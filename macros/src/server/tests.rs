@@ -58,6 +58,7 @@ fn every_option() {
                     yield_: impl ::aioxide::__private::Ready,
                     worker: Worker,
                     database: Database,
+                    #[allow(unused_variables)]
                     config: Config,
                 ) {
                     yield_().await;

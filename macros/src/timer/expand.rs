@@ -6,6 +6,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, PatType, ReturnType};
 
 use super::model::{Cadence, First, Model, Param, Policy, is_tick_or_borrowed, returns_impl};
+use crate::options::mentions;
 use crate::raw_fn::RawFn;
 
 // Input:
@@ -56,7 +57,10 @@ pub(super) fn expand(raw: &RawFn, model: &Model<'_>) -> TokenStream {
         }
         None => (quote!(_), TokenStream::new()),
     };
-    let bindings = model.params.iter().map(expand_binding);
+    let bindings = model
+        .params
+        .iter()
+        .map(|param| expand_binding(param, &builder));
     let tick = match raw.sig.receiver() {
         None => {
             let clones = model.params.iter().map(|Param { attrs, name, .. }| {
@@ -143,14 +147,16 @@ fn expand_param(
     quote!(#(#attrs)* #name: #ty)
 }
 
-fn expand_binding(param: &Param<'_>) -> TokenStream {
+/// What the `options` use need not be used again.
+fn expand_binding(param: &Param<'_>, options: &TokenStream) -> TokenStream {
     let Param {
         attrs, name, pat, ..
     } = param;
     if param.destructures() {
         quote!(#(#attrs)* let #name = #name; #(#attrs)* let #pat = #name;)
     } else {
-        quote!(#(#attrs)* let #pat = #name;)
+        let allow = mentions(options, name).then(|| quote!(#[allow(unused_variables)]));
+        quote!(#(#attrs)* #allow let #pat = #name;)
     }
 }
 

@@ -45,26 +45,22 @@ pub(crate) enum Turn {
 /// Finds out what this call of `Server::run` is.
 pub(crate) fn turn() -> io::Result<Turn> {
     static RUNS: AtomicUsize = AtomicUsize::new(0);
-    /// Who stdin says that this process is; read once.
-    static STARTED: Mutex<Option<Started>> = Mutex::new(None);
+    /// Who stdin says that this process is; read once. A worker that has had its turn is nobody any more.
+    static STARTED: Mutex<Option<Option<Started>>> = Mutex::new(None);
 
     let this = RUNS.fetch_add(1, Ordering::Relaxed);
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
     let known = match started.take() {
         Some(known) => known,
-        None => image::started()?,
+        None => Some(image::started()?),
     };
-    match known {
-        Started::AsWorker { socket, run } if run == this => Ok(Turn::Worker(socket)),
-        Started::AsWorker { .. } => {
-            *started = Some(known);
-            Ok(Turn::NotMine)
-        }
-        Started::ByUser => {
-            *started = Some(Started::ByUser);
-            Ok(Turn::Supervisor { run: this })
-        }
-    }
+    let (turn, left) = match known {
+        Some(Started::AsWorker { socket, run }) if run == this => (Turn::Worker(socket), None),
+        Some(Started::ByUser) => (Turn::Supervisor { run: this }, Some(Started::ByUser)),
+        other => (Turn::NotMine, other),
+    };
+    *started = Some(left);
+    Ok(turn)
 }
 
 /// Runs the one worker that this process is.
