@@ -5,6 +5,9 @@
 //! process of its own, and they take turns. A figure is the median of the rounds, a ratio the median of the
 //! rounds' ratios, with the quartiles in parentheses; 31 rounds unless told otherwise. Ends with an error when
 //! a median is over its bound. Linux only.
+//!
+//! Costs are CPU time and bear other load; lifecycles are wall time, and on a busy machine mean something only
+//! with a real-time priority: `chrt -r 50 cargo bench ...`.
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
