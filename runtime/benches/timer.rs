@@ -4,7 +4,8 @@
 //! that none inherits another's heap; the two sides take turns.
 #![allow(clippy::print_stdout)]
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{self, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -163,6 +164,7 @@ fn drift() {
         })
         .collect();
 
+    let aiotools = start_aiotools();
     let runtime = runtime("multi");
     let due = DRIFT_INTERVAL * (DRIFT_TICKS as u32 - 1);
     let (timer, sleeps) = runtime.block_on(async {
@@ -190,6 +192,12 @@ fn drift() {
         timer.stop().await;
         (last, sleeps.await.expect("the sleep loop"))
     });
+    let aiotools = aiotools.map(|python| {
+        let output = python.wait_with_output().expect("Python ends");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let seconds = text.trim().parse().expect("the seconds that aiotools took");
+        Duration::from_secs_f64(seconds)
+    });
     over.store(true, Relaxed);
     for busy in busy {
         busy.join().expect("a busy loop");
@@ -200,5 +208,57 @@ fn drift() {
     );
     println!("  timer      {timer:>8.1?}, behind its grid point");
     println!("  sleep loop {:>8.1?}", sleeps.saturating_sub(due));
+    match aiotools {
+        Some(took) => println!("  aiotools   {:>8.1?}", took.saturating_sub(due)),
+        None => println!("  aiotools   not measured: it can't be installed here"),
+    }
     assert!(timer < DRIFT_INTERVAL, "the timer has drifted");
+}
+
+/// The same ticks by aiotools' `create_timer`, in a folder of its own below the target folder.
+fn start_aiotools() -> Option<process::Child> {
+    const TICKS: &str = "
+import asyncio, sys, time, aiotools
+
+async def main(ticks, interval):
+    last = asyncio.get_running_loop().create_future()
+    start = time.monotonic()
+    count = 0
+
+    async def tick(_):
+        nonlocal count
+        count += 1
+        if count == ticks:
+            last.set_result(time.monotonic() - start)
+
+    timer = aiotools.create_timer(tick, interval)
+    print(await last)
+    timer.cancel()
+
+asyncio.run(main(int(sys.argv[1]), float(sys.argv[2])))
+";
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aiotools");
+    let python = folder.join("bin/python");
+    let runs = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+    let installed =
+        runs(
+            Command::new(&python)
+                .args(["-c", "import aiotools"])
+                .stderr(Stdio::null()),
+        ) || runs(
+            Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(&folder),
+        ) && runs(Command::new(&python).args(["-m", "pip", "install", "--quiet", "aiotools"]));
+    installed.then(|| {
+        Command::new(&python)
+            .args(["-c", TICKS])
+            .args([
+                DRIFT_TICKS.to_string(),
+                DRIFT_INTERVAL.as_secs_f64().to_string(),
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("Python starts")
+    })
 }

@@ -147,6 +147,21 @@ fn extras_run_beside_the_workers_and_stop_after_them(isolation: &str) {
     assert_closed(address);
 }
 
+/// A synchronous extra has no event loop that could hang.
+fn a_synchronous_extra_does_not_hang(isolation: &str) {
+    let mut server = start(
+        env!("CARGO_BIN_EXE_extras"),
+        isolation,
+        "--hang-timeout 1000",
+    );
+    server.wait_for("workers are ready");
+    // That nothing happens while the timeout passes, and a second of grace, is what is tested.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    assert_eq!(ended.lines("router: set up").count(), 1, "{:#?}", ended.log);
+}
+
 fn an_extra_that_fails_does_as_on_failure_says(isolation: &str) {
     let mut server = start(env!("CARGO_BIN_EXE_extras"), isolation, "");
     server.wait_for("workers are ready");
@@ -365,6 +380,7 @@ aioxide_tests::under_both_isolations! {
     a_main_context_that_is_being_entered_can_be_stopped,
     a_main_context_that_is_not_left_in_time_ends_with_3,
     extras_run_beside_the_workers_and_stop_after_them,
+    a_synchronous_extra_does_not_hang,
     an_extra_that_fails_does_as_on_failure_says,
     init_runs_once_in_each_process_before_any_runtime,
     the_environment_says_how_many_workers,

@@ -104,15 +104,17 @@ pub(crate) struct Setup {
 
 struct Live {
     role: Role,
+    /// A synchronous extra has no event loop.
+    has_loop: bool,
     ready: bool,
     pulse: Pulse,
     seat: Seat,
 }
 
 impl Live {
-    /// Whether its event loop should answer: it is ready, and nobody has asked it to stop.
+    /// Whether its event loop should answer: there is one, it is ready, and nobody has asked it to stop.
     fn has_pulse(&self) -> bool {
-        self.ready && !self.seat.is_stopping()
+        self.has_loop && self.ready && !self.seat.is_stopping()
     }
 }
 
@@ -569,6 +571,10 @@ impl Supervisor {
                     id,
                     Live {
                         role,
+                        has_loop: match role {
+                            Role::Slot(_) => true,
+                            Role::Extra(extra) => !self.config.extra_sync[extra],
+                        },
                         ready: false,
                         pulse: Pulse::default(),
                         seat,
