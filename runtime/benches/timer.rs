@@ -237,19 +237,26 @@ async def main(ticks, interval):
 
 asyncio.run(main(int(sys.argv[1]), float(sys.argv[2])))
 ";
+    // aiotools needs `typing_extensions` and doesn't say so.
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aiotools");
     let python = folder.join("bin/python");
     let runs = |command: &mut Command| command.status().is_ok_and(|status| status.success());
-    let installed =
-        runs(
-            Command::new(&python)
-                .args(["-c", "import aiotools"])
-                .stderr(Stdio::null()),
-        ) || runs(
-            Command::new("python3")
-                .args(["-m", "venv", "--clear"])
-                .arg(&folder),
-        ) && runs(Command::new(&python).args(["-m", "pip", "install", "--quiet", "aiotools"]));
+    let installed = runs(
+        Command::new(&python)
+            .args(["-c", "import aiotools"])
+            .stderr(Stdio::null()),
+    ) || runs(
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&folder),
+    ) && runs(Command::new(&python).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "aiotools",
+        "typing_extensions",
+    ]));
     installed.then(|| {
         Command::new(&python)
             .args(["-c", TICKS])
