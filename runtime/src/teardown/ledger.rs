@@ -58,6 +58,8 @@ struct Drain<R, W> {
     runtime: Option<R>,
     /// The teardown that this drain is called from.
     inside: Option<Ticket>,
+    /// Nothing was left once. Whatever arrives between then and its closing is none of its own.
+    settled: bool,
     seen: Seen,
     waker: Option<W>,
 }
@@ -155,7 +157,7 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
         self.order.remove(&(origin, seq));
         wake.extend(ended.waiters.into_values());
         for drain in self.drains.values_mut() {
-            if drain.runtime.is_none_or(|drained| drained == runtime) {
+            if !drain.settled && drain.runtime.is_none_or(|drained| drained == runtime) {
                 match fate {
                     Fate::Ended => drain.seen.ended += 1,
                     Fate::Abandoned => drain.seen.abandoned.push(name),
@@ -188,6 +190,7 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
             Drain {
                 runtime,
                 inside,
+                settled: false,
                 seen: Seen::default(),
                 waker: None,
             },
@@ -200,8 +203,12 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
     pub(crate) fn drained(&mut self, id: u64, waker: W) -> (bool, Option<W>) {
         let done = self.left(id).next().is_none();
         match self.drains.get_mut(&id) {
-            Some(drain) if !done => (false, drain.waker.replace(waker)),
-            _ => (true, Some(waker)),
+            Some(drain) if !done && !drain.settled => (false, drain.waker.replace(waker)),
+            Some(drain) => {
+                drain.settled = true;
+                (true, Some(waker))
+            }
+            None => (true, Some(waker)),
         }
     }
 
@@ -219,7 +226,9 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
             own.draining -= 1;
         }
         let mut seen = drain.seen;
-        seen.abandoned.extend(left);
+        if !drain.settled {
+            seen.abandoned.extend(left);
+        }
         (seen, drain.waker)
     }
 
@@ -336,6 +345,18 @@ mod tests {
     }
 
     #[test]
+    fn what_arrives_after_a_drain_has_settled_is_not_left_by_it() {
+        let mut ledger = TestLedger::new();
+        let drain = ledger.open_drain(None, None, &mut Vec::new());
+        assert!(ledger.drained(drain, 1).0);
+        let (ended, _) = ledger.arrive(arrival(1, 1, 0));
+        end(&mut ledger, ended);
+        ledger.arrive(arrival(1, 2, 0));
+        assert!(ledger.drained(drain, 2).0);
+        assert_eq!(ledger.close_drain(drain).0, super::Seen::default());
+    }
+
+    #[test]
     fn drains_inside_teardowns_end() {
         let mut ledger = TestLedger::new();
         let (inner, _) = ledger.arrive(arrival(1, 20, 0));
@@ -346,6 +367,8 @@ mod tests {
             ledger.drained(drain, 1).0,
             "neither itself nor who waits for it"
         );
+        ledger.close_drain(drain);
+        let drain = ledger.open_drain(Some(1), Some(inner), &mut Vec::new());
         let (another, _) = ledger.arrive(arrival(3, 30, 0));
         assert!(!ledger.drained(drain, 1).0);
         let mut wake = Vec::new();
