@@ -1,14 +1,12 @@
 //! The suspended function behind a context, and how its value leaves it and comes back.
 //!
-//! The value travels in a box of its own: the function puts it there when it yields, the guard keeps it there,
-//! and the function takes it out when it is resumed. Between the function and whoever polls it the box passes
-//! through a thread-local cell, which is good for the length of one poll. That takes neither a lock nor a
+//! The value lives beside the function, in the same allocation: the function puts it there when it yields, the
+//! guard refers to it there, and the function takes it from there when it is resumed. For the length of a poll
+//! that place is in the function's reach through a thread-local reference. That takes no allocation, lock or
 //! reference count, but a type that is `'static`; what borrows passes through a shared slot instead.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,75 +14,40 @@ use std::task::{self, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use sync_wrapper::SyncWrapper;
+use scoped_tls_hkt::scoped_thread_local;
+use sync_wrapper::SyncFuture;
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
 use super::{Elapsed, Exit, Outcome, Return};
 use crate::teardown::{self, Origin, Place, TeardownError, Turn};
 
-/// A value on its way: out of the function as long as there is no exit, back into it when there is one. In
-/// between it is all that a guard consists of.
-pub(super) struct Parcel<'a, R: Return> {
-    pub(super) value: R::Value,
+/// The place of a context's value while the function doesn't have it. With an exit, it is on its way back.
+struct Passage<R: Return> {
+    value: Option<R::Value>,
     exit: Option<Exit>,
-    /// While a guard holds the value.
-    frame: Option<Frame<'a, R>>,
 }
 
-impl<'a, R: Return> Parcel<'a, R> {
-    fn outbound(value: R::Value) -> Box<Self> {
-        Box::new(Parcel {
-            value,
-            exit: None,
-            frame: None,
-        })
-    }
+impl<R: Return> Passage<R> {
+    const EMPTY: Self = Passage {
+        value: None,
+        exit: None,
+    };
 
-    fn returned(self) -> Option<(R::Value, Exit)> {
-        Some((self.value, self.exit?))
+    fn take_back(&mut self) -> Option<(R::Value, Exit)> {
+        let exit = self.exit.take()?;
+        Some((self.value.take()?, exit))
     }
 }
 
-type Erased = Box<dyn Any>;
+scoped_thread_local!(
+    /// The `Passage` of the context whose function is being polled on this thread.
+    static mut REACH: dyn Any
+);
 
-thread_local! {
-    /// Filled and emptied within one poll. Never dropped, so that it is there even while a thread ends.
-    static PASSING: Cell<ManuallyDrop<Option<Erased>>> = const { Cell::new(ManuallyDrop::new(None)) };
-}
+type Slot<R> = Mutex<Passage<R>>;
 
-#[inline(always)]
-fn pass(parcel: Option<Erased>) -> Option<Erased> {
-    ManuallyDrop::into_inner(PASSING.replace(ManuallyDrop::new(parcel)))
-}
-
-/// Brings back what an outer poll had in the cell, also when a poll panics.
-struct Passing(Option<Erased>);
-
-impl Passing {
-    #[inline(always)]
-    fn start(parcel: Option<Erased>) -> Passing {
-        Passing(pass(parcel))
-    }
-
-    /// What is in the cell now.
-    #[inline(always)]
-    fn end(mut self) -> Option<Erased> {
-        let parcel = pass(self.0.take());
-        std::mem::forget(self);
-        parcel
-    }
-}
-
-impl Drop for Passing {
-    fn drop(&mut self) {
-        drop(pass(self.0.take()));
-    }
-}
-
-type Slot<'a, R> = Mutex<Back<'a, R>>;
-
-fn lock<'s, 'a, R: Return>(slot: &'s Slot<'a, R>) -> MutexGuard<'s, Back<'a, R>> {
+fn lock<R: Return>(slot: &Slot<R>) -> MutexGuard<'_, Passage<R>> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -107,12 +70,13 @@ impl<R: Return + 'static> ByThread<R> {
     fn new() -> Self {
         ByThread {
             send: |value| {
-                pass(Some(Parcel::<R>::outbound(value)));
+                REACH.with(|passage| {
+                    if let Some(passage) = passage.downcast_mut::<Passage<R>>() {
+                        passage.value = Some(value);
+                    }
+                });
             },
-            receive: || {
-                let parcel = pass(None)?.downcast::<Parcel<'static, R>>().ok()?;
-                parcel.returned()
-            },
+            receive: || REACH.with(|passage| passage.downcast_mut::<Passage<R>>()?.take_back()),
         }
     }
 }
@@ -130,16 +94,15 @@ impl<R: Return> Channel<R> for ByThread<R> {
 }
 
 /// Through a slot that both ends share.
-pub struct BySlot<'a, R: Return>(Arc<Slot<'a, R>>);
+pub struct BySlot<R: Return>(Arc<Slot<R>>);
 
-impl<R: Return> Channel<R> for BySlot<'_, R> {
+impl<R: Return> Channel<R> for BySlot<R> {
     fn send(&mut self, value: R::Value) {
-        *lock(&self.0) = Some(Parcel::outbound(value));
+        lock(&self.0).value = Some(value);
     }
 
     fn receive(&mut self) -> Option<(R::Value, Exit)> {
-        let parcel = lock(&self.0).take()?;
-        parcel.returned()
+        lock(&self.0).take_back()
     }
 }
 
@@ -231,8 +194,7 @@ impl<R: Return, C: Channel<R>> Future for Yield<R, C> {
     }
 }
 
-/// What lies beside the function: all that is known about the context. The futures and the guard carry no
-/// more than a pointer to it, so that moving them is cheap.
+/// What is known about the context.
 pub(super) struct Meta<'a, R: Return> {
     pub(super) name: &'static str,
     pub(super) group: u64,
@@ -242,16 +204,10 @@ pub(super) struct Meta<'a, R: Return> {
     armed: bool,
     handle: Option<Handle>,
     span: tracing::Span,
-    /// Set while the function is polled, and for ever if it panics there.
-    in_poll: bool,
+    /// Set while the function is polled, and for ever if it ends or panics there.
+    over: bool,
     limits: Option<Box<Limits<R>>>,
-    /// Counts down the limit that applies, from the first poll that leaves something to wait for.
-    sleep: Option<Pin<Box<Sleep>>>,
     order: Order,
-    /// The value, once it is given back and until the function has taken it.
-    back: Back<'a, R>,
-    /// Of contexts that borrow.
-    slot: Option<Arc<Slot<'a, R>>>,
     calls: Calls<'a, R>,
 }
 
@@ -265,45 +221,100 @@ enum Order {
 
 /// What depends on whether the context borrows. Only the constructors know what they may demand.
 struct Calls<'a, R: Return> {
-    exchange: Exchange<'a, R>,
     /// What becomes of a teardown that nobody awaits.
     detach: fn(Frame<'a, R>, bool),
     failure: fn(&R::Body) -> Option<String>,
 }
 
-type Dyn<'a, R> = dyn Future<Output = <R as Return>::Body> + Send + 'a;
-type Back<'a, R> = Option<Box<Parcel<'a, R>>>;
-type Exchanged<'a, R> = (Poll<<R as Return>::Body>, Back<'a, R>);
-type Exchange<'a, R> = fn(
-    Pin<&mut Dyn<'a, R>>,
-    Option<&Slot<'a, R>>,
-    Back<'a, R>,
-    &mut task::Context<'_>,
-) -> Exchanged<'a, R>;
+/// The function itself. `Sync`, though a future isn't, because a guard's value, which lies beside it, is
+/// reached by `&`.
+trait Body<R: Return>: Send + Sync {
+    /// Polls on, with `passage` in reach.
+    fn poll(
+        self: Pin<&mut Self>,
+        passage: &mut Passage<R>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<R::Body>;
+}
+
+pin_project! {
+    struct Owned<F> {
+        #[pin]
+        future: SyncFuture<F>,
+    }
+}
+
+impl<R, F> Body<R> for Owned<F>
+where
+    R: Return + 'static,
+    F: Future<Output = R::Body> + Send,
+{
+    fn poll(
+        self: Pin<&mut Self>,
+        passage: &mut Passage<R>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<R::Body> {
+        REACH.set(passage, || self.project().future.poll(cx))
+    }
+}
+
+pin_project! {
+    struct Borrowing<R: Return, F> {
+        slot: Arc<Slot<R>>,
+        #[pin]
+        future: SyncFuture<F>,
+    }
+}
+
+impl<R, F> Body<R> for Borrowing<R, F>
+where
+    R: Return<Value: Send>,
+    F: Future<Output = R::Body> + Send,
+{
+    fn poll(
+        self: Pin<&mut Self>,
+        passage: &mut Passage<R>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<R::Body> {
+        let this = self.project();
+        if passage.value.is_some() {
+            *lock(this.slot) = std::mem::replace(passage, Passage::EMPTY);
+        }
+        let polled = this.future.poll(cx);
+        let mut slot = lock(this.slot);
+        if slot.value.is_some() {
+            *passage = std::mem::replace(&mut *slot, Passage::EMPTY);
+        }
+        drop(slot);
+        polled
+    }
+}
 
 /// The options that bound a context in time.
 pub(super) struct Limits<R: Return> {
     pub(super) setup: Option<Duration>,
     pub(super) teardown: Option<Duration>,
+    /// Counts down the limit that applies, from the first poll that leaves something to wait for.
+    sleep: Option<Pin<Box<Sleep>>>,
     elapsed: fn(Elapsed) -> R::Body,
 }
 
 pin_project! {
     #[project = FunctionProjection]
-    struct Function<'a, R: Return, F: ?Sized> {
+    struct Function<'a, R: Return, B: ?Sized> {
         meta: Meta<'a, R>,
+        passage: Passage<R>,
         #[pin]
-        future: F,
+        body: B,
     }
 }
 
-type Running<'a, R> = Pin<Box<Function<'a, R, Dyn<'a, R>>>>;
+type DynBody<'a, R> = dyn Body<R> + 'a;
+type Running<'a, R> = Pin<Box<Function<'a, R, DynBody<'a, R>>>>;
 
-/// A context's function, at whatever point it is: one allocation, beside that of its value.
-pub(super) struct Frame<'a, R: Return> {
-    /// `None` from its end on. Only ever reached by `&mut`, hence `Sync`.
-    running: SyncWrapper<Option<Running<'a, R>>>,
-}
+/// A context's function, at whatever point it is, with its value: one allocation. The futures and the guard
+/// are no more than a pointer to it, so that moving them is cheap. Whoever polls it to its end drops it then.
+pub(super) struct Frame<'a, R: Return>(Running<'a, R>);
 
 /// A function that has come to its end.
 pub(super) struct Ended<R: Return> {
@@ -367,21 +378,13 @@ impl<R: Return> Left<R> {
 }
 
 /// How far a poll has brought a function that was not yet at its yield.
-pub(super) enum Setup<'a, R: Return> {
-    Yielded(Box<Parcel<'a, R>>),
+pub(super) enum Setup<R: Return> {
+    Yielded,
     Ended(Ended<R>),
 }
 
 impl<'a, R: Return> Frame<'a, R> {
-    fn new<F>(
-        name: &'static str,
-        slot: Option<Arc<Slot<'a, R>>>,
-        calls: Calls<'a, R>,
-        future: F,
-    ) -> Self
-    where
-        F: Future<Output = R::Body> + Send + 'a,
-    {
+    fn new(name: &'static str, calls: Calls<'a, R>, body: impl Body<R> + 'a) -> Self {
         let meta = Meta {
             name,
             group: 0,
@@ -390,17 +393,16 @@ impl<'a, R: Return> Frame<'a, R> {
             armed: false,
             handle: None,
             span: tracing::Span::none(),
-            in_poll: false,
+            over: false,
             limits: None,
-            sleep: None,
             order: Order::Unknown,
-            back: None,
-            slot,
             calls,
         };
-        Frame {
-            running: SyncWrapper::new(Some(Box::pin(Function { meta, future }))),
-        }
+        Frame(Box::pin(Function {
+            meta,
+            passage: Passage::EMPTY,
+            body,
+        }))
     }
 }
 
@@ -418,68 +420,35 @@ where
         F: Future<Output = R::Body> + Send + 'static,
     {
         let calls = Calls {
-            exchange: exchange_by_thread::<R>,
             detach: detach_owned,
             failure: R::Body::failure,
         };
-        let yielder = Yielder::new(ByThread::new());
-        Frame::new(name, None, calls, function(yielder))
+        let future = SyncFuture::new(function(Yielder::new(ByThread::new())));
+        Frame::new(name, calls, Owned { future })
     }
 }
 
 impl<'a, R> Frame<'a, R>
 where
-    R: Return<Body: Outcome>,
+    R: Return<Body: Outcome> + 'a,
     R::Value: Send,
 {
     /// Of a context that may borrow.
     pub(super) fn borrowed<F>(
         name: &'static str,
-        function: impl FnOnce(Yielder<R, BySlot<'a, R>>) -> F,
+        function: impl FnOnce(Yielder<R, BySlot<R>>) -> F,
     ) -> Self
     where
         F: Future<Output = R::Body> + Send + 'a,
     {
         let calls = Calls {
-            exchange: exchange_by_slot::<R>,
             detach: detach_borrowed,
             failure: R::Body::failure,
         };
-        let slot = Arc::new(Mutex::new(None));
-        let yielder = Yielder::new(BySlot(Arc::clone(&slot)));
-        Frame::new(name, Some(slot), calls, function(yielder))
+        let slot = Arc::new(Mutex::new(Passage::EMPTY));
+        let future = SyncFuture::new(function(Yielder::new(BySlot(Arc::clone(&slot)))));
+        Frame::new(name, calls, Borrowing { slot, future })
     }
-}
-
-/// Polls `future` with `back` in its reach, and gives what is there afterwards.
-fn exchange_by_thread<R>(
-    future: Pin<&mut Dyn<'static, R>>,
-    _: Option<&Slot<'static, R>>,
-    back: Back<'static, R>,
-    cx: &mut task::Context<'_>,
-) -> Exchanged<'static, R>
-where
-    R: Return + 'static,
-{
-    let passing = Passing::start(back.map(|parcel| parcel as Erased));
-    let polled = future.poll(cx);
-    let passed = passing.end();
-    let passed = passed.and_then(|parcel| parcel.downcast::<Parcel<'static, R>>().ok());
-    (polled, passed)
-}
-
-fn exchange_by_slot<'a, R: Return>(
-    future: Pin<&mut Dyn<'a, R>>,
-    slot: Option<&Slot<'a, R>>,
-    back: Back<'a, R>,
-    cx: &mut task::Context<'_>,
-) -> Exchanged<'a, R> {
-    let Some(slot) = slot else {
-        return (future.poll(cx), back);
-    };
-    *lock(slot) = back;
-    let polled = future.poll(cx);
-    (polled, lock(slot).take())
 }
 
 impl<'a, R: Return> Meta<'a, R> {
@@ -503,6 +472,14 @@ impl<'a, R: Return> Meta<'a, R> {
         self.seq = ENTERED.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A limit of the next phase begins anew.
+    #[inline(always)]
+    fn end_phase(&mut self) {
+        if let Some(limits) = &mut self.limits {
+            limits.sleep = None;
+        }
+    }
+
     pub(super) fn runtime(&self) -> Option<&Handle> {
         self.handle.as_ref()
     }
@@ -512,6 +489,7 @@ impl<'a, R: Return> Meta<'a, R> {
             Box::new(Limits {
                 setup: None,
                 teardown: None,
+                sleep: None,
                 elapsed,
             })
         })
@@ -524,9 +502,9 @@ impl<'a, R: Return> Meta<'a, R> {
         limit: impl FnOnce(&Limits<R>) -> Option<Duration>,
         cx: &mut task::Context<'_>,
     ) -> Option<Late<R>> {
-        let limits = self.limits.as_deref()?;
+        let limits = self.limits.as_deref_mut()?;
         let limit = limit(limits)?;
-        let sleep = self
+        let sleep = limits
             .sleep
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         sleep.as_mut().poll(cx).is_ready().then_some(Late {
@@ -541,49 +519,50 @@ impl<'a, R: Return> Meta<'a, R> {
 }
 
 impl<'a, R: Return> Frame<'a, R> {
-    /// `None` once the function has ended or panicked.
     #[inline(always)]
-    pub(super) fn meta(&mut self) -> Option<&mut Meta<'a, R>> {
-        let running = self.running.get_mut().as_mut()?;
-        let meta = running.as_mut().project().meta;
-        (!meta.in_poll).then_some(meta)
+    fn parts(&mut self) -> FunctionProjection<'_, 'a, R, DynBody<'a, R>> {
+        self.0.as_mut().project()
     }
 
-    /// Polls the function on, with the value if it is to get it back.
     #[inline(always)]
-    fn poll(&mut self, passes: bool, cx: &mut task::Context<'_>) -> Poll<Setup<'a, R>> {
-        let running = self.running.get_mut();
-        let Some(function) = running else {
-            panic!("a context's future was polled after its end");
-        };
-        let FunctionProjection { meta, future } = function.as_mut().project();
-        meta.in_poll = true;
-        let (polled, passed) = if passes {
-            (meta.calls.exchange)(future, meta.slot.as_deref(), meta.back.take(), cx)
-        } else {
-            (future.poll(cx), None)
-        };
-        meta.in_poll = false;
+    pub(super) fn meta(&mut self) -> &mut Meta<'a, R> {
+        self.parts().meta
+    }
+
+    /// The value, between the yield and the exit.
+    #[inline(always)]
+    pub(super) fn value(&self) -> Option<&R::Value> {
+        self.0.passage.value.as_ref()
+    }
+
+    #[inline(always)]
+    pub(super) fn value_mut(&mut self) -> Option<&mut R::Value> {
+        self.parts().passage.value.as_mut()
+    }
+
+    #[inline(always)]
+    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Setup<R>> {
+        let FunctionProjection {
+            meta,
+            passage,
+            body,
+        } = self.parts();
+        meta.over = true;
+        let polled = body.poll(passage, cx);
         if let Poll::Ready(body) = polled {
-            let ended = Ended {
+            return Poll::Ready(Setup::Ended(Ended {
                 name: meta.name,
                 body,
                 failure: meta.calls.failure,
-            };
-            *running = None;
-            return Poll::Ready(Setup::Ended(ended));
+            }));
         }
-        match passed {
-            Some(parcel) if parcel.exit.is_none() => {
-                meta.number();
-                meta.sleep = None;
-                Poll::Ready(Setup::Yielded(parcel))
-            }
-            not_taken => {
-                meta.back = not_taken;
-                Poll::Pending
-            }
+        meta.over = false;
+        if passage.value.is_some() && passage.exit.is_none() {
+            meta.number();
+            meta.end_phase();
+            return Poll::Ready(Setup::Yielded);
         }
+        Poll::Pending
     }
 
     /// Polls a function that is not yet at its yield, within its `setup_timeout`.
@@ -591,15 +570,12 @@ impl<'a, R: Return> Frame<'a, R> {
     pub(super) fn poll_setup(
         &mut self,
         cx: &mut task::Context<'_>,
-    ) -> Poll<Result<Setup<'a, R>, Late<R>>> {
-        if let Some(meta) = self.meta() {
-            meta.arm();
-        }
-        if let Poll::Ready(setup) = self.poll(true, cx) {
+    ) -> Poll<Result<Setup<R>, Late<R>>> {
+        self.meta().arm();
+        if let Poll::Ready(setup) = self.poll(cx) {
             return Poll::Ready(Ok(setup));
         }
-        let late = |meta: &mut Meta<'a, R>| meta.poll_late("setup", |limits| limits.setup, cx);
-        match self.meta().and_then(late) {
+        match self.meta().poll_late("setup", |limits| limits.setup, cx) {
             Some(late) => Poll::Ready(Err(late)),
             None => Poll::Pending,
         }
@@ -609,17 +585,14 @@ impl<'a, R: Return> Frame<'a, R> {
     /// is dropped where it stands.
     #[inline(always)]
     pub(super) fn poll_teardown(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
-        let passes = self.meta().is_some_and(|meta| meta.back.is_some());
-        if let Poll::Ready(Setup::Ended(ended)) = self.poll(passes, cx) {
+        if let Poll::Ready(Setup::Ended(ended)) = self.poll(cx) {
             return Poll::Ready(Left::Ended(ended));
         }
-        let late =
-            |meta: &mut Meta<'a, R>| meta.poll_late("teardown", |limits| limits.teardown, cx);
-        match self.meta().and_then(late) {
-            Some(late) => {
-                *self.running.get_mut() = None;
-                Poll::Ready(Left::Late(late))
-            }
+        match self
+            .meta()
+            .poll_late("teardown", |limits| limits.teardown, cx)
+        {
+            Some(late) => Poll::Ready(Left::Late(late)),
             None => Poll::Pending,
         }
     }
@@ -627,9 +600,7 @@ impl<'a, R: Return> Frame<'a, R> {
     /// Waits for the inner contexts that the leaving task has dropped before.
     #[inline(always)]
     pub(super) fn poll_order(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
-        let Some(meta) = self.meta() else {
-            return Poll::Ready(());
-        };
+        let meta = self.meta();
         if let Order::Unknown = meta.order {
             meta.order = if teardown::any_pending() {
                 Order::Waiting(Box::new(teardown::turn(meta.seq, meta.group)))
@@ -644,29 +615,24 @@ impl<'a, R: Return> Frame<'a, R> {
         Poll::Ready(())
     }
 
+    /// The guard's end: gives the value back. From here on the function is tearing down.
     #[inline(always)]
-    fn give_back(&mut self, mut parcel: Box<Parcel<'a, R>>, exit: Exit) {
-        parcel.exit = Some(exit);
-        if let Some(meta) = self.meta() {
-            meta.back = Some(parcel);
-        }
+    pub(super) fn give_back(&mut self, exit: Exit) {
+        self.parts().passage.exit = Some(exit);
     }
 
     /// For what has no runtime of its own.
     pub(super) fn adopt(&mut self, runtime: impl FnOnce() -> Option<Handle>) {
-        if let Some(meta) = self.meta() {
-            if meta.handle.is_none() {
-                meta.handle = runtime();
-            }
+        let handle = &mut self.meta().handle;
+        if handle.is_none() {
+            *handle = runtime();
         }
     }
 
     /// Gives up a setup. It is finished detached if the options say so, and else dropped.
     pub(super) fn give_up(mut self) {
-        if self
-            .meta()
-            .is_some_and(|meta| meta.finish_setup && meta.armed)
-        {
+        let meta = self.meta();
+        if meta.finish_setup && meta.armed {
             self.detach(false);
         }
     }
@@ -675,30 +641,11 @@ impl<'a, R: Return> Frame<'a, R> {
     ///
     /// Neither blocks nor panics.
     pub(super) fn detach(mut self, entered: bool) {
-        if let Some(meta) = self.meta() {
+        let meta = self.meta();
+        if !meta.over {
             let detach = meta.calls.detach;
             detach(self, entered);
         }
-    }
-}
-
-impl<'a, R: Return> Parcel<'a, R> {
-    /// The guard's beginning.
-    #[inline(always)]
-    pub(super) fn hold(&mut self, frame: Option<Frame<'a, R>>) {
-        self.frame = frame;
-    }
-
-    pub(super) fn frame(&mut self) -> Option<&mut Frame<'a, R>> {
-        self.frame.as_mut()
-    }
-
-    /// The guard's end: gives the value back. From here on the function is tearing down.
-    #[inline(always)]
-    pub(super) fn leave(mut self: Box<Self>, exit: Exit) -> Option<Frame<'a, R>> {
-        let mut frame = self.frame.take()?;
-        frame.give_back(self, exit);
-        Some(frame)
     }
 }
 
@@ -716,11 +663,11 @@ impl<R: Return> Future for Rest<'_, R> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if !this.entered {
-            match ready!(this.frame.poll(true, cx)) {
+            match ready!(this.frame.poll(cx)) {
                 Setup::Ended(ended) => return Poll::Ready(Left::Ended(ended).outcome()),
-                Setup::Yielded(parcel) => {
+                Setup::Yielded => {
                     this.entered = true;
-                    this.frame.give_back(parcel, Exit::Cancelled);
+                    this.frame.give_back(Exit::Cancelled);
                 }
             }
         }
@@ -729,11 +676,11 @@ impl<R: Return> Future for Rest<'_, R> {
 }
 
 impl<'a, R: Return> Rest<'a, R> {
-    fn of(mut frame: Frame<'a, R>, entered: bool) -> Option<(Self, Place)> {
-        let meta = frame.meta()?;
+    fn of(mut frame: Frame<'a, R>, entered: bool) -> (Self, Place) {
+        let meta = frame.meta();
         if !entered {
             meta.number();
-            meta.sleep = None;
+            meta.end_phase();
         }
         let place = Place {
             name: meta.name,
@@ -742,7 +689,7 @@ impl<'a, R: Return> Rest<'a, R> {
             seq: meta.seq,
             group: meta.group,
         };
-        Some((Rest { frame, entered }, place))
+        (Rest { frame, entered }, place)
     }
 }
 
@@ -752,18 +699,16 @@ where
     R: Return + 'static,
     R::Value: Send,
 {
-    if let Some((rest, place)) = Rest::of(frame, entered) {
-        teardown::detach(place, rest);
-    }
+    let (rest, place) = Rest::of(frame, entered);
+    teardown::detach(place, rest);
 }
 
 /// Of contexts that borrow: the rest may not outlive this call.
 fn detach_borrowed<R: Return>(frame: Frame<'_, R>, entered: bool) {
     const REASON: &str =
         "what a borrowed guard borrows ends when it is dropped, and one poll was not enough";
-    if let Some((rest, place)) = Rest::of(frame, entered) {
-        place
-            .span
-            .in_scope(|| teardown::poll_once(place.name, rest, REASON));
-    }
+    let (rest, place) = Rest::of(frame, entered);
+    place
+        .span
+        .in_scope(|| teardown::poll_once(place.name, rest, REASON));
 }

@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::task::{self, Poll, ready};
 
 use pin_project_lite::pin_project;
+use sync_wrapper::SyncWrapper;
 use tokio::runtime::Handle;
 
-use super::frame::{Frame, Left, Meta, Parcel, Setup};
+use super::frame::{Frame, Left, Meta, Setup};
 use super::{Exit, Return};
 use crate::teardown;
 
@@ -17,20 +18,22 @@ pub(super) type Tried<'a, R> = Result<Entered<'a, R>, (&'static str, <R as Retur
 
 /// On the way to the yield.
 pub(super) struct Entering<'a, R: Return> {
-    /// `None` once it is entered or has failed.
-    frame: Option<Frame<'a, R>>,
+    /// `None` once it is entered or has failed. Only ever reached by `&mut`, hence `Sync`.
+    frame: SyncWrapper<Option<Frame<'a, R>>>,
 }
 
 impl<'a, R: Return> Entering<'a, R> {
     #[inline(always)]
     pub(super) fn new(frame: Frame<'a, R>) -> Self {
-        Entering { frame: Some(frame) }
+        Entering {
+            frame: SyncWrapper::new(Some(frame)),
+        }
     }
 
     /// For what is set before the context is entered.
     pub(super) fn set(mut self, set: impl FnOnce(&mut Meta<'a, R>)) -> Self {
-        if let Some(meta) = self.frame.as_mut().and_then(Frame::meta) {
-            set(meta);
+        if let Some(frame) = self.frame.get_mut() {
+            set(frame.meta());
         }
         self
     }
@@ -49,19 +52,18 @@ impl<'a, R: Return> Entering<'a, R> {
 
     #[inline(always)]
     pub(super) fn poll_entered(&mut self, cx: &mut task::Context<'_>) -> Poll<Tried<'a, R>> {
-        let Some(frame) = &mut self.frame else {
+        let Some(frame) = self.frame.get_mut() else {
             panic!("`Enter` was polled after its end");
         };
         let refused = match ready!(frame.poll_setup(cx)) {
-            Ok(Setup::Yielded(mut parcel)) => {
-                parcel.hold(self.frame.take());
-                let held = Some(parcel);
-                return Poll::Ready(Ok(Entered { held }));
+            Ok(Setup::Yielded) => {
+                let frame = self.frame.get_mut().take();
+                return Poll::Ready(Ok(Entered { frame }));
             }
             Ok(Setup::Ended(ended)) => (ended.name, ended.body),
             Err(late) => (late.name(), late.into_body()),
         };
-        if let Some(frame) = self.frame.take() {
+        if let Some(frame) = self.frame.get_mut().take() {
             frame.give_up();
         }
         Poll::Ready(Err(refused))
@@ -78,7 +80,7 @@ pub(super) fn never_yielded(name: &'static str) -> ! {
 impl<R: Return> Drop for Entering<'_, R> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(frame) = self.frame.take() {
+        if let Some(frame) = self.frame.get_mut().take() {
             frame.give_up();
         }
     }
@@ -87,7 +89,7 @@ impl<R: Return> Drop for Entering<'_, R> {
 /// At the yield.
 pub(super) struct Entered<'a, R: Return> {
     /// `None` once it is left.
-    held: Option<Box<Parcel<'a, R>>>,
+    frame: Option<Frame<'a, R>>,
 }
 
 const GONE: &str = "a guard holds its value until it is left";
@@ -95,28 +97,27 @@ const GONE: &str = "a guard holds its value until it is left";
 impl<'a, R: Return> Entered<'a, R> {
     #[inline(always)]
     pub(super) fn value(&self) -> &R::Value {
-        &self.held.as_ref().expect(GONE).value
+        self.frame.as_ref().and_then(Frame::value).expect(GONE)
     }
 
     #[inline(always)]
     pub(super) fn value_mut(&mut self) -> &mut R::Value {
-        &mut self.held.as_mut().expect(GONE).value
+        self.frame.as_mut().and_then(Frame::value_mut).expect(GONE)
     }
 
     pub(super) fn name(&mut self) -> &'static str {
-        let frame = self.held.as_mut().and_then(|parcel| parcel.frame());
-        frame.and_then(Frame::meta).map_or("", |meta| meta.name)
+        let frame = self.frame.as_mut();
+        frame.map_or("", |frame| frame.meta().name)
     }
 
     /// The runtime it was entered on.
     pub(super) fn runtime(&mut self) -> Option<Handle> {
-        let frame = self.held.as_mut()?.frame()?;
-        frame.meta()?.runtime().cloned()
+        self.frame.as_mut()?.meta().runtime().cloned()
     }
 
     /// For what was entered outside a runtime.
     pub(super) fn adopt(&mut self, runtime: impl FnOnce() -> Option<Handle>) {
-        if let Some(frame) = self.held.as_mut().and_then(|parcel| parcel.frame()) {
+        if let Some(frame) = &mut self.frame {
             frame.adopt(runtime);
         }
     }
@@ -124,26 +125,24 @@ impl<'a, R: Return> Entered<'a, R> {
     /// For a drop that needs the guard by value.
     pub(super) fn take(&mut self) -> Self {
         Entered {
-            held: self.held.take(),
+            frame: self.frame.take(),
         }
     }
 
     /// Leaves out the teardown where there is nothing to tear down.
     pub(super) fn discard_if(&mut self, is_nothing: impl FnOnce(&R::Value) -> bool) {
-        if self
-            .held
-            .as_ref()
-            .is_some_and(|parcel| is_nothing(&parcel.value))
-        {
-            self.held = None;
+        let value = self.frame.as_ref().and_then(Frame::value);
+        if value.is_some_and(is_nothing) {
+            self.frame = None;
         }
     }
 
     #[inline(always)]
     pub(super) fn leave(mut self, exit: Exit) -> Leaving<'a, R> {
-        let parcel = self.held.take().expect(GONE);
+        let mut frame = self.frame.take().expect(GONE);
+        frame.give_back(exit);
         Leaving {
-            frame: parcel.leave(exit),
+            frame: SyncWrapper::new(Some(frame)),
         }
     }
 }
@@ -151,7 +150,7 @@ impl<'a, R: Return> Entered<'a, R> {
 impl<R: Return> Drop for Entered<'_, R> {
     #[inline(always)]
     fn drop(&mut self) {
-        let Some(parcel) = self.held.take() else {
+        let Some(mut frame) = self.frame.take() else {
             return;
         };
         let exit = if std::thread::panicking() {
@@ -159,34 +158,33 @@ impl<R: Return> Drop for Entered<'_, R> {
         } else {
             Exit::Cancelled
         };
-        if let Some(frame) = parcel.leave(exit) {
-            frame.detach(true);
-        }
+        frame.give_back(exit);
+        frame.detach(true);
     }
 }
 
 /// On the way from the yield to the end.
 pub(super) struct Leaving<'a, R: Return> {
-    /// `None` at its end.
-    frame: Option<Frame<'a, R>>,
+    /// `None` at its end. Only ever reached by `&mut`, hence `Sync`.
+    frame: SyncWrapper<Option<Frame<'a, R>>>,
 }
 
 impl<R: Return> Leaving<'_, R> {
     #[inline(always)]
     pub(super) fn poll_left(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
-        let Some(frame) = &mut self.frame else {
+        let Some(frame) = self.frame.get_mut() else {
             panic!("`Leave` was polled after its end");
         };
         ready!(frame.poll_order(cx));
         let left = ready!(frame.poll_teardown(cx));
-        self.frame = None;
+        *self.frame.get_mut() = None;
         Poll::Ready(left)
     }
 
     /// Polls to the end of a teardown whose error nobody takes, because there is a first one or a panic.
     pub(super) async fn reported(mut self) {
-        let meta = self.frame.as_mut().and_then(Frame::meta);
-        let name = meta.map_or("", |meta| meta.name);
+        let frame = self.frame.get_mut().as_mut();
+        let name = frame.map_or("", |frame| frame.meta().name);
         match catch(self).await {
             Ok(left) => left.report(),
             Err(panic) => teardown::report_panic(name, panic),
@@ -197,7 +195,7 @@ impl<R: Return> Leaving<'_, R> {
 impl<R: Return> Drop for Leaving<'_, R> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(frame) = self.frame.take() {
+        if let Some(frame) = self.frame.get_mut().take() {
             frame.detach(true);
         }
     }

@@ -376,10 +376,10 @@ where
 /// What `#[actxmgr(borrowed)]` expands to.
 pub fn borrowed_context<'a, R, F>(
     name: &'static str,
-    function: impl FnOnce(Yielder<R, BySlot<'a, R>>) -> F,
+    function: impl FnOnce(Yielder<R, BySlot<R>>) -> F,
 ) -> BorrowedContext<'a, R>
 where
-    R: Return<Body: Outcome>,
+    R: Return<Body: Outcome> + 'a,
     R::Value: Send,
     F: Future<Output = R::Body> + Send + 'a,
 {
