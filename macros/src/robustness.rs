@@ -12,7 +12,7 @@ const ATTRIBUTES: [(&str, Attribute); 3] = [
     ("timer", crate::timer::attribute),
 ];
 
-const WORDS: [&str; 57] = [
+const WORDS: [&str; 66] = [
     "async",
     "await",
     "const",
@@ -62,10 +62,19 @@ const WORDS: [&str; 57] = [
     "share_port",
     "after",
     "first",
+    "now",
     "overlap",
+    "skip",
+    "allow",
     "queue",
+    "cancel",
     "missed",
+    "burst",
+    "jitter",
     "phase",
+    "random",
+    "timeout",
+    "grace",
     "name",
     "interval",
     "SIGTERM",

@@ -1,5 +1,5 @@
 use expect_test::{Expect, expect};
-use proc_macro2::{Group, TokenStream, TokenTree};
+use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::attribute;
@@ -213,86 +213,4 @@ fn an_item_survives_a_body_that_does_not_parse() {
             r#"fn connection (url : String) -> :: aioxide :: Context < :: aioxide :: Always < u32 > > { :: aioxide :: __private :: context :: < :: aioxide :: Always < u32 > , _ > ("connection" , move | __aioxide_yielder | async move { let url = url ; let yield_ = move | __aioxide_value | __aioxide_yielder . give (__aioxide_value) ; if let :: core :: option :: Option :: Some (__aioxide_end) = :: aioxide :: __private :: no_end :: < :: aioxide :: Always < u32 > > () { return __aioxide_end ; } let __aioxide_end : :: aioxide :: __private :: End < :: aioxide :: Always < u32 > > = { url . ; yield_ (1) . await ; } ; # [allow (unreachable_code)] __aioxide_end }) }"#
         ]],
     );
-}
-
-fn samples() -> Vec<(TokenStream, TokenStream)> {
-    vec![
-        (
-            quote!(setup_timeout = 5s, finish_setup),
-            quote! {
-                #[doc = "x"]
-                pub(crate) async fn a<T: 'static, const N: usize>(mut self, (x, [y, ..]): (T, [u8; N])) -> Result<T, E>
-                where T: Send
-                {
-                    if x { return Err(y); }
-                    let (v, exit) = match x { 1 => yield_(x).await, _ => return Ok(()) };
-                    for _ in 0..3 { select! { _ = yield_(1) => {} } }
-                    (|| async { yield_(2) })().await
-                }
-            },
-        ),
-        (
-            quote!(borrowed, crate = x::y),
-            quote!(
-                async fn b(
-                    &mut self,
-                    a: &'a str,
-                    f: impl for<'f> Fn(&'f u8),
-                ) -> impl Iterator<Item = &u8>;
-            ),
-        ),
-        (
-            quote!(borrowed = 1, borowed),
-            quote!(
-                const unsafe extern "C" fn c() {
-                    yield 1;
-                }
-            ),
-        ),
-        (
-            quote!(= , 5),
-            quote!(
-                struct S;
-            ),
-        ),
-    ]
-}
-
-/// Every variant of `tokens` in which one token, at whatever depth, is left out, doubled or put last.
-fn mutations(tokens: &TokenStream) -> Vec<TokenStream> {
-    let trees: Vec<TokenTree> = tokens.clone().into_iter().collect();
-    let mut variants = Vec::new();
-    for at in 0..trees.len() {
-        let mut without = trees.clone();
-        let tree = without.remove(at);
-        variants.push(without.iter().cloned().collect());
-        let mut doubled = trees.clone();
-        doubled.insert(at, tree.clone());
-        variants.push(doubled.into_iter().collect());
-        without.push(tree.clone());
-        variants.push(without.into_iter().collect());
-        if let TokenTree::Group(group) = tree {
-            for inner in mutations(&group.stream()) {
-                let mut changed = trees.clone();
-                changed[at] = Group::new(group.delimiter(), inner).into();
-                variants.push(changed.into_iter().collect());
-            }
-        }
-    }
-    variants
-}
-
-#[test]
-fn whatever_it_is_given_it_gives_an_item_or_an_error() {
-    for (args, item) in samples() {
-        for broken in mutations(&item) {
-            assert!(!attribute(args.clone(), broken).is_empty());
-        }
-        for broken in mutations(&args) {
-            assert!(!attribute(broken, item.clone()).is_empty());
-        }
-    }
-    for empty in [quote!(), quote!(;)] {
-        assert!(!attribute(quote!(), empty).is_empty());
-    }
 }

@@ -18,7 +18,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
-use super::tick::{Tick, TickReturn};
+use super::tick::Tick;
+use super::ticks::Ticks;
 
 /// Ticks that may start in one poll before others on the runtime have their turn: a tick that never
 /// waits would otherwise hold the thread as long as ticks are due.
@@ -163,6 +164,18 @@ impl Shared {
         }
     }
 
+    fn drop_caught(&self, index: u64, drop: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
+            let panic = text_of(&*panic);
+            tracing::error!(
+                timer = &*self.name,
+                tick = index,
+                panic,
+                "a tick panicked while it was dropped"
+            );
+        }
+    }
+
     fn ask_all(&self) {
         self.asked_below
             .store(self.counts.started.load(Acquire), Release);
@@ -196,64 +209,57 @@ pub(super) struct Limits {
     pub(super) grace: Nanos,
 }
 
-/// The timer's task. Panics as tokio does if the current runtime has no time driver.
+/// Starts a timer's task.
 #[track_caller]
-pub(super) fn drive<F, Fut>(
-    shared: Arc<Shared>,
-    schedule: Schedule,
-    limits: Limits,
-    make: F,
-) -> impl Future<Output = ()> + use<F, Fut>
-where
-    F: FnMut(Tick) -> Fut,
-    Fut: Future<Output: TickReturn>,
-{
-    let driver = Driver {
-        armed: schedule.wake_at(),
-        schedule,
-        until: NEVER,
-        index: 0,
-        registered: false,
-        asked: false,
-        crowded: false,
-        stopping: false,
-        special: (limits != Limits::default()).then(|| Box::new(Special::new(limits))),
-        make,
-        over: Over(shared),
-    };
-    Drive {
-        alarm: sleep_until(driver.over.0.instant(driver.armed)),
-        slot: None,
-        driver,
+pub(super) fn spawn(drive: Pin<Box<Drive<dyn Ticks>>>) -> Arc<Shared> {
+    let shared = Arc::clone(&drive.driver.shared);
+    let _over = Over(Arc::clone(&shared));
+    tokio::spawn(Task { drive, _over });
+    shared
+}
+
+/// Of one type for all timers, because tokio's part of a task is compiled anew for each type.
+struct Task {
+    drive: Pin<Box<Drive<dyn Ticks>>>,
+    // Last: the timer is over when the closure, which holds the arguments, is gone.
+    _over: Over,
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.drive.as_mut().project();
+        this.driver.poll(cx, this.alarm, this.ticks)
     }
 }
 
 pin_project_lite::pin_project! {
-    /// A hand-written future, which is smaller than an async block with the same in it.
-    struct Drive<F, Fut> {
-        // The running tick, unless several may run: dropped before the closure that made it.
-        #[pin]
-        slot: Option<Fut>,
+    /// One piece of memory: with thousands of timers each further one is another that the cache misses.
+    pub(super) struct Drive<T: ?Sized> {
         #[pin]
         alarm: Sleep,
-        driver: Driver<F, Fut>,
+        driver: Driver,
+        // Last, as what may be unsized has to be. Ticks that run apart are so dropped before the closure, too.
+        #[pin]
+        ticks: T,
     }
 }
 
-impl<F, Fut> Future for Drive<F, Fut>
-where
-    F: FnMut(Tick) -> Fut,
-    Fut: Future<Output: TickReturn>,
-{
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        this.driver.poll(cx, this.alarm, this.slot)
+impl<T> Drive<T> {
+    /// Panics as tokio does if the current runtime has no time driver.
+    #[track_caller]
+    pub(super) fn new(driver: Driver, ticks: T) -> Drive<T> {
+        Drive {
+            alarm: driver.alarm(),
+            driver,
+            ticks,
+        }
     }
 }
 
-struct Driver<F, Fut> {
+/// All that doesn't depend on the type of the ticks.
+pub(super) struct Driver {
     schedule: Schedule,
     /// What the alarm is set to.
     armed: Nanos,
@@ -271,21 +277,19 @@ struct Driver<F, Fut> {
     /// No tick starts any more.
     stopping: bool,
     /// Present if a limit is set or several ticks may run.
-    special: Option<Box<Special<Fut>>>,
-    make: F,
-    // Last: the timer is over when the closure, which holds the arguments, is gone.
-    over: Over,
+    special: Option<Box<Special>>,
+    shared: Arc<Shared>,
 }
 
-struct Special<Fut> {
+struct Special {
     limits: Limits,
     /// Of the running tick, unless several may run.
     timeout: Option<Pin<Box<Sleep>>>,
     /// The running ticks when several may run at once.
-    crowd: Option<FuturesUnordered<Entry<Fut>>>,
+    crowd: Option<FuturesUnordered<Entry>>,
 }
 
-impl<Fut> Special<Fut> {
+impl Special {
     fn new(limits: Limits) -> Self {
         Special {
             limits,
@@ -306,20 +310,36 @@ impl<Fut> Special<Fut> {
     }
 }
 
-impl<F, Fut> Driver<F, Fut>
-where
-    F: FnMut(Tick) -> Fut,
-    Fut: Future<Output: TickReturn>,
-{
+impl Driver {
+    pub(super) fn new(shared: Arc<Shared>, schedule: Schedule, limits: Limits) -> Driver {
+        Driver {
+            armed: schedule.wake_at(),
+            schedule,
+            until: NEVER,
+            index: 0,
+            registered: false,
+            asked: false,
+            crowded: false,
+            stopping: false,
+            special: (limits != Limits::default()).then(|| Box::new(Special::new(limits))),
+            shared,
+        }
+    }
+
+    #[track_caller]
+    fn alarm(&self) -> Sleep {
+        sleep_until(self.shared.instant(self.armed))
+    }
+
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         mut alarm: Pin<&mut Sleep>,
-        mut slot: Pin<&mut Option<Fut>>,
+        mut ticks: Pin<&mut dyn Ticks>,
     ) -> Poll<()> {
         // Once is enough until a request takes it: this is the whole of a task, whose waker stays the same.
         if !self.registered {
-            self.over.0.task.register(cx.waker());
+            self.shared.task.register(cx.waker());
             self.registered = true;
         }
 
@@ -327,13 +347,13 @@ where
         while starts < STARTS_PER_POLL {
             let busy = self.schedule.running();
             let ended = if busy > 0 {
-                self.poll_ticks(cx, slot.as_mut())
+                self.poll_ticks(cx, ticks.as_mut())
             } else {
                 Ended::default()
             };
             // Requests before the clock, so that none is newer than now.
-            let requests = self.over.0.take_requests(cx.waker());
-            let now = self.over.0.now();
+            let requests = self.shared.take_requests(cx.waker());
+            let now = self.shared.now();
             if ended.count > 0 {
                 self.schedule.ended(now, ended.count, ended.completed);
             }
@@ -344,7 +364,7 @@ where
                 self.ask(now);
             }
             if now >= self.until {
-                self.drop_ticks(now, slot.as_mut());
+                self.drop_ticks(now, ticks.as_mut());
             }
             if self.schedule.running() == 0 {
                 self.asked = false;
@@ -361,19 +381,19 @@ where
             match action {
                 Some(Action::Start { due, missed }) => {
                     starts += 1;
-                    self.start(now, due, missed, slot.as_mut());
+                    self.start(now, due, missed, ticks.as_mut());
                     continue;
                 }
                 Some(Action::Cancel { starved }) => {
                     if starved {
                         tracing::warn!(
-                            timer = &**self.over.0.name(),
+                            timer = &**self.shared.name(),
                             "{STARVED} ticks in a row were cancelled by their successors, none was completed",
                         );
                     }
                     self.ask(now);
                     if now >= self.until {
-                        self.drop_ticks(now, slot.as_mut());
+                        self.drop_ticks(now, ticks.as_mut());
                     }
                     continue;
                 }
@@ -387,7 +407,7 @@ where
             }
             if wake_at != self.armed {
                 self.armed = wake_at;
-                alarm.as_mut().reset(self.over.0.instant(wake_at));
+                alarm.as_mut().reset(self.shared.instant(wake_at));
             }
             if alarm.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
@@ -444,11 +464,11 @@ where
             drop_at
         };
         self.asked = true;
-        self.over.0.ask_all();
+        self.shared.ask_all();
     }
 
-    fn start(&mut self, now: Nanos, due: Due, missed: u64, mut slot: Pin<&mut Option<Fut>>) {
-        let shared = &self.over.0;
+    fn start(&mut self, now: Nanos, due: Due, missed: u64, ticks: Pin<&mut dyn Ticks>) {
+        let shared = &self.shared;
         let number = shared.counts.started.load(Acquire);
         add(&shared.counts.started, 1);
         let tick = Tick {
@@ -460,20 +480,20 @@ where
             interval: self.schedule.interval(),
             number,
         };
-        match catch_unwind(AssertUnwindSafe(|| (self.make)(tick))) {
-            Ok(tick) if self.schedule.is_concurrent() => {
+        let apart = self.schedule.is_concurrent();
+        match catch_unwind(AssertUnwindSafe(|| ticks.start(tick, apart))) {
+            Ok(Some(tick)) => {
                 let special = &mut self.special;
                 let special =
                     special.get_or_insert_with(|| Box::new(Special::new(Limits::default())));
                 let timeout = special.limits.timeout;
                 special.crowd.get_or_insert_default().push(Entry {
                     index: due.index,
-                    tick: Some(Box::pin(tick)),
+                    tick: Some(tick),
                     timeout: timeout.map(|timeout| Box::pin(sleep(timeout))),
                 });
             }
-            Ok(tick) => {
-                slot.set(Some(tick));
+            Ok(None) => {
                 self.index = due.index;
                 if let Some(special) = &mut self.special {
                     special.set_timeout();
@@ -486,15 +506,16 @@ where
         }
     }
 
-    fn poll_ticks(&mut self, cx: &mut Context<'_>, mut slot: Pin<&mut Option<Fut>>) -> Ended {
+    fn poll_ticks(&mut self, cx: &mut Context<'_>, mut ticks: Pin<&mut dyn Ticks>) -> Ended {
         let mut ended = Ended::default();
-        if let Some(tick) = slot.as_mut().as_pin_mut() {
+        if !self.schedule.is_concurrent() {
             let special = self.special.as_mut();
             let timeout = special.and_then(|special| special.timeout.as_mut());
-            if let Poll::Ready(end) = poll_tick(tick, timeout, cx) {
-                self.drop_caught(self.index, || slot.set(None));
+            if let Poll::Ready(end) = poll_tick(ticks.as_mut(), timeout, cx) {
+                self.clear(ticks);
                 ended.add(self.account(self.index, end));
             }
+            return ended;
         }
         while let Some(Special {
             crowd: Some(crowd), ..
@@ -503,44 +524,35 @@ where
             let Poll::Ready(Some((index, end, tick))) = Pin::new(crowd).poll_next(cx) else {
                 break;
             };
-            self.drop_caught(index, || drop(tick));
+            self.shared.drop_caught(index, || drop(tick));
             ended.add(self.account(index, end));
         }
         ended
     }
 
-    fn drop_ticks(&mut self, now: Nanos, mut slot: Pin<&mut Option<Fut>>) {
+    fn drop_ticks(&mut self, now: Nanos, ticks: Pin<&mut dyn Ticks>) {
         let running = self.schedule.running();
-        if slot.is_some() {
-            self.drop_caught(self.index, || slot.set(None));
-        }
+        self.clear(ticks);
         let crowd = self
             .special
             .as_mut()
             .and_then(|special| special.crowd.take());
         for entry in crowd.into_iter().flatten() {
-            self.drop_caught(entry.index, || drop(entry.tick));
+            self.shared.drop_caught(entry.index, || drop(entry.tick));
         }
-        add(&self.over.0.counts.cancelled, running as u64);
+        add(&self.shared.counts.cancelled, running as u64);
         self.schedule.ended(now, running, false);
     }
 
-    fn drop_caught(&self, index: u64, drop: impl FnOnce()) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
-            let panic = text_of(&*panic);
-            tracing::error!(
-                timer = &**self.over.0.name(),
-                tick = index,
-                panic,
-                "a tick panicked while it was dropped"
-            );
-        }
+    /// Drops the running tick, unless several may run.
+    fn clear(&self, ticks: Pin<&mut dyn Ticks>) {
+        self.shared.drop_caught(self.index, || ticks.clear());
     }
 
     /// Counts a tick that has ended, and logs it if it failed. True if it came to its own good end.
     fn account(&self, index: u64, end: End) -> bool {
-        let counts = &self.over.0.counts;
-        let timer: &str = self.over.0.name();
+        let counts = &self.shared.counts;
+        let timer: &str = self.shared.name();
         match end {
             End::Returned if self.asked => {
                 add(&counts.cancelled, 1);
@@ -562,7 +574,7 @@ where
     }
 
     fn publish(&mut self) {
-        let counts = &self.over.0.counts;
+        let counts = &self.shared.counts;
         let Dropped { skipped, missed } = self.schedule.take_dropped();
         if skipped > 0 {
             add(&counts.skipped, skipped);
@@ -573,7 +585,7 @@ where
         let crowded = self.schedule.crowded();
         if crowded && !self.crowded {
             tracing::warn!(
-                timer = &**self.over.0.name(),
+                timer = &**self.shared.name(),
                 running = self.schedule.running(),
                 "ticks are skipped because so many still run; do they ever end?",
             );
@@ -603,16 +615,14 @@ enum End {
     TimedOut,
 }
 
-fn poll_tick<Fut>(
-    tick: Pin<&mut Fut>,
+fn poll_tick(
+    tick: Pin<&mut dyn Ticks>,
     timeout: Option<&mut Pin<Box<Sleep>>>,
     cx: &mut Context<'_>,
-) -> Poll<End>
-where
-    Fut: Future<Output: TickReturn>,
-{
-    match catch_unwind(AssertUnwindSafe(|| tick.poll(cx).map(|end| end_of(&end)))) {
-        Ok(Poll::Ready(end)) => Poll::Ready(end),
+) -> Poll<End> {
+    match catch_unwind(AssertUnwindSafe(|| tick.poll(cx))) {
+        Ok(Poll::Ready(None)) => Poll::Ready(End::Returned),
+        Ok(Poll::Ready(Some(error))) => Poll::Ready(End::Failed(error)),
         Err(panic) => Poll::Ready(End::Panicked(text_of(&*panic))),
         Ok(Poll::Pending) => {
             let Some(timeout) = timeout else {
@@ -628,13 +638,6 @@ where
     }
 }
 
-fn end_of(end: &impl TickReturn) -> End {
-    match end.failure() {
-        None => End::Returned,
-        Some(error) => End::Failed(error.to_string()),
-    }
-}
-
 fn text_of(panic: &(dyn Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&str>() {
         (*text).to_owned()
@@ -646,18 +649,15 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 }
 
 /// One of several running ticks.
-struct Entry<Fut> {
+struct Entry {
     index: u64,
     /// Present until it has ended.
-    tick: Option<Pin<Box<Fut>>>,
+    tick: Option<Pin<Box<dyn Ticks>>>,
     timeout: Option<Pin<Box<Sleep>>>,
 }
 
-impl<Fut> Future for Entry<Fut>
-where
-    Fut: Future<Output: TickReturn>,
-{
-    type Output = (u64, End, Option<Pin<Box<Fut>>>);
+impl Future for Entry {
+    type Output = (u64, End, Option<Pin<Box<dyn Ticks>>>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;

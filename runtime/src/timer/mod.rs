@@ -4,6 +4,7 @@ mod driver;
 pub mod private;
 mod schedule;
 mod tick;
+mod ticks;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,8 +15,9 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use driver::{Limits, Request, Shared, nanos};
+use driver::{Drive, Driver, Limits, Request, Shared, nanos};
 use schedule::{Cadence, Rules, Schedule};
+use ticks::Place;
 
 pub use schedule::{Missed, Overlap};
 pub use tick::{Tick, TickReturn};
@@ -376,6 +378,14 @@ impl TimerBuilder {
         F: FnMut(Tick) -> Fut + Send + 'static,
         Fut: Future<Output: TickReturn> + Send + 'static,
     {
+        let drive = Drive::new(self.driver(), Place::new(tick));
+        Timer {
+            shared: driver::spawn(Box::pin(drive)),
+        }
+    }
+
+    #[track_caller]
+    fn driver(self) -> Driver {
         let jitter = nanos(self.jitter);
         assert!(
             jitter == 0 || check_interval(self.interval, jitter).is_ok(),
@@ -383,13 +393,13 @@ impl TimerBuilder {
             self.jitter,
             self.interval,
         );
-        let Ok(runtime) = Handle::try_current() else {
+        if Handle::try_current().is_err() {
             panic!(
                 "timer `{}` was started outside a tokio runtime: there is no reactor running, a timer must \
                  be started from the context of a Tokio 1.x runtime",
                 self.name,
             );
-        };
+        }
         let interval = nanos(self.interval);
         let mut seed = 0;
         if jitter > 0 {
@@ -412,7 +422,6 @@ impl TimerBuilder {
         };
         let shared = Arc::new(Shared::new(self.name, jitter));
         let schedule = Schedule::new(rules, interval, first, seed);
-        runtime.spawn(driver::drive(Arc::clone(&shared), schedule, limits, tick));
-        Timer { shared }
+        Driver::new(shared, schedule, limits)
     }
 }

@@ -1,0 +1,79 @@
+//! What depends on the type of the ticks. It is compiled anew for each timer, so it is as little as possible.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::tick::{Tick, TickReturn};
+
+/// Makes ticks, and holds the one that runs: it lies where the one before it lay, in memory of the timer's.
+pub(super) trait Ticks: Send {
+    /// Starts a tick. If it is to run `apart`, beside others, it is given back instead of held.
+    fn start(self: Pin<&mut Self>, tick: Tick, apart: bool) -> Option<Pin<Box<dyn Ticks>>>;
+
+    /// Polls the tick that is held, and gives its error once it has ended.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<String>>;
+
+    /// Drops the tick that is held.
+    fn clear(self: Pin<&mut Self>);
+}
+
+pin_project! {
+    pub(super) struct Place<F, Fut> {
+        // First: dropped before the closure that made it.
+        #[pin]
+        running: Option<Fut>,
+        // Absent beside a tick that runs apart, whose place would be compiled as well if it had another type.
+        make: Option<F>,
+    }
+}
+
+impl<F, Fut> Place<F, Fut> {
+    pub(super) fn new(make: F) -> Place<F, Fut> {
+        Place {
+            running: None,
+            make: Some(make),
+        }
+    }
+}
+
+impl<F, Fut> Ticks for Place<F, Fut>
+where
+    F: FnMut(Tick) -> Fut + Send + 'static,
+    Fut: Future<Output: TickReturn> + Send + 'static,
+{
+    fn start(self: Pin<&mut Self>, tick: Tick, apart: bool) -> Option<Pin<Box<dyn Ticks>>> {
+        let mut this = self.project();
+        let Some(make) = this.make else { return None };
+        let running = Some(make(tick));
+        if apart {
+            return Some(Box::pin(Place {
+                running,
+                make: None::<F>,
+            }));
+        }
+        this.running.set(running);
+        None
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<String>> {
+        let Some(running) = self.project().running.as_pin_mut() else {
+            return Poll::Pending;
+        };
+        match running.poll(cx) {
+            Poll::Ready(end) => Poll::Ready(error_of(end.failure())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn clear(self: Pin<&mut Self>) {
+        self.project().running.set(None);
+    }
+}
+
+fn error_of(failure: Option<&dyn Display>) -> Option<String> {
+    failure.map(|error| error.to_string())
+}
