@@ -27,7 +27,7 @@ async def main(count, interval):
         nonlocal ticks, first, watched, behind
         now = time.monotonic_ns()
         first = first or now
-        behind = now - first - round(watched * interval * 1e9)
+        behind = max(0, now - first - round(watched * interval * 1e9))
         watched += 1
         ticks += 1
 

@@ -25,7 +25,6 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(crate) struct Load {
     pub(crate) address: SocketAddr,
     pub(crate) connections: usize,
-    pub(crate) duration: Duration,
     /// A connection for each request.
     pub(crate) fresh: bool,
     /// For a connection, and for a request.
@@ -76,7 +75,7 @@ impl Serialize for Failure {
 
 /// Failed connections by kind; one that a request fails on is a failed one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Failures(pub(crate) BTreeMap<Failure, u64>);
+pub(crate) struct Failures(BTreeMap<Failure, u64>);
 
 impl Default for Failures {
     /// None of each kind, so that it is told which were looked for.
@@ -92,7 +91,11 @@ impl Failures {
         *self.0.entry(failure).or_default() += 1;
     }
 
-    pub(crate) fn add(&mut self, other: &Failures) {
+    pub(crate) fn sum(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    fn add(&mut self, other: &Failures) {
         for (failure, count) in &other.0 {
             *self.0.entry(failure.clone()).or_default() += count;
         }
@@ -109,6 +112,26 @@ impl fmt::Display for Failures {
             true => f.write_str("none"),
             false => f.write_str(&kinds.join(", ")),
         }
+    }
+}
+
+/// Failures, and of how many connections.
+#[derive(Default)]
+pub(crate) struct Failed {
+    pub(crate) failures: Failures,
+    pub(crate) connections: u64,
+}
+
+impl Failed {
+    pub(crate) fn add(&mut self, outcome: &Outcome) {
+        self.failures.add(&outcome.failures);
+        self.connections += outcome.connections;
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.failures, self.connections)
     }
 }
 
@@ -181,8 +204,34 @@ impl Outcome {
     }
 }
 
+/// Those who ask; what isn't fresh stays connected from one run to the next.
+pub(crate) struct Clients {
+    load: Load,
+    clients: Vec<Client>,
+}
+
+struct Client {
+    /// Of its last request; no two requests have the same.
+    number: u64,
+    stream: Option<TcpStream>,
+}
+
 impl Load {
-    pub(crate) async fn run(self) -> Result<Outcome> {
+    pub(crate) fn clients(self) -> Clients {
+        let client = |client| Client {
+            number: client << 32,
+            stream: None,
+        };
+        Clients {
+            load: self,
+            clients: (0..self.connections as u64).map(client).collect(),
+        }
+    }
+}
+
+impl Clients {
+    /// For so long, and until all that was asked is answered.
+    pub(crate) async fn run(&mut self, duration: Duration) -> Result<Outcome> {
         let latencies = Histogram::new(3).context("a histogram of latencies")?;
         let outcome = RefCell::new(Outcome {
             requests: 0,
@@ -192,56 +241,68 @@ impl Load {
             failures: Failures::default(),
         });
         let start = Instant::now();
-        let end = start + self.duration;
-        let clients = (0..self.connections).map(|client| self.client(client as u64, end, &outcome));
-        join_all(clients).await;
+        let end = start + duration;
+        let clients = self.clients.iter_mut();
+        join_all(clients.map(|client| client.run(self.load, end, &outcome))).await;
         let mut outcome = outcome.into_inner();
         outcome.took = start.elapsed();
         Ok(outcome)
     }
+}
 
-    async fn client(self, client: u64, end: Instant, outcome: &RefCell<Outcome>) {
-        let mut number = client << 32;
+impl Client {
+    async fn run(&mut self, load: Load, end: Instant, outcome: &RefCell<Outcome>) {
         while Instant::now() < end {
-            if let Err(failure) = self.connection(&mut number, end, outcome).await {
+            if let Err(failure) = self.ask(load, end, outcome).await {
                 outcome.borrow_mut().failures.count(failure);
                 time::sleep(PAUSE).await;
             }
         }
     }
 
-    /// A connection, until the time is over or, a fresh one, for one request.
-    async fn connection(
-        self,
-        number: &mut u64,
+    /// On one connection, until the time is over or, a fresh one, for one request.
+    async fn ask(
+        &mut self,
+        load: Load,
         end: Instant,
         outcome: &RefCell<Outcome>,
     ) -> Result<(), Failure> {
-        outcome.borrow_mut().connections += 1;
         let mut start = Instant::now();
-        let connecting = TcpStream::connect(self.address);
-        let mut stream = self.in_time(connecting).await?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| Failure::from(&error))?;
-        if !self.fresh {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => {
+                outcome.borrow_mut().connections += 1;
+                let stream = load.in_time(TcpStream::connect(load.address)).await?;
+                stream
+                    .set_nodelay(true)
+                    .map_err(|error| Failure::from(&error))?;
+                stream
+            }
+        };
+        if !load.fresh {
             start = Instant::now();
         }
         loop {
-            *number += 1;
-            self.in_time(request(&mut stream, *number)).await??;
+            self.number += 1;
+            load.in_time(request(&mut stream, self.number)).await??;
             let now = Instant::now();
             let mut outcome = outcome.borrow_mut();
             outcome.requests += 1;
             // A histogram that grows by itself takes any.
             outcome.latencies += u64::try_from((now - start).as_nanos()).unwrap_or(u64::MAX);
-            if self.fresh || now >= end {
+            if load.fresh {
+                return Ok(());
+            }
+            if now >= end {
+                self.stream = Some(stream);
                 return Ok(());
             }
             start = now;
         }
     }
+}
 
+impl Load {
     async fn in_time<T>(self, work: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {
         match time::timeout(self.timeout, work).await {
             Ok(done) => done.map_err(|error| Failure::from(&error)),
@@ -269,11 +330,12 @@ mod tests {
 
     use super::*;
 
+    const TIME: Duration = Duration::from_millis(100);
+
     fn load(address: SocketAddr, fresh: bool) -> Load {
         Load {
             address,
             connections: 4,
-            duration: Duration::from_millis(100),
             fresh,
             timeout: Duration::from_millis(50),
         }
@@ -292,7 +354,7 @@ mod tests {
                 tokio::spawn(handle(stream));
             }
         });
-        let outcome = load(address, fresh).run().await.unwrap();
+        let outcome = load(address, fresh).clients().run(TIME).await.unwrap();
         server.abort();
         outcome
     }
@@ -324,11 +386,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn persistent_connections_last_from_run_to_run() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut clients = load(listener.local_addr().unwrap(), false).clients();
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(crate::serve::echo(stream));
+            }
+        });
+        let first = clients.run(TIME).await.unwrap();
+        let second = clients.run(TIME).await.unwrap();
+        server.abort();
+        assert_eq!((first.connections, second.connections), (4, 0));
+        assert!(second.requests > 0);
+    }
+
+    #[tokio::test]
     async fn no_listener_refuses() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let outcome = load(address, true).run().await.unwrap();
+        let outcome = load(address, true).clients().run(TIME).await.unwrap();
         all_failed(&outcome, Failure::Refused);
     }
 

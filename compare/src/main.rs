@@ -112,11 +112,10 @@ impl LoadArgs {
         let load = Load {
             address: self.address,
             connections: self.connections,
-            duration: self.seconds,
             fresh: self.fresh,
             timeout: self.timeout,
         };
-        let outcome = runtime()?.block_on(load.run())?;
+        let outcome = runtime()?.block_on(load.clients().run(self.seconds))?;
         writeln!(io::stdout(), "{}", outcome.json()?)?;
         Ok(ExitCode::SUCCESS)
     }

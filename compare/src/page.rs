@@ -22,14 +22,23 @@ impl Page<'_> {
             true => "Nowhere.".to_owned(),
             false => format!("- {}", behind.join("\n- ")),
         };
-        let tables: Vec<String> = self.tables.iter().map(Table::markdown).collect();
+        let mut tables = String::new();
+        for (place, table) in self.tables.iter().enumerate() {
+            tables.push_str(&table.markdown());
+            tables.push('\n');
+            // Once for all that have the same, after the last of them.
+            let next = self.tables.get(place + 1);
+            if next.is_none_or(|next| next.limits != table.limits) {
+                tables.push_str(&format!("{}\n\n", table.limits.trim()));
+            }
+        }
         let page = TEMPLATE
             .replace("{command}", &self.command)
             .replace("{took}", &format!("{} min {} s", took / 60, took % 60))
             .replace("{machine}", self.machine)
             .replace("{rounds}", &self.rounds.to_string())
             .replace("{behind}", &behind)
-            .replace("{tables}", &tables.join("\n"));
+            .replace("{tables}", &tables);
         format!("{}\n", page.trim_end())
     }
 }
@@ -46,7 +55,7 @@ mod tests {
             took: Duration::from_secs(61),
             rounds: 3,
             machine: "A machine.",
-            tables: &[table()],
+            tables: &[table(), table()],
         };
         let text = page.markdown();
         assert!(!text.contains(['{', '}']), "{text}");
@@ -60,6 +69,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        assert_eq!(text.matches("One client.").count(), 1);
         let nothing = Page {
             tables: &[],
             ..page

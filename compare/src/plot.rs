@@ -8,26 +8,31 @@ use anyhow::{Result, anyhow};
 use crate::stats::{Spread, figure};
 use crate::table::{Ratios, Table};
 
-const WIDTH: u32 = 900;
+/// Of a panel; two of them stand side by side.
+const WIDTH: u32 = 620;
 const ROW: u32 = 20;
 /// Of a panel, besides its rows: its title and its axis.
 const FRAME: u32 = 64;
-const LABELS: u32 = 190;
+const LABELS: u32 = 150;
 
 const OURS: RGBColor = RGBColor(0xc2, 0x41, 0x0c);
 const PEERS: RGBColor = RGBColor(0x33, 0x55, 0x77);
 
 pub(crate) fn svg(tables: &[Table]) -> Result<String> {
     let panels: Vec<Ratios<'_>> = tables.iter().flat_map(Table::ratios).collect();
-    let heights: Vec<u32> = panels
-        .iter()
-        .map(|panel| FRAME + ROW * panel.rows.len() as u32)
+    let bands: Vec<(&[Ratios<'_>], u32)> = panels
+        .chunks(2)
+        .map(|band| {
+            let rows = band.iter().map(|panel| panel.rows.len()).max();
+            (band, FRAME + ROW * rows.unwrap_or(0) as u32)
+        })
         .collect();
+    let height: u32 = bands.iter().map(|(_, height)| height).sum();
     let mut svg = String::new();
     {
-        let size = (WIDTH, heights.iter().sum::<u32>().max(FRAME));
+        let size = (2 * WIDTH, height.max(FRAME));
         let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        draw(&root, &panels, &heights).map_err(|error| anyhow!("the plot: {error}"))?;
+        draw(&root, &bands).map_err(|error| anyhow!("the plot: {error}"))?;
     }
     Ok(svg)
 }
@@ -35,12 +40,15 @@ pub(crate) fn svg(tables: &[Table]) -> Result<String> {
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-fn draw(root: &Area<'_>, panels: &[Ratios<'_>], heights: &[u32]) -> Drawn {
+fn draw(root: &Area<'_>, bands: &[(&[Ratios<'_>], u32)]) -> Drawn {
     root.fill(&WHITE)?;
     let mut rest = root.clone();
-    for (panel, height) in panels.iter().zip(heights) {
+    for (band, height) in bands {
         let (area, below) = rest.split_vertically(*height);
-        draw_panel(&area, panel)?;
+        let (left, right) = area.split_horizontally(WIDTH);
+        for (panel, area) in band.iter().zip([left, right]) {
+            draw_panel(&area, panel)?;
+        }
         rest = below;
     }
     root.present()?;
@@ -51,14 +59,20 @@ fn draw_panel(area: &Area<'_>, panel: &Ratios<'_>) -> Drawn {
     let spreads = panel.rows.iter().map(|(_, spread)| spread);
     let low = spreads.clone().map(|spread| spread.low).fold(0.9, f64::min);
     let high = spreads.map(|spread| spread.high).fold(1.1, f64::max);
+    // Of its powers the axis has labels.
+    let base = match high / low {
+        wide if wide > 30.0 => 10.0,
+        medium if medium > 3.0 => 2.0,
+        _ => 1.1,
+    };
     let rows = panel.rows.len();
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, ("sans-serif", 15))
-        .margin_right(80)
+        .margin_right(60)
         .y_label_area_size(LABELS)
         .x_label_area_size(24)
         .build_cartesian_2d(
-            (low / 1.05..high * 1.05).log_scale(),
+            (low / 1.05..high * 1.05).log_scale().base(base),
             (0..rows).into_segmented(),
         )?;
     let name = |place: &SegmentValue<usize>| match place {
@@ -97,9 +111,10 @@ fn draw_panel(area: &Area<'_>, panel: &Ratios<'_>) -> Drawn {
             [(low, y.clone()), (high, y.clone())],
             colour.stroke_width(3),
         )])?;
-        chart.draw_series([EmptyElement::at((median, y))
-            + Circle::new((0, 0), 4, colour.filled())
-            + Text::new(figure(median), (8, -5), ("sans-serif", 11))])?;
+        chart.draw_series([Circle::new((median, y.clone()), 4, colour.filled())])?;
+        chart
+            .draw_series([EmptyElement::at((high, y))
+                + Text::new(figure(median), (8, -5), ("sans-serif", 11))])?;
     }
     Ok(())
 }

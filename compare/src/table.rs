@@ -51,7 +51,8 @@ pub(crate) struct Table {
     base: &'static str,
     columns: &'static [Column],
     remarks: Option<&'static str>,
-    limits: &'static str,
+    /// What is to be known about its figures.
+    pub(crate) limits: &'static str,
     rows: Vec<Row>,
     bounds: Vec<Bound>,
 }
@@ -63,7 +64,6 @@ pub(crate) struct Ratios<'a> {
 }
 
 impl Table {
-    /// `limits`: what is to be known about its figures.
     pub(crate) fn new(
         title: impl Into<String>,
         base: &'static str,
@@ -221,7 +221,6 @@ impl Table {
                 let _ = writeln!(page, "| {claim} | {is} | {at_most} | {verdict} |");
             }
         }
-        let _ = write!(page, "\n{}\n", self.limits.trim());
         page
     }
 }
@@ -259,8 +258,6 @@ pub(crate) mod tests {
             | --- | ---: | ---: | --- |
             | aioxide / bare, CPU, µs | 1.50 (1.45–1.55) | 1.55 | kept |
             | aioxide, CPU, µs | 2.80 (2.15–9.40) | 2.50 | **over** |
-
-            One client.
         "#]]
         .assert_eq(&table().markdown());
     }

@@ -26,13 +26,13 @@ const ONE: &[Column] = &[compared("ns")];
 const MANY: &[Column] = &[compared("µs")];
 
 const LIMITS_ONE: &str = "
-Hooks that never suspend show what the way itself costs; a real setup that waits for I/O takes a thousand times as
-long. Only aioxide, guarden, the task and aiotools run the teardown when the caller is cancelled, aioxide and the task
-also when it is cancelled *in* the teardown. What limits: the allocator, and for aiotools the interpreter.";
+Hooks that never suspend show what the way itself costs; a setup that waits for I/O takes far longer. With the
+hand-written way, the boxed hooks and the stream, a caller that is cancelled loses the teardown. What limits: the
+allocator, for the task the scheduler of its runtime, and for aiotools the interpreter.";
 
 const LIMITS_MANY: &str = "
-One entering and leaving of all 1,000. `join_all` leaves nothing to the runtime when it is dropped; aiotools makes a
-task of each member. What limits: the allocator, and `FuturesUnordered`, which both of the first use.";
+All of them are entered together and left together; a figure is that of the whole group. What limits: the allocator,
+`FuturesUnordered` in both of the first, and for aiotools a task for each member.";
 
 type Timed = Box<dyn FnMut(u64) -> Result<Duration>>;
 

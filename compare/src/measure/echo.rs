@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{Plan, in_turn};
-use crate::load::{Load, Outcome};
+use crate::load::{Failed, Load, Outcome};
 use crate::processes::cpu_nanos;
 use crate::running::{ACTIX, BARE_THREADS, PROCESSES, Server, THREADS, kinds};
 use crate::serve::runtime;
@@ -47,60 +47,47 @@ fn with_workers(plan: &Plan, workers: usize) -> Result<[Table; 2]> {
     });
     let runtime = runtime()?;
     let kinds = kinds(plan.python.as_ref());
-    let mut totals: Vec<[Option<Outcome>; 2]> = kinds.iter().map(|_| [None, None]).collect();
+    let mut failed: Vec<[Failed; 2]> = kinds.iter().map(|_| Default::default()).collect();
     for round in 0..plan.rounds {
         let mut servers = Vec::new();
-        for kind in &kinds {
+        for (kind, failed) in kinds.iter().zip(&mut failed) {
             let server = Server::start(*kind, workers, plan.python.as_ref())?;
             let family = server.program.family()?;
-            servers.push((kind, server, family, [const { None::<(Outcome, u64)> }; 2]));
+            servers.push((kind, server, family, failed, [const { Vec::new() }; 2]));
         }
         for turn in 0..TURNS as usize {
-            for (kind, server, family, sums) in in_turn(&mut servers, round + turn) {
-                for (fresh, sum) in [false, true].into_iter().zip(sums) {
-                    let mut load = Load {
+            for (_, server, family, failed, turns) in in_turn(&mut servers, round + turn) {
+                for (fresh, (failed, turns)) in
+                    [false, true].into_iter().zip(failed.iter_mut().zip(turns))
+                {
+                    let load = Load {
                         address: server.address,
                         connections: CONNECTIONS,
-                        duration: plan.time / TURNS / 10,
                         fresh,
                         timeout: TIMEOUT,
                     };
-                    runtime.block_on(load.run())?;
-                    load.duration = plan.time / TURNS;
+                    let mut clients = load.clients();
+                    let time = plan.time / TURNS;
+                    let warm_up = runtime.block_on(clients.run(time / 10))?;
                     let before = cpu_nanos(family)?;
-                    let outcome = runtime.block_on(load.run())?;
+                    let outcome = runtime.block_on(clients.run(time))?;
                     let cpu = cpu_nanos(family)? - before;
-                    ensure!(outcome.requests > 0, "{}: {}", kind.name, outcome.json()?);
-                    match sum {
-                        Some((outcomes, cpus)) => {
-                            outcomes.add(&outcome)?;
-                            *cpus += cpu;
-                        }
-                        None => *sum = Some((outcome, cpu)),
-                    }
+                    failed.add(&warm_up);
+                    failed.add(&outcome);
+                    turns.push((outcome, cpu));
                 }
             }
         }
-        for ((kind, server, _, sums), totals) in servers.into_iter().zip(&mut totals) {
+        for (kind, server, _, _, turns) in servers {
             server.program.stop()?;
-            for ((sum, total), table) in sums.into_iter().zip(totals).zip(&mut tables) {
-                let Some((outcome, cpu)) = sum else { continue };
-                let micros = cpu as f64 / 1e3 / outcome.requests as f64;
-                let latencies = [0.5, 0.99].map(|quantile| outcome.latency(quantile));
-                let [p50, p99] = latencies;
-                table.add(kind.name, [micros, outcome.per_second(), p50, p99]);
-                match total {
-                    Some(total) => total.add(&outcome)?,
-                    None => *total = Some(outcome),
-                }
+            for (table, turns) in tables.iter_mut().zip(turns) {
+                table.add(kind.name, figures(turns).with_context(|| kind.name)?);
             }
         }
     }
-    for (kind, totals) in kinds.iter().zip(&totals) {
-        for (table, total) in tables.iter_mut().zip(totals.iter().flatten()) {
-            let (failures, connections) = (&total.failures, total.connections);
-            let remark = format!("{failures} of {connections}");
-            table.remark("failed connections", kind.name, remark);
+    for (kind, failed) in kinds.iter().zip(failed) {
+        for (table, failed) in tables.iter_mut().zip(failed) {
+            table.remark("failed connections", kind.name, failed.to_string());
         }
     }
     if workers == 2 {
@@ -112,4 +99,25 @@ fn with_workers(plan: &Plan, workers: usize) -> Result<[Table; 2]> {
         }
     }
     Ok(tables)
+}
+
+/// Of a round's turns, each with the nanoseconds of its server.
+fn figures(turns: Vec<(Outcome, u64)>) -> Result<[f64; 4]> {
+    let nanos: u64 = turns.iter().map(|(_, nanos)| nanos).sum();
+    let mut outcomes = turns.into_iter().map(|(outcome, _)| outcome);
+    let mut all = outcomes.next().context("no turns")?;
+    for outcome in outcomes {
+        all.add(&outcome)?;
+    }
+    ensure!(
+        all.requests > 0,
+        "no request was answered: {}",
+        all.failures
+    );
+    Ok([
+        nanos as f64 / 1e3 / all.requests as f64,
+        all.per_second(),
+        all.latency(0.5),
+        all.latency(0.99),
+    ])
 }

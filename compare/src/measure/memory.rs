@@ -20,8 +20,8 @@ const COLUMNS: &[Column] = &[
 const LIMITS: &str = "
 From `smaps_rollup`, over all processes of a server: one more worker is the difference between 5 workers and 1, by 4.
 Pss shares a page out among the processes that have it. Pages come in 4 KiB, the allocator's arenas and stacks by what
-was touched; under load a worker holds its connections beside this. aiotools' workers are forked, and share until they
-write.";
+was touched; under load a worker holds its connections beside this. aiotools' workers are started in the way that Python's
+`multiprocessing` has as its default.";
 
 /// The bound on a worker process' own memory, in KiB.
 const PRIVATE: f64 = 1024.0;

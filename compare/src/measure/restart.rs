@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
 use super::Plan;
-use crate::load::{Failures, Load};
+use crate::load::{Failed, Load};
 use crate::running::{PROCESSES, Server, THREADS};
 use crate::serve::runtime;
 use crate::stats::Spread;
@@ -38,18 +38,17 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Table>> {
     let title = format!("Rolling restart under load, {WORKERS} workers");
     let mut table = Table::new(title, THREADS.name, COLUMNS, LIMITS);
     for kind in [THREADS, PROCESSES] {
-        let mut failures = Failures::default();
-        let mut connections = 0;
+        let mut lost = Failed::default();
         for _ in 0..plan.few_rounds() {
             let server = Server::start(kind, WORKERS, None)?;
             let load = Load {
                 address: server.address,
                 connections: 64,
-                duration: plan.time * 4,
                 fresh: true,
                 timeout: TIMEOUT,
             };
-            let loading = thread::spawn(move || runtime()?.block_on(load.run()));
+            let time = plan.time * 4;
+            let loading = thread::spawn(move || runtime()?.block_on(load.clients().run(time)));
             let mut restarts = Vec::new();
             while !loading.is_finished() {
                 let asked = Instant::now();
@@ -63,18 +62,15 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Table>> {
                 .ok()
                 .context("the load generator panicked")??;
             server.program.stop()?;
-            failures.add(&outcome.failures);
-            connections += outcome.connections;
+            lost.add(&outcome);
             let each = Spread::of(&restarts).median;
             let [p50, p99] = [0.5, 0.99].map(|quantile| outcome.latency(quantile));
             let (count, made) = (restarts.len() as f64, outcome.connections as f64);
             table.add(kind.name, [count, each, made, p50, p99]);
         }
-        let lost = failures.0.values().sum::<u64>() as f64;
-        let remark = format!("{failures} of {connections}");
-        table.remark("lost connections", kind.name, remark);
+        table.remark("lost connections", kind.name, lost.to_string());
         let claim = format!("{}, lost connections", kind.name);
-        table.bound(claim, Spread::of(&[lost]), 0.0);
+        table.bound(claim, Spread::of(&[lost.failures.sum() as f64]), 0.0);
     }
     Ok(vec![table])
 }

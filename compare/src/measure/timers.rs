@@ -33,11 +33,13 @@ const COST: &[Column] = &[
     told("due ticks that ran, %"),
     told("last tick behind the grid, ms"),
 ];
+/// Less than a page is no figure.
+const COST_OF_ONE: &[Column] = &[COST[0], COST[1], COST[3], COST[4]];
 const DRIFT: &[Column] = &[told("last tick behind the grid, ms"), told("ticks")];
 
 const LIMITS_COST: &str = "
 Timers of 100 ms with an empty tick, each kind in a process of its own. Memory is the growth of the resident set, which
-comes in pages of 4 KiB and says nothing of a single timer. What limits: one timer costs what it takes the kernel to
+comes in pages of 4 KiB; that of a single timer is left out. What limits: one timer costs what it takes the kernel to
 wake an idle process, and its figure spreads with whatever else that core does; 10,000 that were started together are
 due together, and the last of them waits for the others' ticks. aiotools makes a task of each tick, and counts its
 interval from the start of the tick before, so that what ran may be fewer than what was due.";
@@ -297,15 +299,19 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Table>> {
         let multi = MULTI_THREAD.iter().collect();
         for (flavour, mut sides) in [("one thread", current), ("many threads", multi)] {
             let title = format!("{count} timer{plural} of {INTERVAL:?}, {flavour}");
-            let mut table = Table::new(title, LOOPS, COST, LIMITS_COST);
+            let columns = if count == 1 { COST_OF_ONE } else { COST };
+            let mut table = Table::new(title, LOOPS, columns, LIMITS_COST);
             for round in 0..plan.few_rounds() {
                 for side in in_turn(&mut sides, round) {
-                    table.add(side.name, cost(side, count, plan)?);
+                    let [cpu, share, bytes, ran, behind] = cost(side, count, plan)?;
+                    match count {
+                        1 => table.add(side.name, [cpu, share, ran, behind]),
+                        _ => table.add(side.name, [cpu, share, bytes, ran, behind]),
+                    }
                 }
             }
             let cpu = if count < 10_000 { 1.2 } else { 1.3 };
             table.bound_on_ratio(AIOXIDE, LOOPS, 0, cpu);
-            // A single one is less than a page.
             if count > 1 {
                 table.bound_on_ratio(AIOXIDE, LOOPS, 2, 1.75);
             }
