@@ -1,6 +1,4 @@
-//! What it costs to enter and leave a context whose hooks never suspend, beside the other ways to do so.
-//!
-//! Only the ratios within one run mean anything.
+//! The ways to enter and leave a context, with the same hooks in each; `aioxide-compare` times them too.
 
 use std::hint::black_box;
 use std::io;
@@ -8,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use aioxide::{actxmgr, group};
 use async_trait::async_trait;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
@@ -52,26 +49,26 @@ fn hooks(seed: u64) -> Box<dyn Hooks + Send + Sync> {
     Box::new(Seed(seed))
 }
 
-async fn hand_written(seed: u64) -> io::Result<()> {
+pub(crate) async fn hand_written(seed: u64) -> io::Result<()> {
     let mut value = setup(seed).await?;
     value += 1;
     teardown(value, true).await
 }
 
-async fn boxed_hooks(seed: u64) -> io::Result<()> {
+pub(crate) async fn boxed_hooks(seed: u64) -> io::Result<()> {
     let hooks = hooks(seed);
     let mut value = hooks.enter().await?;
     value += 1;
     hooks.exit(value, true).await
 }
 
-async fn aioxide_guard(seed: u64) -> io::Result<()> {
+pub(crate) async fn aioxide_guard(seed: u64) -> io::Result<()> {
     let mut value = context(seed).await?;
     *value += 1;
     value.exit().await
 }
 
-async fn aioxide_with(seed: u64) -> io::Result<()> {
+pub(crate) async fn aioxide_with(seed: u64) -> io::Result<()> {
     context(seed)
         .with(async |value| {
             *value += 1;
@@ -80,7 +77,7 @@ async fn aioxide_with(seed: u64) -> io::Result<()> {
         .await
 }
 
-async fn guarden_guard(seed: u64) -> io::Result<()> {
+pub(crate) async fn guarden_guard(seed: u64) -> io::Result<()> {
     let value = setup(seed).await?;
     let mut guard = guarden::guard!(export(wrapped) [value = value] async move {
         teardown(value, true).await
@@ -90,7 +87,7 @@ async fn guarden_guard(seed: u64) -> io::Result<()> {
 }
 
 /// The teardown is lost when it is cancelled: a stream does nothing when it is dropped.
-async fn one_yield_stream(seed: u64) -> io::Result<()> {
+pub(crate) async fn one_yield_stream(seed: u64) -> io::Result<()> {
     let stream = async_stream::try_stream! {
         let value = setup(seed).await?;
         yield value;
@@ -107,7 +104,7 @@ async fn one_yield_stream(seed: u64) -> io::Result<()> {
     }
 }
 
-async fn task_per_context(seed: u64) -> io::Result<()> {
+pub(crate) async fn task_per_context(seed: u64) -> io::Result<()> {
     let (leave, left) = tokio::sync::oneshot::channel::<u64>();
     let (enter, entered) = tokio::sync::oneshot::channel::<u64>();
     let task = tokio::spawn(async move {
@@ -124,14 +121,14 @@ async fn task_per_context(seed: u64) -> io::Result<()> {
     task.await.map_err(io::Error::other)?
 }
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime")
 }
 
-fn timed<F: Future<Output = io::Result<()>>>(
+pub(crate) fn timed<F: Future<Output = io::Result<()>>>(
     runtime: &Runtime,
     iterations: u64,
     once: impl Fn(u64) -> F,
@@ -145,23 +142,9 @@ fn timed<F: Future<Output = io::Result<()>>>(
     })
 }
 
-fn one(c: &mut Criterion) {
-    let runtime = runtime();
-    let mut bench = c.benchmark_group("enter_exit");
-    macro_rules! bench {
-        ($($way:ident)*) => {$(
-            bench.bench_function(stringify!($way), |b| {
-                b.iter_custom(|iterations| timed(&runtime, iterations, $way));
-            });
-        )*};
-    }
-    bench!(hand_written one_yield_stream boxed_hooks aioxide_guard aioxide_with guarden_guard task_per_context);
-    bench.finish();
-}
+pub(crate) const MEMBERS: u64 = 1000;
 
-const MEMBERS: u64 = 1000;
-
-async fn join_all_of_boxed_hooks(seed: u64) -> io::Result<()> {
+pub(crate) async fn join_all_of_boxed_hooks(seed: u64) -> io::Result<()> {
     let hooks: Vec<_> = (0..MEMBERS).map(|n| hooks(seed + n)).collect();
     let values = join_all(hooks.iter().map(|hooks| hooks.enter())).await;
     let left = hooks
@@ -171,23 +154,7 @@ async fn join_all_of_boxed_hooks(seed: u64) -> io::Result<()> {
     join_all(left).await.into_iter().collect()
 }
 
-async fn aioxide_group(seed: u64) -> io::Result<()> {
+pub(crate) async fn aioxide_group(seed: u64) -> io::Result<()> {
     let values = group((0..MEMBERS).map(|n| context(seed + n))).await?;
     values.exit().await
 }
-
-fn many(c: &mut Criterion) {
-    let runtime = runtime();
-    let mut bench = c.benchmark_group("enter_exit_1000");
-    bench.throughput(Throughput::Elements(MEMBERS));
-    bench.bench_function("join_all_of_boxed_hooks", |b| {
-        b.iter_custom(|iterations| timed(&runtime, iterations, join_all_of_boxed_hooks));
-    });
-    bench.bench_function("aioxide_group", |b| {
-        b.iter_custom(|iterations| timed(&runtime, iterations, aioxide_group));
-    });
-    bench.finish();
-}
-
-criterion_group!(benches, one, many);
-criterion_main!(benches);

@@ -1,0 +1,79 @@
+//! The page: what was done and on what, and all tables.
+
+use std::time::Duration;
+
+use crate::table::Table;
+
+const TEMPLATE: &str = include_str!("page.md");
+
+pub(crate) struct Page<'a> {
+    pub(crate) command: String,
+    pub(crate) took: Duration,
+    pub(crate) rounds: usize,
+    pub(crate) machine: &'a str,
+    pub(crate) tables: &'a [Table],
+}
+
+impl Page<'_> {
+    pub(crate) fn markdown(&self) -> String {
+        let took = self.took.as_secs();
+        let behind: Vec<String> = self.tables.iter().flat_map(Table::behind).collect();
+        let behind = match behind.is_empty() {
+            true => "Nowhere.".to_owned(),
+            false => format!("- {}", behind.join("\n- ")),
+        };
+        let mut tables = String::new();
+        for (place, table) in self.tables.iter().enumerate() {
+            tables.push_str(&table.markdown());
+            tables.push('\n');
+            // Once for all that have the same, after the last of them.
+            let next = self.tables.get(place + 1);
+            if next.is_none_or(|next| next.limits != table.limits) {
+                tables.push_str(&format!("{}\n\n", table.limits.trim()));
+            }
+        }
+        let page = TEMPLATE
+            .replace("{command}", &self.command)
+            .replace("{took}", &format!("{} min {} s", took / 60, took % 60))
+            .replace("{machine}", self.machine)
+            .replace("{rounds}", &self.rounds.to_string())
+            .replace("{behind}", &behind)
+            .replace("{tables}", &tables);
+        format!("{}\n", page.trim_end())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::tests::table;
+
+    #[test]
+    fn a_page_has_everything_in_its_place() {
+        let page = Page {
+            command: "cargo run".to_owned(),
+            took: Duration::from_secs(61),
+            rounds: 3,
+            machine: "A machine.",
+            tables: &[table(), table()],
+        };
+        let text = page.markdown();
+        assert!(!text.contains(['{', '}']), "{text}");
+        for part in [
+            "cargo run",
+            "1 min 1 s",
+            "of 3 rounds",
+            "A machine.",
+            "- Echo",
+            "## Echo",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert_eq!(text.matches("One client.").count(), 1);
+        let nothing = Page {
+            tables: &[],
+            ..page
+        };
+        assert!(nothing.markdown().contains("Nowhere."));
+    }
+}
