@@ -797,3 +797,26 @@ async fn a_timer_is_a_resource_that_ends_with_its_context() {
     sleep(ms(500)).await;
     assert_eq!(log.take(), []);
 }
+
+#[test]
+fn no_request_is_lost_that_comes_from_other_threads() {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        for _ in 0..300 {
+            let timer = every(3_600_000).start(async |_| {});
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| (0..20).for_each(|_| timer.trigger()));
+                }
+                scope.spawn(|| (0..20).for_each(|_| timer.pause()));
+            });
+            tokio::time::timeout(ms(60_000), timer.stop())
+                .await
+                .expect("the stop is seen");
+        }
+    });
+}

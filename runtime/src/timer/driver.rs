@@ -7,13 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
-use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
@@ -44,6 +43,13 @@ pub(super) enum Request {
 #[derive(Default)]
 struct Requests(Vec<(Nanos, Request)>);
 
+#[derive(Default)]
+struct Inbox {
+    /// In a box of its own, which most timers need for their stop alone.
+    requests: Option<Box<Requests>>,
+    task: Option<Waker>,
+}
+
 /// What handle, ticks and task have in common; in front what every tick touches.
 #[repr(C)]
 pub(super) struct Shared {
@@ -57,9 +63,7 @@ pub(super) struct Shared {
     asked_below: AtomicU64,
     /// Told when `over` or `asked_below` changes.
     changed: Notify,
-    task: AtomicWaker,
-    /// In a box of its own, which most timers need for their stop alone.
-    requests: Mutex<Option<Box<Requests>>>,
+    inbox: Mutex<Inbox>,
     name: Cow<'static, str>,
     pub(super) jitter: Nanos,
 }
@@ -97,8 +101,7 @@ impl Shared {
             detached: AtomicBool::new(false),
             asked_below: AtomicU64::new(0),
             changed: Notify::new(),
-            task: AtomicWaker::new(),
-            requests: Mutex::default(),
+            inbox: Mutex::default(),
             name,
             jitter,
         }
@@ -118,25 +121,33 @@ impl Shared {
 
     pub(super) fn request(&self, request: Request) {
         let at = self.now();
-        self.requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_default()
-            .0
-            .push((at, request));
+        let mut inbox = self.inbox();
+        inbox.requests.get_or_insert_default().0.push((at, request));
         self.requested.store(true, Release);
-        self.task.wake();
+        // It stays where it is: the task, which tells it but once, may be about to look for another request.
+        let task = inbox.task.clone();
+        drop(inbox);
+        if let Some(task) = task {
+            task.wake();
+        }
     }
 
-    fn take_requests(&self, waker: &Waker) -> Option<Box<Requests>> {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be called by the task before it takes requests for the first time.
+    fn register(&self, task: &Waker) {
+        self.inbox().task = Some(task.clone());
+    }
+
+    fn take_requests(&self) -> Option<Box<Requests>> {
         if !self.requested.load(Acquire) {
             return None;
         }
-        // The request has taken the waker with it.
-        self.task.register(waker);
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inbox = self.inbox();
         self.requested.store(false, Release);
-        requests.take()
+        inbox.requests.take()
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -337,9 +348,9 @@ impl Driver {
         mut alarm: Pin<&mut Sleep>,
         mut ticks: Pin<&mut dyn Ticks>,
     ) -> Poll<()> {
-        // Once is enough until a request takes it: this is the whole of a task, whose waker stays the same.
+        // Once is enough: this is the whole of a task, whose waker stays the same.
         if !self.registered {
-            self.shared.task.register(cx.waker());
+            self.shared.register(cx.waker());
             self.registered = true;
         }
 
@@ -352,7 +363,7 @@ impl Driver {
                 Ended::default()
             };
             // Requests before the clock, so that none is newer than now.
-            let requests = self.shared.take_requests(cx.waker());
+            let requests = self.shared.take_requests();
             let now = self.shared.now();
             if ended.count > 0 {
                 self.schedule.ended(now, ended.count, ended.completed);
