@@ -7,6 +7,7 @@ use syn::{Attribute, PatType, ReturnType};
 
 use super::model::{Cadence, First, Model, Param, Policy, is_tick_or_borrowed, returns_impl};
 use crate::options::mentions;
+use crate::paths::CratePath;
 use crate::raw_fn::RawFn;
 
 // Input:
@@ -190,8 +191,7 @@ fn names_for_options(model: &Model<'_>, site: Span) -> TokenStream {
 //     }
 //
 // It takes what the caller gives and gives what the caller expects, and the body is still type-checked.
-pub(super) fn stub(raw: &RawFn) -> TokenStream {
-    let krate = quote!(::aioxide);
+pub(super) fn stub(raw: &RawFn, krate: &CratePath) -> TokenStream {
     let private = quote!(#krate::__private::timer);
     let (ticks, params): (Vec<_>, Vec<_>) = raw
         .typed_args()
@@ -208,7 +208,7 @@ pub(super) fn stub(raw: &RawFn) -> TokenStream {
         #private::stub()
     };
     let params = params.into_iter().map(ToTokens::to_token_stream);
-    let function = function(raw, params, &krate, body);
+    let function = function(raw, params, krate, body);
     quote!(#[allow(unused, clippy::all)] #function)
 }
 

@@ -10,6 +10,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use crate::errors::Errors;
+use crate::paths::CratePath;
 use crate::raw_fn::RawFn;
 
 pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
@@ -22,9 +23,11 @@ pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
             return quote!(#item #errors);
         }
     };
+    // A wrong one is reported by the check.
+    let krate = CratePath::from_options(&args.options, &mut Errors::default());
     let item = match model::Model::check(args, &raw, &mut errors) {
         Some(model) => expand::expand(&raw, &model),
-        None => expand::stub(&raw),
+        None => expand::stub(&raw, &krate),
     };
     quote!(#item #errors)
 }

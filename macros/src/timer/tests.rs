@@ -240,3 +240,16 @@ fn expansions_are_short() {
         .count();
     assert!(lines <= 25, "{lines} lines");
 }
+
+#[test]
+fn what_stands_for_a_faulty_function_names_the_given_crate() {
+    let stub = attribute(
+        quote!(100ms, crate = vendored::servers),
+        quote!(
+            fn tick() {}
+        ),
+    )
+    .to_string();
+    assert!(stub.contains("vendored :: servers"), "{stub}");
+    assert!(!stub.contains(":: aioxide"), "{stub}");
+}
