@@ -307,3 +307,19 @@ fn a_waker_that_is_dropped_may_drop_guards() {
     let drained = runtime.block_on(async { tokio::time::timeout(DEADLINE, drain(DEADLINE)).await });
     assert_eq!(drained.expect("no deadlock").abandoned, [""; 0]);
 }
+
+#[actxmgr(teardown_timeout = 50ms)]
+async fn never_short_of_work() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    yield_().await;
+    loop {
+        tokio::task::consume_budget().await;
+    }
+}
+
+#[tokio::test]
+async fn a_teardown_that_always_has_something_to_do_is_given_up() {
+    let guard = never_short_of_work().await.unwrap();
+    let left = tokio::time::timeout(DEADLINE, tokio::spawn(guard.exit()));
+    let left = left.await.expect("it is given up").unwrap();
+    assert!(left.unwrap_err().to_string().contains("50ms"));
+}

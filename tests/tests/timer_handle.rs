@@ -820,3 +820,36 @@ fn no_request_is_lost_that_comes_from_other_threads() {
         }
     });
 }
+
+struct Gone(Arc<tokio::sync::Notify>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+async fn never_short_of_work(_gone: Gone) {
+    loop {
+        tokio::task::consume_budget().await;
+    }
+}
+
+#[test]
+fn a_tick_that_always_has_something_to_do_is_timed_out() {
+    for overlap in [Overlap::Skip, Overlap::Allow(2)] {
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let dropped = Arc::new(tokio::sync::Notify::new());
+            let timer = every(3_600_000).timeout(ms(20)).overlap(overlap).start({
+                let dropped = Arc::clone(&dropped);
+                move |_| never_short_of_work(Gone(Arc::clone(&dropped)))
+            });
+            tokio::time::timeout(ms(60_000), dropped.notified())
+                .await
+                .expect("the tick is timed out");
+            timer.stop().await;
+            assert_eq!(timer.stats().failed, 1);
+        });
+    }
+}

@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
@@ -639,12 +640,9 @@ fn poll_tick(
             let Some(timeout) = timeout else {
                 return Poll::Pending;
             };
-            // A tick that has used up its share of the poll leaves none for the timeout, which then
-            // tells only by being elapsed.
-            if timeout.as_mut().poll(cx).is_ready() || timeout.is_elapsed() {
-                return Poll::Ready(End::TimedOut);
-            }
-            Poll::Pending
+            // A tick that has used up its share of the poll leaves none for the timeout.
+            let timeout = pin!(unconstrained(timeout.as_mut()));
+            timeout.poll(cx).map(|()| End::TimedOut)
         }
     }
 }
