@@ -394,7 +394,7 @@ impl Schedule {
     /// The next tick is one new interval, longer than the jitter, after the last due time before `at`,
     /// and due at once when that has passed. `busy` ticks were running until now.
     pub(super) fn set_interval(&mut self, interval: Nanos, at: Nanos, busy: usize) {
-        if self.wake_at() < at {
+        if self.cadence == Cadence::Grid && self.wake_at() < at {
             let (points, _) = self.pass(at - 1);
             self.judge(points, false, busy);
         }
@@ -402,9 +402,12 @@ impl Schedule {
         self.interval = interval;
         let Some(last) = last else { return };
         let intervals = match self.cadence {
+            // The last due time is held back by jitter, and the next one follows it.
+            Cadence::Grid if self.next.at < at && self.next_at >= at => return,
             Cadence::Grid => (at.saturating_sub(last) / interval).max(1),
-            Cadence::Delay if self.running == 0 => 1,
-            Cadence::Delay => return,
+            // Of a delay that has run out only the tick is to come.
+            Cadence::Delay if self.running > 0 || self.next_at < at => return,
+            Cadence::Delay => 1,
         };
         self.follow(last.saturating_add((intervals - 1).saturating_mul(interval)));
         if intervals > 1 {
@@ -768,6 +771,20 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_due_time_held_back_by_jitter_outlives_a_new_interval() {
+        let mut schedule = grid(100, Overlap::Skip, Missed::Coalesce, 99);
+        for interval in [1000, 100].repeat(20) {
+            let due = schedule.next;
+            let held_back_to = schedule.wake_at();
+            schedule.set_interval(interval, held_back_to.min(due.at + 1), 0);
+            assert_eq!(schedule.wake_at(), held_back_to);
+            schedule.advance(held_back_to, 0);
+            assert_eq!(run(&mut schedule, held_back_to), [due]);
+            assert_eq!(schedule.next.at, due.at + interval);
+        }
+    }
+
     #[derive(Clone, Copy, Debug)]
     enum Event {
         /// Time passes, perhaps a lot of it, and the timer gets to run.
@@ -862,6 +879,56 @@ mod tests {
                 prop_assert_eq!(accounted + in_pauses, schedule.next.index);
             }
             prop_assert!(started.windows(2).all(|pair| pair[0].index < pair[1].index && pair[0].at < pair[1].at));
+        }
+
+        /// A delay leads to one tick, when it has run out and never before, however late the timer is.
+        #[test]
+        fn a_delay_runs_out_once(
+            events in prop::collection::vec((0..500 * MS, event()), 1..80),
+        ) {
+            let rules = Rules { cadence: Cadence::Delay, overlap: Overlap::Skip, missed: Missed::Coalesce, jitter: 0 };
+            let mut interval = 100 * MS;
+            let mut schedule = Schedule::new(rules, interval, 0, 7);
+            let (mut now, mut paused, mut ticks) = (0, false, 0);
+            let (mut last, mut due) = (None, Some(0));
+            for (unnoticed, event) in events {
+                now += unnoticed;
+                let busy = schedule.running();
+                match event {
+                    Event::Wake(passed) => now += passed,
+                    Event::End(_) if busy == 1 => {
+                        schedule.ended(now, 1, true);
+                        (last, due) = (Some(now), Some(now + interval));
+                    }
+                    Event::End(_) => {}
+                    Event::Pause => {
+                        schedule.pause(now, busy);
+                        paused = true;
+                    }
+                    Event::Resume => {
+                        schedule.resume(now);
+                        if paused && due.is_some_and(|due| due < now) {
+                            (last, due) = (Some(now), Some(now + interval));
+                        }
+                        paused = false;
+                    }
+                    Event::SetInterval(new) => {
+                        schedule.set_interval(new, now, busy);
+                        interval = new;
+                        if let (Some(last), true) = (last, due.is_some_and(|due| due >= now)) {
+                            due = Some(last + new);
+                        }
+                    }
+                }
+                schedule.advance(now, busy);
+                let expected = due.filter(|&due| due <= now && !paused).map(|at| {
+                    ticks += 1;
+                    due = None;
+                    Action::Start { due: Due { index: ticks - 1, at }, missed: 0 }
+                });
+                prop_assert_eq!(schedule.act(now), expected);
+                prop_assert_eq!(schedule.act(now), None);
+            }
         }
     }
 }
