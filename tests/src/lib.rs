@@ -6,12 +6,14 @@ use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Longer than anything a test waits for, on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -94,6 +96,21 @@ pub fn assert_closed(address: SocketAddr) {
     );
 }
 
+/// What is caught here has its default action in the programs that are started, while an ignored SIGHUP
+/// would be inherited: then every one of them would behave as under nohup because the tests do.
+fn hear_hang_ups() {
+    static HEARD: OnceLock<()> = OnceLock::new();
+    HEARD.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .expect("a runtime can be made");
+        let _inside = runtime.enter();
+        let hang_ups = signal(SignalKind::hangup()).expect("a handler can be installed");
+        drop(hang_ups);
+    });
+}
+
 /// A server under test. Its log is its stderr, which all of its processes inherit: the log's end is the
 /// end of the last of them.
 pub struct Running {
@@ -123,6 +140,7 @@ impl Running {
 
     /// As [`start`](Running::start), with a standard input.
     pub fn start_with(command: &mut Command, stdin: impl Into<Stdio>) -> Running {
+        hear_hang_ups();
         let mut child = command
             .env_remove("AIOXIDE_WORKERS")
             .env("RUST_LOG", "info,aioxide=debug")
