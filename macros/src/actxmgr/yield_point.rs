@@ -3,7 +3,7 @@
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::visit::{self, Visit};
-use syn::{Block, Expr, ExprAwait, ExprCall, ExprReturn};
+use syn::{Attribute, Block, Expr, ExprAwait, ExprCall, ExprReturn};
 
 use crate::errors::Errors;
 
@@ -226,6 +226,14 @@ fn yield_path(expr: &Expr) -> Option<&Ident> {
     (path.qself.is_none() && ident == YIELD).then_some(ident)
 }
 
+/// Whether an attribute of the function's own gives it a `yield_` of its own.
+fn yields_itself(attrs: &[Attribute]) -> bool {
+    attrs.iter().any(|attr| {
+        let last = attr.path().segments.last();
+        last.is_some_and(|last| last.ident == "actxmgr" || last.ident == "server")
+    })
+}
+
 /// `return` and `return Ok(..)`.
 fn is_success(expr: &ExprReturn) -> bool {
     let Some(value) = &expr.expr else { return true };
@@ -285,16 +293,25 @@ impl<'ast> Visit<'ast> for Finder {
     }
 
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        if let syn::Item::Fn(function) = item {
-            let is_ours = |attr: &syn::Attribute| {
-                let last = attr.path().segments.last();
-                last.is_some_and(|last| last.ident == "actxmgr" || last.ident == "server")
-            };
-            if function.attrs.iter().any(is_ours) {
-                return;
-            }
-        }
         self.within(Scope::Item, |this| visit::visit_item(this, item));
+    }
+
+    fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
+        if !yields_itself(&function.attrs) {
+            visit::visit_item_fn(self, function);
+        }
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
+        if !yields_itself(&function.attrs) {
+            visit::visit_impl_item_fn(self, function);
+        }
+    }
+
+    fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
+        if !yields_itself(&function.attrs) {
+            visit::visit_trait_item_fn(self, function);
+        }
     }
 
     fn visit_expr_return(&mut self, expr: &'ast ExprReturn) {

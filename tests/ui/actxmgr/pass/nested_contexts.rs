@@ -6,8 +6,30 @@ async fn outer(n: u8) -> u8 {
     async fn inner(n: u8) -> u8 {
         yield_(n + 1).await;
     }
+
+    struct Local(u8);
+
+    impl Local {
+        #[actxmgr]
+        async fn method(self) -> u8 {
+            yield_(self.0).await;
+        }
+    }
+
+    trait Provides: Sized + Send + 'static {
+        #[actxmgr]
+        async fn provided(self) {
+            yield_().await;
+        }
+    }
+    impl Provides for u8 {}
+
     let inner = inner(n).await;
-    yield_(*inner).await;
+    let method = Local(*inner).method().await;
+    let provided = n.provided().await;
+    yield_(*method).await;
+    provided.exit().await;
+    method.exit().await;
     inner.exit().await;
 }
 

@@ -1,7 +1,7 @@
 use aioxide::actxmgr;
 
 #[actxmgr]
-async unsafe extern "C" fn connection() -> u32 {
+async extern "C" fn connection() -> u32 {
     yield_(1).await;
 }
 

@@ -1,0 +1,12 @@
+use aioxide::actxmgr;
+
+#[actxmgr]
+async unsafe fn connection() -> u32 {
+    yield_(1).await;
+}
+
+async fn user() {
+    connection().await.exit().await;
+}
+
+fn main() {}
