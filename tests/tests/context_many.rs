@@ -369,3 +369,71 @@ async fn drain_names_what_it_leaves() {
     assert_eq!(drain(DEADLINE).await.completed, 1);
     assert_eq!(log.take(), ["1 cancelled", "late"]);
 }
+
+#[tokio::test]
+async fn a_tuple_takes_up_to_eight() {
+    let log = Log::default();
+    let of = |number| always(log.clone(), number);
+    let last = member(log.clone(), 8, "");
+    let guard = group((of(1), of(2), of(3), of(4), of(5), of(6), of(7), last))
+        .await
+        .unwrap();
+    assert_eq!((*guard.0, *guard.7), (1, 8));
+    guard.exit().await.unwrap();
+    assert_eq!(log.take().len(), 8);
+}
+
+#[actxmgr]
+async fn stacked(log: Log, number: u32) -> io::Result<ExitStack> {
+    let mut stack = ExitStack::new();
+    stack.enter(member(log.clone(), number, "")).await?;
+    stack.enter(always(log.clone(), number + 1)).await;
+    let (stack, exit) = yield_(stack).await;
+    stack.exit_with(exit).await.map_err(io::Error::other)
+}
+
+#[tokio::test]
+async fn a_stack_in_a_context_in_a_group_is_left_last_first() {
+    let log = Log::default();
+    let of_number = |log: &Log, tens: &str| {
+        let mut seen = log.take();
+        seen.retain(|entry| entry.starts_with(tens));
+        seen
+    };
+    let stacks = group([stacked(log.clone(), 10), stacked(log.clone(), 20)]);
+    stacks.await.unwrap().exit().await.unwrap();
+    assert_eq!(of_number(&log, "2"), ["21 completed", "20 completed"]);
+
+    let stacks = group([stacked(log.clone(), 10), stacked(log.clone(), 20)]);
+    drop(stacks.await.unwrap());
+    drain(DEADLINE).await;
+    assert_eq!(of_number(&log, "1"), ["11 cancelled", "10 cancelled"]);
+}
+
+#[actxmgr]
+async fn gated_in(gate: Arc<Notify>) {
+    gate.notified().await;
+    yield_().await;
+}
+
+#[tokio::test]
+async fn a_large_group_that_enters_last_first_is_dropped_at_once() {
+    const MEMBERS: usize = 100_000;
+    let gates: Vec<_> = (0..MEMBERS).map(|_| Arc::new(Notify::new())).collect();
+    let mut entering = group(gates.iter().map(|gate| gated_in(Arc::clone(gate)))).enter();
+    assert!(futures_poll(&mut entering).await.is_pending());
+    for gate in gates[1..].iter().rev() {
+        gate.notify_one();
+    }
+    assert!(futures_poll(&mut entering).await.is_pending());
+    let started = std::time::Instant::now();
+    drop(entering);
+    assert!(started.elapsed() < DEADLINE, "{:?}", started.elapsed());
+    assert_eq!(drain(DEADLINE).await.completed, MEMBERS - 1);
+}
+
+/// Polls once.
+async fn futures_poll<F: Future + Unpin>(future: &mut F) -> std::task::Poll<F::Output> {
+    std::future::poll_fn(|cx| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx)))
+        .await
+}

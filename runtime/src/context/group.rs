@@ -167,11 +167,12 @@ async fn enter_all<R>(members: Vec<Entering<'static, R>>) -> Result<Vec<Guard<R>
 where
     R: Return,
 {
-    let mut entered: Vec<Option<Entered<'static, R>>> = members.iter().map(|_| None).collect();
+    // In the order in which they enter: dropped so, none has to be looked for among those before it.
+    let mut entered: Vec<(usize, Entered<'static, R>)> = Vec::with_capacity(members.len());
     let mut refused: Option<(usize, Error<R>)> = None;
     run_all(members, |index, result| {
         match result {
-            Ok(member) => entered[index] = Some(member),
+            Ok(member) => entered.push((index, member)),
             Err((name, body)) => match R::Kind::result(body) {
                 Ok(()) => never_yielded(name),
                 Err(error) => match &refused {
@@ -188,11 +189,12 @@ where
         refused.is_none()
     })
     .await;
+    entered.sort_by_key(|&(index, _)| index);
+    let entered = entered.into_iter().map(|(_, member)| member);
     let Some((_, error)) = refused else {
-        return Ok(entered.into_iter().flatten().map(Guard).collect());
+        return Ok(entered.map(Guard).collect());
     };
-    let leaving = entered.into_iter().flatten();
-    let leaving = leaving
+    let leaving = entered
         .map(|member| member.leave(Exit::Cancelled))
         .collect();
     leave_all::<R>(leaving).await.report();

@@ -17,11 +17,21 @@ use crate::teardown::{self, TeardownError};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type Leaving = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
-type Declared = Result<Vec<Member>, ExitErrors>;
+type Declared = Result<Members, ExitErrors>;
 
 struct Member {
     name: &'static str,
     leave: SyncWrapper<Box<dyn FnOnce(Exit) -> Leaving + Send>>,
+}
+
+/// Those entered first come first.
+struct Members(Vec<Member>);
+
+impl Drop for Members {
+    /// Left to themselves, inner go before outer too.
+    fn drop(&mut self) {
+        while self.0.pop().is_some() {}
+    }
 }
 
 /// Contexts, guards and deferred futures that are added one by one and left in the opposite order, strictly
@@ -62,7 +72,7 @@ impl ExitStack {
     /// An empty stack.
     pub fn new() -> ExitStack {
         let frame = Frame::owned("ExitStack", |yielder| async move {
-            let (members, exit) = yielder.give(Vec::new()).await;
+            let (members, exit) = yielder.give(Members(Vec::new())).await;
             leave(members, exit).await
         });
         let mut entering = Entering::new(frame);
@@ -132,7 +142,7 @@ impl ExitStack {
         let guard = &mut self.guard;
         // A stack that was made outside a runtime is torn down where its members are.
         guard.adopt(|| runtime.or_else(|| Handle::try_current().ok()));
-        guard.value_mut().push(Member {
+        guard.value_mut().0.push(Member {
             name,
             leave: SyncWrapper::new(Box::new(leave)),
         });
@@ -180,7 +190,7 @@ impl Default for ExitStack {
 
 impl fmt::Debug for ExitStack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let members = self.guard.value().iter().map(|member| member.name);
+        let members = self.guard.value().0.iter().map(|member| member.name);
         f.debug_tuple("ExitStack")
             .field(&members.collect::<Vec<_>>())
             .finish()
@@ -189,14 +199,14 @@ impl fmt::Debug for ExitStack {
 
 impl Drop for ExitStack {
     fn drop(&mut self) {
-        self.guard.discard_if(Vec::is_empty);
+        self.guard.discard_if(|members| members.0.is_empty());
     }
 }
 
-async fn leave(members: Vec<Member>, exit: Exit) -> Result<(), ExitErrors> {
+async fn leave(mut members: Members, exit: Exit) -> Result<(), ExitErrors> {
     let mut errors = Vec::new();
     let mut panicked = None;
-    for member in members.into_iter().rev() {
+    while let Some(member) = members.0.pop() {
         let exit = exit.clone();
         let name = member.name;
         match catch(async { member.leave.into_inner()(exit).await }).await {
