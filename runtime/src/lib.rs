@@ -31,6 +31,7 @@ pub mod context;
 pub mod guide;
 #[cfg(feature = "logging")]
 pub mod logging;
+mod panic;
 pub mod teardown;
 
 #[cfg(feature = "server")]

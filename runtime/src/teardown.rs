@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use tokio::runtime::{self, Handle};
 
+use crate::panic;
 pub(crate) use detached::{Place, detach, poll_once};
 pub(crate) use ledger::Turn;
 use ledger::{Ledger, Ticket};
@@ -135,13 +136,11 @@ impl TeardownError {
         }
     }
 
-    pub(crate) fn panicked(name: &'static str, panic: &(dyn Any + Send)) -> TeardownError {
-        let message = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "with a value that is no text".to_owned());
-        TeardownError::Panicked { name, message }
+    fn panicked(name: &'static str, panic: Box<dyn Any + Send>) -> TeardownError {
+        TeardownError::Panicked {
+            name,
+            message: panic::into_text(panic),
+        }
     }
 }
 
@@ -182,8 +181,7 @@ pub(crate) fn report(error: &TeardownError) {
 
 /// Reports a panic that goes no further.
 pub(crate) fn report_panic(name: &'static str, panic: Box<dyn Any + Send>) {
-    report(&TeardownError::panicked(name, &*panic));
-    detached::forget_panic(panic);
+    report(&TeardownError::panicked(name, panic));
 }
 
 /// How many teardowns were left to themselves since the program began, and how they ended.

@@ -25,6 +25,7 @@ fn collected() -> &'static Mutex<Vec<TeardownError>> {
     static REPORTS: OnceLock<Mutex<Vec<TeardownError>>> = OnceLock::new();
     REPORTS.get_or_init(|| {
         on_error(|report| {
+            assert_ne!(report.name(), "told_to_a_broken_hook");
             if let Some(reports) = REPORTS.get() {
                 reports.lock().unwrap().push(report.clone());
             }
@@ -322,4 +323,142 @@ async fn a_teardown_that_always_has_something_to_do_is_given_up() {
     let left = tokio::time::timeout(DEADLINE, tokio::spawn(guard.exit()));
     let left = left.await.expect("it is given up").unwrap();
     assert!(left.unwrap_err().to_string().contains("50ms"));
+}
+
+#[actxmgr]
+async fn half_run(log: Arc<Mutex<Vec<u8>>>, number: u8) {
+    yield_().await;
+    log.lock().unwrap().push(number);
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn an_abandoned_stack_lets_go_last_first() {
+    let log = Arc::default();
+    // Outside a runtime, each gets one poll.
+    std::thread::spawn({
+        let log = Arc::clone(&log);
+        move || {
+            let mut stack = aioxide::ExitStack::new();
+            for number in 1..=3 {
+                let mut entering = std::pin::pin!(stack.enter(half_run(Arc::clone(&log), number)));
+                let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+                assert!(entering.as_mut().poll(&mut cx).is_ready());
+            }
+        }
+    })
+    .join()
+    .unwrap();
+    assert_eq!(*log.lock().unwrap(), [3, 2, 1]);
+}
+
+#[actxmgr(teardown_timeout = 1h)]
+async fn left_on_another_runtime(
+    gate: Arc<Notify>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    yield_().await;
+    gate.notified().await;
+    gate.notified().await;
+    Ok(())
+}
+
+#[test]
+fn a_limit_outlives_the_runtime_that_it_began_on() {
+    collected();
+    let home = Builder::new_current_thread().enable_all().build().unwrap();
+    let other = Builder::new_current_thread().enable_all().build().unwrap();
+    let gate = Arc::new(Notify::new());
+    let entering = left_on_another_runtime(Arc::clone(&gate)).into_future();
+    let mut leaving = home.block_on(entering).unwrap().exit();
+    other.block_on(std::future::poll_fn(|cx| {
+        assert!(std::pin::Pin::new(&mut leaving).poll(cx).is_pending());
+        std::task::Poll::Ready(())
+    }));
+    drop(other);
+    drop(leaving);
+    let ended = home.block_on(async {
+        gate.notify_one();
+        tokio::task::yield_now().await;
+        gate.notify_one();
+        drain(DEADLINE).await
+    });
+    assert_eq!(ended.abandoned, [""; 0]);
+    assert_eq!(reports("left_on_another_runtime"), []);
+}
+
+#[actxmgr(borrowed)]
+async fn lent_elsewhere(seen: &Mutex<Option<tokio::runtime::Id>>) {
+    yield_().await;
+    *seen.lock().unwrap() = Some(tokio::runtime::Handle::current().id());
+}
+
+#[test]
+fn a_borrowed_guard_dropped_on_a_foreign_thread_is_polled_in_its_runtime() {
+    collected();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let seen = Mutex::new(None);
+    let guard = runtime.block_on(lent_elsewhere(&seen).into_future());
+    std::thread::scope(|scope| {
+        scope.spawn(move || drop(guard));
+    });
+    assert_eq!(*seen.lock().unwrap(), Some(runtime.handle().id()));
+    assert_eq!(reports("lent_elsewhere"), []);
+}
+
+#[actxmgr(finish_setup)]
+async fn ends_before_its_yield(gate: Arc<Notify>) -> io::Result<()> {
+    gate.notified().await;
+    if Arc::strong_count(&gate) > 0 {
+        return done();
+    }
+    yield_().await;
+    Ok(())
+}
+
+fn done() -> io::Result<()> {
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_finished_setup_that_never_yields_is_reported() {
+    collected();
+    let gate = Arc::new(Notify::new());
+    let entering = ends_before_its_yield(Arc::clone(&gate)).enter();
+    let entering = tokio::time::timeout(Duration::from_millis(1), entering);
+    assert!(entering.await.is_err());
+    gate.notify_one();
+    drain(DEADLINE).await;
+    let reports = reports("ends_before_its_yield");
+    assert!(
+        matches!(&reports[..], [TeardownError::Panicked { message, .. }] if message.contains("before it reached its `yield_`")),
+        "{reports:?}"
+    );
+}
+
+#[actxmgr]
+async fn told_to_a_broken_hook() -> io::Result<()> {
+    yield_().await;
+    Err(io::Error::other("for the hook"))
+}
+
+#[tokio::test]
+async fn a_panic_in_the_hook_goes_no_further() {
+    collected();
+    let before = stats();
+    drop(told_to_a_broken_hook().await.unwrap());
+    assert_eq!(drain(DEADLINE).await.completed, 1);
+    assert!(stats().failed > before.failed);
+    drop(failing_at_its_end().await.unwrap());
+    drain(DEADLINE).await;
+    assert_eq!(
+        reports("failing_at_its_end").len(),
+        1,
+        "the hook is still there"
+    );
+}
+
+#[actxmgr]
+async fn failing_at_its_end() -> io::Result<()> {
+    yield_().await;
+    Err(io::Error::other("again"))
 }

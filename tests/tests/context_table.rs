@@ -207,3 +207,64 @@ async fn always_is_infallible_whatever_the_value() {
     assert!(guard.is_err());
     guard.exit().await;
 }
+
+#[actxmgr(borrowed)]
+async fn lent(log: &Log, fails: bool) -> Result<u32, Failure> {
+    let (value, exit) = yield_(7).await;
+    tokio::task::yield_now().await;
+    log.push(format_args!("{value}: {exit}"));
+    if fails {
+        Err(Failure("teardown"))
+    } else {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn exit_as_gives_the_result_back() {
+    let log = Log::default();
+    let good = || Ok::<_, Failure>("output");
+    let bad = || Err::<(), _>(Failure("body"));
+
+    let guard = fallible(log.clone(), "").await.unwrap();
+    assert_eq!(guard.exit_as(good()).await, Ok("output"));
+    let guard = fallible(log.clone(), "").await.unwrap();
+    assert_eq!(guard.exit_as(bad()).await, Err(Failure("body")));
+    let guard = fallible(log.clone(), "teardown").await.unwrap();
+    assert_eq!(guard.exit_as(good()).await, Err(Failure("teardown")));
+    let seen = log.take();
+    let teardowns: Vec<_> = seen.iter().filter(|entry| *entry != "setup").collect();
+    assert_eq!(
+        teardowns,
+        [
+            "teardown of 7: completed",
+            "teardown of 7: failed: body",
+            "teardown of 7: completed"
+        ]
+    );
+
+    let guard = infallible(log.clone()).await;
+    assert_eq!(guard.exit_as(good()).await, Ok("output"));
+    let guard = infallible(log.clone()).await;
+    assert_eq!(guard.exit_as(bad()).await, Err(Failure("body")));
+    assert_eq!(
+        log.take(),
+        [
+            "setup",
+            "teardown of [1]: completed",
+            "setup",
+            "teardown of [1]: failed: body"
+        ]
+    );
+
+    let guard = lent(&log, false).await.unwrap();
+    assert_eq!(guard.exit_as(bad()).await, Err(Failure("body")));
+    let guard = lent(&log, true).await.unwrap();
+    assert_eq!(guard.exit_as(good()).await, Err(Failure("teardown")));
+    assert_eq!(log.take(), ["7: failed: body", "7: completed"]);
+
+    let guard = fallible(log.clone(), "").await.unwrap();
+    drop(guard.exit_as(bad()));
+    drain(DEADLINE).await;
+    assert_eq!(log.take(), ["setup", "teardown of 7: failed: body"]);
+}

@@ -853,3 +853,23 @@ fn a_tick_that_always_has_something_to_do_is_timed_out() {
         });
     }
 }
+
+struct PanicsAgain;
+
+impl Drop for PanicsAgain {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_whose_payload_panics_is_survived() {
+    for overlap in [Overlap::Skip, Overlap::Allow(2)] {
+        let timer = every(100)
+            .overlap(overlap)
+            .start(async |_| -> () { std::panic::panic_any(PanicsAgain) });
+        sleep(ms(250)).await;
+        timer.stop().await;
+        assert_eq!(timer.stats().failed, 3);
+    }
+}

@@ -18,8 +18,9 @@ use scoped_tls_hkt::scoped_thread_local;
 use sync_wrapper::SyncFuture;
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::futures::never_yielded;
 use super::{Elapsed, Exit, Outcome, Return};
 use crate::teardown::{self, Origin, Place, TeardownError, Turn};
 
@@ -297,6 +298,8 @@ pub(super) struct Limits<R: Return> {
     pub(super) teardown: Option<Duration>,
     /// Counts down the limit that applies, from the first poll that leaves something to wait for.
     sleep: Option<Pin<Box<Sleep>>>,
+    /// When a limit passes that began to count on another runtime.
+    until: Option<Instant>,
     elapsed: fn(Elapsed) -> R::Body,
 }
 
@@ -478,6 +481,16 @@ impl<'a, R: Return> Meta<'a, R> {
     fn end_phase(&mut self) {
         if let Some(limits) = &mut self.limits {
             limits.sleep = None;
+            limits.until = None;
+        }
+    }
+
+    /// A limit goes on counting on whichever runtime polls next: a timer is of use on its own one alone.
+    fn leave_runtime(&mut self) {
+        if let Some(limits) = &mut self.limits {
+            if let Some(sleep) = limits.sleep.take() {
+                limits.until = Some(sleep.deadline());
+            }
         }
     }
 
@@ -491,6 +504,7 @@ impl<'a, R: Return> Meta<'a, R> {
                 setup: None,
                 teardown: None,
                 sleep: None,
+                until: None,
                 elapsed,
             })
         })
@@ -505,9 +519,9 @@ impl<'a, R: Return> Meta<'a, R> {
     ) -> Option<Late<R>> {
         let limits = self.limits.as_deref_mut()?;
         let limit = limit(limits)?;
-        let sleep = limits
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let sleep = limits.sleep.get_or_insert_with(|| {
+            Box::pin(limits.until.map_or_else(|| sleep(limit), sleep_until))
+        });
         // A function that has used up its share of the poll leaves none for the limit.
         let passed = pin!(unconstrained(sleep.as_mut())).poll(cx).is_ready();
         passed.then_some(Late {
@@ -667,7 +681,11 @@ impl<R: Return> Future for Rest<'_, R> {
         let this = &mut *self;
         if !this.entered {
             match ready!(this.frame.poll(cx)) {
-                Setup::Ended(ended) => return Poll::Ready(Left::Ended(ended).outcome()),
+                Setup::Ended(ended) => {
+                    let name = ended.name;
+                    let outcome = Left::Ended(ended).outcome();
+                    return Poll::Ready(outcome.map(|()| never_yielded(name)));
+                }
                 Setup::Yielded => {
                     this.entered = true;
                     this.frame.give_back(Exit::Cancelled);
@@ -685,6 +703,7 @@ impl<'a, R: Return> Rest<'a, R> {
             meta.number();
             meta.end_phase();
         }
+        meta.leave_runtime();
         let place = Place {
             name: meta.name,
             handle: meta.handle.take(),
@@ -713,5 +732,5 @@ fn detach_borrowed<R: Return>(frame: Frame<'_, R>, entered: bool) {
     let (rest, place) = Rest::of(frame, entered);
     place
         .span
-        .in_scope(|| teardown::poll_once(place.name, rest, REASON));
+        .in_scope(|| teardown::poll_once(place.name, place.handle, rest, REASON));
 }

@@ -79,7 +79,8 @@ macro_rules! surface {
         where
             E: From<Elapsed>,
         {
-            /// Bounds the setup: when `limit` has passed, it is given up and the enter fails.
+            /// Bounds the setup: when `limit` has passed, it is given up and the enter fails. With
+            /// [`finish_setup`](Self::finish_setup) it goes on nonetheless, detached and without a limit.
             ///
             /// Entered where tokio has no time driver, the context panics.
             pub fn setup_timeout(self, limit: Duration) -> Self {
@@ -87,7 +88,8 @@ macro_rules! surface {
             }
 
             /// Bounds the teardown, detached or not: when `limit` has passed, it is given up and the exit
-            /// fails.
+            /// fails. The time counts from when the teardown begins; waiting for inner contexts that were
+            /// dropped before is not part of it.
             ///
             /// Left where tokio has no time driver, the context panics.
             pub fn teardown_timeout(self, limit: Duration) -> Self {
@@ -246,7 +248,8 @@ macro_rules! surface {
             ///
             /// Where inference needs it, end the body in `Ok::<_, E>(..)`. Inside a spawned task rustc rejects
             /// an async closure over `&mut T` when `T` carries a lifetime, even `'static`
-            /// ("`AsyncFnOnce` is not general enough"): use the guard and `exit_as` there.
+            /// ("`AsyncFnOnce` is not general enough"), a group of such `T` included: use the guard and
+            /// `exit_as` there.
             ///
             /// # Errors
             ///

@@ -1,6 +1,5 @@
 //! Runs one worker to its end: the same for thread and process workers.
 
-use std::any::Any;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::job::Body;
 use super::worker::{Shared, set_thread_index};
 use super::{Worker, report};
+use crate::panic;
 
 /// What detached teardowns get at least, and all that they get once the worker is killed: a little less than
 /// the second after which a thread that is still there counts as stuck.
@@ -55,14 +55,6 @@ impl fmt::Display for Failure {
             Failure::Spawn(text) => write!(f, "could not be started: {text}"),
         }
     }
-}
-
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
-    payload
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "with a value that is no text".to_owned())
 }
 
 /// Runs `body` on this thread until it has ended or `kill` is cancelled. `patience` bounds what comes
@@ -159,6 +151,6 @@ fn failure_of(ended: std::thread::Result<Result<(), String>>) -> Option<Failure>
     match ended {
         Ok(Ok(())) => None,
         Ok(Err(text)) => Some(Failure::Error(text)),
-        Err(payload) => Some(Failure::Panic(panic_text(&*payload))),
+        Err(payload) => Some(Failure::Panic(panic::into_text(payload))),
     }
 }

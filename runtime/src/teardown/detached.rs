@@ -1,6 +1,5 @@
 //! The task of a teardown that was left to itself, and what is done where no task can be had.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -47,6 +46,7 @@ pub(crate) fn detach<J: Job + Send + 'static>(place: Place, job: J) {
         return place.span.in_scope(|| {
             poll_once(
                 name,
+                None,
                 job,
                 "its context was entered outside a tokio runtime, and one poll was not enough",
             );
@@ -74,15 +74,23 @@ pub(crate) fn detach<J: Job + Send + 'static>(place: Place, job: J) {
 }
 
 /// Gives `job` the one poll that can be had without a task, and reports it if it isn't done by then.
-pub(crate) fn poll_once(name: &'static str, mut job: impl Job, reason: &'static str) {
+///
+/// `runtime` is the one that it may need.
+pub(crate) fn poll_once(
+    name: &'static str,
+    runtime: Option<Handle>,
+    mut job: impl Job,
+    reason: &'static str,
+) {
     count(&COUNTERS.detached);
     let polled = catch_unwind(AssertUnwindSafe(|| {
+        let _inside = runtime.as_ref().map(Handle::enter);
         Pin::new(&mut job).poll(&mut Context::from_waker(Waker::noop()))
     }));
     match polled {
         Ok(Poll::Ready(result)) => settle(result),
         Ok(Poll::Pending) => abandon(name, reason),
-        Err(panic) => settle(Err(TeardownError::panicked(name, &*panic))),
+        Err(panic) => settle(Err(TeardownError::panicked(name, panic))),
     }
     drop_quietly(name, job);
 }
@@ -106,13 +114,6 @@ fn abandon(name: &'static str, reason: &'static str) {
 fn drop_quietly(name: &'static str, left: impl Sized) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(left))) {
         report_panic(name, panic);
-    }
-}
-
-/// A panic's payload may panic when it is dropped; then it is leaked.
-pub(super) fn forget_panic(panic: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
     }
 }
 
@@ -145,11 +146,7 @@ impl<J: Job> Future for Task<J> {
         let result = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(result)) => result,
-            Err(panic) => {
-                let error = TeardownError::panicked(this.name, &*panic);
-                forget_panic(panic);
-                Err(error)
-            }
+            Err(panic) => Err(TeardownError::panicked(this.name, panic)),
         };
         drop_quietly(this.name, this.job.take());
         settle(result);

@@ -1,6 +1,5 @@
 //! The task of a timer: carries out what the [`Schedule`] decides.
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
 use super::tick::Tick;
 use super::ticks::Ticks;
+use crate::panic;
 
 /// Ticks that may start in one poll before others on the runtime have their turn: a tick that never
 /// waits would otherwise hold the thread as long as ticks are due.
@@ -178,11 +178,10 @@ impl Shared {
 
     fn drop_caught(&self, index: u64, drop: impl FnOnce()) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
-            let panic = text_of(&*panic);
             tracing::error!(
                 timer = &*self.name,
                 tick = index,
-                panic,
+                panic = panic::into_text(panic),
                 "a tick panicked while it was dropped"
             );
         }
@@ -512,7 +511,7 @@ impl Driver {
                 }
             }
             Err(panic) => {
-                self.account(due.index, End::Panicked(text_of(&*panic)));
+                self.account(due.index, End::Panicked(panic::into_text(panic)));
                 self.schedule.ended(now, 1, false);
             }
         }
@@ -635,7 +634,7 @@ fn poll_tick(
     match catch_unwind(AssertUnwindSafe(|| tick.poll(cx))) {
         Ok(Poll::Ready(None)) => Poll::Ready(End::Returned),
         Ok(Poll::Ready(Some(error))) => Poll::Ready(End::Failed(error)),
-        Err(panic) => Poll::Ready(End::Panicked(text_of(&*panic))),
+        Err(panic) => Poll::Ready(End::Panicked(panic::into_text(panic))),
         Ok(Poll::Pending) => {
             let Some(timeout) = timeout else {
                 return Poll::Pending;
@@ -644,16 +643,6 @@ fn poll_tick(
             let timeout = pin!(unconstrained(timeout.as_mut()));
             timeout.poll(cx).map(|()| End::TimedOut)
         }
-    }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a value that is no text".to_owned()
     }
 }
 

@@ -1,0 +1,16 @@
+//! Panics of the user's code that go no further.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What a panic said. Its payload is dropped, and leaked if it panics at that.
+pub(crate) fn into_text(payload: Box<dyn Any + Send>) -> String {
+    let text = match payload.downcast_ref::<&str>() {
+        Some(text) => Some((*text).to_owned()),
+        None => payload.downcast_ref::<String>().cloned(),
+    };
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
+    }
+    text.unwrap_or_else(|| "with a value that is no text".to_owned())
+}
