@@ -221,51 +221,41 @@ pub(super) struct Limits {
 }
 
 /// Starts a timer's task.
+///
+/// Panics as tokio does if the current runtime has no time driver.
 #[track_caller]
-pub(super) fn spawn(drive: Pin<Box<Drive<dyn Ticks>>>) -> Arc<Shared> {
-    let shared = Arc::clone(&drive.driver.shared);
-    let _over = Over(Arc::clone(&shared));
-    tokio::spawn(Task { drive, _over });
+pub(super) fn spawn(driver: Driver, ticks: Pin<Box<dyn Ticks>>) -> Arc<Shared> {
+    let shared = Arc::clone(&driver.shared);
+    tokio::spawn(Task {
+        alarm: driver.alarm(),
+        driver,
+        ticks,
+        _over: Over(Arc::clone(&shared)),
+    });
     shared
 }
 
-/// Of one type for all timers, because tokio's part of a task is compiled anew for each type.
-struct Task {
-    drive: Pin<Box<Drive<dyn Ticks>>>,
-    // Last: the timer is over when the closure, which holds the arguments, is gone.
-    _over: Over,
+pin_project_lite::pin_project! {
+    /// Of one type for all timers, because tokio's part of a task is compiled anew for each type. All but the
+    /// ticks lies in the task's own piece of memory: with thousands of timers, what the clock and the scheduler
+    /// touch on the way to a tick is already there, and another piece is another that the cache misses.
+    struct Task {
+        #[pin]
+        alarm: Sleep,
+        // Ticks that run apart are dropped before the closure, which holds the arguments.
+        driver: Driver,
+        ticks: Pin<Box<dyn Ticks>>,
+        // Last: the timer is over when the closure is gone.
+        _over: Over,
+    }
 }
 
 impl Future for Task {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.drive.as_mut().project();
-        this.driver.poll(cx, this.alarm, this.ticks)
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// One piece of memory: with thousands of timers each further one is another that the cache misses.
-    pub(super) struct Drive<T: ?Sized> {
-        #[pin]
-        alarm: Sleep,
-        driver: Driver,
-        // Last, as what may be unsized has to be. Ticks that run apart are so dropped before the closure, too.
-        #[pin]
-        ticks: T,
-    }
-}
-
-impl<T> Drive<T> {
-    /// Panics as tokio does if the current runtime has no time driver.
-    #[track_caller]
-    pub(super) fn new(driver: Driver, ticks: T) -> Drive<T> {
-        Drive {
-            alarm: driver.alarm(),
-            driver,
-            ticks,
-        }
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        this.driver.poll(cx, this.alarm, this.ticks.as_mut())
     }
 }
 
@@ -563,7 +553,8 @@ impl Driver {
     /// Counts a tick that has ended, and logs it if it failed. True if it came to its own good end.
     fn account(&self, index: u64, end: End) -> bool {
         let counts = &self.shared.counts;
-        let timer: &str = self.shared.name();
+        // Asked only by a failure: the name is far from what a tick touches.
+        let timer = || -> &str { self.shared.name() };
         match end {
             End::Returned if self.asked => {
                 add(&counts.cancelled, 1);
@@ -573,11 +564,15 @@ impl Driver {
                 add(&counts.completed, 1);
                 return true;
             }
-            End::Failed(error) => tracing::error!(timer, tick = index, error, "a tick failed"),
-            End::Panicked(panic) => tracing::error!(timer, tick = index, panic, "a tick panicked"),
+            End::Failed(error) => {
+                tracing::error!(timer = timer(), tick = index, error, "a tick failed");
+            }
+            End::Panicked(panic) => {
+                tracing::error!(timer = timer(), tick = index, panic, "a tick panicked");
+            }
             End::TimedOut => {
                 let timeout = self.limits().timeout;
-                tracing::error!(timer, tick = index, ?timeout, "a tick timed out");
+                tracing::error!(timer = timer(), tick = index, ?timeout, "a tick timed out");
             }
         }
         add(&counts.failed, 1);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use driver::{Drive, Driver, Limits, Request, Shared, nanos};
+use driver::{Driver, Limits, Request, Shared, nanos};
 use schedule::{Cadence, Rules, Schedule};
 use ticks::Place;
 
@@ -378,9 +378,8 @@ impl TimerBuilder {
         F: FnMut(Tick) -> Fut + Send + 'static,
         Fut: Future<Output: TickReturn> + Send + 'static,
     {
-        let drive = Drive::new(self.driver(), Place::new(tick));
         Timer {
-            shared: driver::spawn(Box::pin(drive)),
+            shared: driver::spawn(self.driver(), Box::pin(Place::new(tick))),
         }
     }
 
