@@ -1,12 +1,14 @@
 //! A server in odd surroundings: its supervisor killed, its terminal closed, without stdin, as process 1.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aioxide_tests::{Ended, PATIENCE, Running, Signal, assert_closed, connect, pid_in};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
@@ -139,6 +141,39 @@ fn a_closed_terminal_stops_a_server_that_logs_to_it(isolation: &str) {
     }
     drop(controller);
 
+    assert_gone(&mut child, 0);
+}
+
+/// Each line of the log then waits for ever, those of the stop included.
+fn a_log_that_nobody_reads_does_not_outlast_the_deadline(isolation: &str) {
+    let (log, stderr) = std::io::pipe().expect("a pipe");
+    let mut full = File::options()
+        .write(true)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(format!("/proc/self/fd/{}", stderr.as_raw_fd()))
+        .expect("a pipe can be opened again, with flags of its own");
+    let mut child = command(PLAIN, isolation, "--shutdown-timeout 1000")
+        .env("RUST_LOG", "info")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .expect("the server starts");
+    let mut log = BufReader::new(log);
+    let mut line = String::new();
+    while !line.contains("ready, listening on") {
+        line.clear();
+        log.read_line(&mut line).expect("the server logs");
+    }
+    while full.write(b"\n").is_ok() {}
+
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("the server is there");
+    assert_gone(&mut child, 3);
+}
+
+/// All processes of the server end, the first of them with this code. They hold its stdout.
+#[track_caller]
+fn assert_gone(child: &mut Child, code: i32) {
     let mut stdout = child.stdout.take().expect("it is piped");
     let (sender, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(stdout.read_to_end(&mut Vec::new())));
@@ -151,7 +186,7 @@ fn a_closed_terminal_stops_a_server_that_logs_to_it(isolation: &str) {
         ended.is_ok(),
         "a process of the server is still alive; {status}"
     );
-    assert_eq!(status.code(), Some(0), "{status}");
+    assert_eq!(status.code(), Some(code), "{status}");
 }
 
 /// Ctrl-C reaches the whole foreground group, which the workers don't belong to.
@@ -325,6 +360,7 @@ fn a_stopped_worker_is_reported_and_goes_on() {
 aioxide_tests::under_both_isolations! {
     a_closed_terminal_stops_the_server,
     a_closed_terminal_stops_a_server_that_logs_to_it,
+    a_log_that_nobody_reads_does_not_outlast_the_deadline,
     ctrl_c_on_a_terminal_stops_the_server,
     in_the_background_of_a_terminal_nothing_is_scaled,
     without_a_terminal_and_without_standard_streams,

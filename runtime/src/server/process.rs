@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::event_loop::{Ended, Failure};
-use super::image::{self, Origin, Process};
+use super::image::{self, Killer, Origin, Process};
 use super::link::{self, Input, Message, Request};
 use super::policy::{Image, WorkerId};
 use super::wire::{
@@ -62,7 +62,7 @@ impl Processes {
             }
         };
         let (process, socket) = self.origin.spawn(&image, self.run)?;
-        let pid = process.pid();
+        let (pid, killer) = (process.pid(), process.killer().clone());
         let (commands, received) = mpsc::unbounded_channel();
         let stop_signals = assignment.stop_signals.clone();
         let mut end = SupervisorEnd::new(socket)?;
@@ -87,6 +87,7 @@ impl Processes {
         tokio::spawn(attendant.attend(received));
         Ok(Seat {
             pid,
+            killer,
             commands,
             stop: None,
         })
@@ -101,6 +102,7 @@ impl Processes {
 /// The supervisor's hold on a worker process.
 pub(crate) struct Seat {
     pub(crate) pid: u32,
+    pub(super) killer: Killer,
     pub(crate) stop: Option<Stop>,
     commands: mpsc::UnboundedSender<Command>,
 }
@@ -208,7 +210,7 @@ impl Attendant {
     }
 
     fn kill(&self) {
-        if let Err(error) = self.process.signal(rustix::process::Signal::KILL) {
+        if let Err(error) = self.process.killer().kill() {
             report::failure(format_args!(
                 "process {} cannot be killed: {error}",
                 self.process.pid()

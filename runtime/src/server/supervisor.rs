@@ -236,10 +236,6 @@ impl Supervisor {
             if let Some(processes) = &mut self.processes {
                 processes.keep(|image| self.policy.uses(image));
             }
-            if let Some(end) = self.policy.hard_end() {
-                self.watchdog
-                    .set(self.at(end).into_std(), self.policy.exit_code());
-            }
         }
     }
 
@@ -521,7 +517,24 @@ impl Supervisor {
         }
     }
 
+    /// Has the end enforced, once there is one to come.
+    fn set_watchdog(&mut self) {
+        let Some(end) = self.policy.hard_end() else {
+            return;
+        };
+        let at = self.at(end).into_std();
+        #[cfg(feature = "process")]
+        self.watchdog
+            .guard(self.workers.values().filter_map(|live| match &live.seat {
+                Seat::Process(process) => Some(process.killer.clone()),
+                Seat::Thread(_) => None,
+            }));
+        self.watchdog.set(at, self.policy.exit_code());
+    }
+
     fn carry_out(&mut self, actions: Vec<Action>) {
+        // First: any of these may write a log line, and wait for ever for somebody to read it.
+        self.set_watchdog();
         for action in actions {
             match action {
                 Action::EnterMain => self.enter_main(),
