@@ -1,7 +1,7 @@
 //! A server in odd surroundings: its supervisor killed, its terminal closed, without stdin, as process 1.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
@@ -75,6 +75,31 @@ fn a_blocked_worker_ends_within_its_timeout_when_its_supervisor_is_killed() {
 }
 
 #[test]
+fn a_worker_that_hangs_in_init_ends_when_its_supervisor_is_killed() {
+    let args = "--fault block --at init --shutdown-timeout 1500";
+    let mut server = Running::start(&mut command(FAULTY, "process", args));
+    server.wait_for("goes wrong in init");
+    let ended = server.stop(Signal::KILL);
+    assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+}
+
+#[test]
+fn an_exit_handler_that_hangs_keeps_no_worker_whose_supervisor_is_killed() {
+    let args = "--fault exit-handler --at starting --shutdown-timeout 1500";
+    let mut server = Running::start(&mut command(FAULTY, "process", args));
+    let address = server.wait_until_ready();
+    let ended = server.stop(Signal::KILL);
+    assert_eq!(ended.lines("hangs at its end").count(), 1);
+    assert!(
+        ended.took >= Duration::from_millis(1000),
+        "took {:?}",
+        ended.took
+    );
+    assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+    assert_closed(address);
+}
+
+#[test]
 fn workers_that_are_starting_end_when_their_supervisor_is_killed() {
     let mut server = Running::start(&mut command(PLAIN, "process", "--slow-start 500"));
     server.wait_for("set up");
@@ -141,18 +166,18 @@ fn a_closed_terminal_stops_a_server_that_logs_to_it(isolation: &str) {
     }
     drop(controller);
 
-    assert_gone(&mut child, 0);
+    assert_gone(&mut child, Some(0));
 }
 
-/// Each line of the log then waits for ever, those of the stop included.
-fn a_log_that_nobody_reads_does_not_outlast_the_deadline(isolation: &str) {
+/// A server that is ready, and whose log takes no line any more. The log's reader keeps it open.
+fn with_a_full_log(isolation: &str, args: &str) -> (Child, BufReader<PipeReader>) {
     let (log, stderr) = std::io::pipe().expect("a pipe");
     let mut full = File::options()
         .write(true)
         .custom_flags(OFlags::NONBLOCK.bits() as i32)
         .open(format!("/proc/self/fd/{}", stderr.as_raw_fd()))
         .expect("a pipe can be opened again, with flags of its own");
-    let mut child = command(PLAIN, isolation, "--shutdown-timeout 1000")
+    let child = command(PLAIN, isolation, args)
         .env("RUST_LOG", "info")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -166,14 +191,27 @@ fn a_log_that_nobody_reads_does_not_outlast_the_deadline(isolation: &str) {
         log.read_line(&mut line).expect("the server logs");
     }
     while full.write(b"\n").is_ok() {}
+    (child, log)
+}
 
+/// Not even that it stops can be logged.
+fn a_log_that_nobody_reads_does_not_outlast_the_deadline(isolation: &str) {
+    let (mut child, _log) = with_a_full_log(isolation, "--shutdown-timeout 1000");
     kill_process(Pid::from_child(&child), Signal::TERM).expect("the server is there");
-    assert_gone(&mut child, 3);
+    assert_gone(&mut child, Some(3));
+}
+
+/// The workers' own last lines then wait for ever.
+#[test]
+fn a_log_that_nobody_reads_keeps_no_worker_whose_supervisor_is_killed() {
+    let (mut child, _log) = with_a_full_log("process", "--shutdown-timeout 1000");
+    child.kill().expect("the server is there");
+    assert_gone(&mut child, None);
 }
 
 /// All processes of the server end, the first of them with this code. They hold its stdout.
 #[track_caller]
-fn assert_gone(child: &mut Child, code: i32) {
+fn assert_gone(child: &mut Child, code: Option<i32>) {
     let mut stdout = child.stdout.take().expect("it is piped");
     let (sender, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(stdout.read_to_end(&mut Vec::new())));
@@ -186,7 +224,7 @@ fn assert_gone(child: &mut Child, code: i32) {
         ended.is_ok(),
         "a process of the server is still alive; {status}"
     );
-    assert_eq!(status.code(), Some(code), "{status}");
+    assert_eq!(status.code(), code, "{status}");
 }
 
 /// Ctrl-C reaches the whole foreground group, which the workers don't belong to.

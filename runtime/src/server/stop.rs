@@ -1,6 +1,7 @@
 //! Why, and until when, a worker is asked to stop.
 
 use std::fmt;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -125,6 +126,15 @@ impl fmt::Display for StopReason {
             StopReason::SupervisorGone => f.pad("the supervisor is gone"),
         }
     }
+}
+
+/// A worker is told a deadline this much before its own end, but at most a tenth of its time, so that
+/// what follows a drain that lasted to the deadline still runs.
+const RESERVE: Duration = Duration::from_millis(500);
+
+/// What a worker is told of the time that it has until it is ended.
+pub(crate) fn without_reserve(time: Duration) -> Duration {
+    time - (time / 10).min(RESERVE)
 }
 
 /// A request to stop: what a `#[server]` worker's `yield_().await` gives.

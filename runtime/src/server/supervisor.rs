@@ -15,6 +15,7 @@ use super::policy::{Action, Config, Ending, Event, Image, Policy, Report, Role, 
 use super::pulse::{self, Finding, Pulse};
 use super::signals::{Asked, Signals};
 use super::sockets::Sockets;
+use super::stop::without_reserve;
 use super::thread::Thread;
 use super::watchdog::Watchdog;
 use super::worker::{Identity, Shared};
@@ -29,10 +30,6 @@ use super::{
 
 /// The driver was out for at least this long: suspended, or stopped by a signal.
 const GAP: Duration = Duration::from_secs(1);
-
-/// A worker is told a deadline this much before its own end, but at most a tenth of its time, so that
-/// what follows a drain that lasted to the deadline still runs.
-const RESERVE: Duration = Duration::from_millis(500);
 
 const MAIN: &str = "the main context";
 
@@ -460,8 +457,9 @@ impl Supervisor {
 
     /// What a worker is told: a little less than the time that it really has.
     fn stop(&self, reason: StopReason, by: Duration) -> Stop {
-        let reserve = (by.saturating_sub(self.now()) / 10).min(RESERVE);
-        Stop::new(reason, self.at(by.saturating_sub(reserve)))
+        let now = self.now();
+        let told = now.saturating_add(without_reserve(by.saturating_sub(now)));
+        Stop::new(reason, self.at(told))
     }
 
     fn answer(&mut self, id: WorkerId, request: Request) -> Answer {

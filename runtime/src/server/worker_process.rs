@@ -18,6 +18,7 @@ use super::image::{self, Started};
 use super::link::{self, Link, Request};
 use super::policy::Role;
 use super::signals::{Asked, Signals};
+use super::stop::without_reserve;
 use super::supervisor::Job;
 use super::wire::{
     Answer, Assembly, Assignment, Attached, Bytes, Next, Sender, ToSupervisor, ToWorker, Wanted,
@@ -28,6 +29,8 @@ use super::{Isolation, Signal, Stop, StopReason, report};
 
 /// By when a supervisor has told a worker what it is to be.
 const ASSIGNMENT: Duration = Duration::from_secs(60);
+/// What a line of the log gets to be taken, where it may be what a worker's end waits for.
+const LOG_LINE: Duration = Duration::from_millis(500);
 /// What a worker's last word gets to be read.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
@@ -95,27 +98,30 @@ fn try_run(
         set_process_index(index);
     }
     if let Some(init) = init {
-        init();
+        if !run_init(init, &end)? {
+            return Ok(ExitCode::FAILURE);
+        }
     }
-    let failure = match main.map(|bytes| job.decode(&bytes)).transpose() {
+    let stop_signals: Vec<Signal> = assignment
+        .stop_signals
+        .iter()
+        .copied()
+        .map(Signal::from_raw)
+        .collect();
+    watch_signals(&stop_signals, sender.clone())?;
+    let worker = Arc::new(shared(&assignment, &job, sender.clone()));
+    let patience = assignment.shutdown_timeout;
+    let listening = Arc::clone(&worker);
+    thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || listen_to_supervisor(end, &listening, patience))?;
+    // The user's code, which may hang, from here on.
+    let ended = match main.map(|bytes| job.decode(&bytes)).transpose() {
         Ok(value) => {
-            let worker = Arc::new(shared(&assignment, &job, sender.clone()));
             let body = match assignment.role {
                 Role::Slot(_) => (job.make)(value.as_ref()),
                 Role::Extra(extra) => (job.extras[extra].make)(),
             };
-            let stop_signals: Vec<Signal> = assignment
-                .stop_signals
-                .iter()
-                .copied()
-                .map(Signal::from_raw)
-                .collect();
-            watch_signals(&stop_signals, sender.clone())?;
-            let patience = assignment.shutdown_timeout;
-            let listening = Arc::clone(&worker);
-            thread::Builder::new()
-                .name("control".to_owned())
-                .spawn(move || listen_to_supervisor(end, &listening, patience))?;
             event_loop::run(&worker, body, patience, &CancellationToken::new())
         }
         Err(error) => Ended {
@@ -124,7 +130,7 @@ fn try_run(
         },
     };
 
-    let Ended { failure, overran } = failure;
+    let Ended { failure, overran } = ended;
     let code = if failure.is_none() {
         ExitCode::SUCCESS
     } else {
@@ -228,32 +234,54 @@ fn listen_to_supervisor(mut end: WorkerEnd, worker: &Shared, patience: Duration)
             Err(error) => break Some(error),
         }
     };
-    if let Some(error) = failed {
-        report::failure(format_args!(
-            "{}: the supervisor can't be understood: {error}",
-            worker.name()
-        ));
-    }
-    let now = tokio::time::Instant::now();
-    worker
-        .stop
-        .set(Stop::new(StopReason::SupervisorGone, now + patience));
+    // Before anything is said: a log may hold up this thread, and with it the end.
+    let (now, killed_at) = (tokio::time::Instant::now(), Instant::now() + patience);
+    let told = now + without_reserve(patience);
+    worker.stop.set(Stop::new(StopReason::SupervisorGone, told));
     if let Link::Process(link) = &worker.link {
         link.abandon();
     }
-    thread::sleep(patience);
-    report::failure(format_args!(
-        "{} did not stop after its supervisor was gone: killed",
-        worker.name()
-    ));
-    if let Err(error) =
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
-    {
-        report::failure(format_args!(
-            "{} cannot kill itself: {error}",
-            worker.name()
-        ));
+    if let Some(error) = failed {
+        let name = worker.name();
+        report::failure_within(
+            LOG_LINE.min(patience),
+            format!("{name}: the supervisor can't be understood: {error}"),
+        );
     }
+    thread::sleep(killed_at.saturating_duration_since(Instant::now()));
+    let name = worker.name();
+    report::failure_within(
+        LOG_LINE,
+        format!("{name} did not stop after its supervisor was gone: killed"),
+    );
+    let own = rustix::process::getpid();
+    if let Err(error) = rustix::process::kill_process(own, rustix::process::Signal::KILL) {
+        report::failure(format_args!("{name} cannot kill itself: {error}"));
+    }
+}
+
+/// While `init` runs nothing else does, not even the thread that listens to the supervisor; so the kernel sees to
+/// it that a worker whose supervisor goes meanwhile doesn't stay. False if it is gone already.
+fn run_init(init: Box<dyn FnOnce() + Send>, end: &WorkerEnd) -> io::Result<bool> {
+    end_with_supervisor(true)?;
+    if end.is_closed()? {
+        return Ok(false);
+    }
+    init();
+    end_with_supervisor(false)?;
+    Ok(true)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn end_with_supervisor(on: bool) -> io::Result<()> {
+    use rustix::process::{Signal, set_parent_process_death_signal};
+
+    Ok(set_parent_process_death_signal(on.then_some(Signal::KILL))?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn end_with_supervisor(_: bool) -> io::Result<()> {
+    Ok(())
 }
 
 fn carry_out(message: ToWorker, attached: Attached<OwnedFd>, worker: &Shared) {

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aioxide::{Exit, Worker, actxmgr, server};
+use aioxide::{Exit, Worker, actxmgr, server, worker_index};
 use aioxide_tests::fixture;
 use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, Signal};
@@ -42,10 +42,14 @@ enum Fault {
     Return,
     Block,
     Descriptors,
+    /// It goes on, but its thread, which in a process is the main one, never ends.
+    ExitHandler,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Moment {
+    /// In the `init` of its process.
+    Init,
     /// Before it listens.
     Starting,
     /// When SIGUSR1 comes.
@@ -59,6 +63,20 @@ async fn resource(worker: usize, generation: u64) {
     let exit = yield_().await;
     info!(worker, generation, "torn down: {exit}");
 }
+
+/// Hangs when it is dropped, as the thread ends.
+struct Hanging;
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        info!("hangs at its end");
+        loop {
+            std::thread::sleep(Duration::from_secs(60));
+        }
+    }
+}
+
+thread_local!(static EXIT_HANDLER: Hanging = const { Hanging });
 
 /// Returns for faults that leave the worker alive.
 fn go_wrong(fault: Fault) -> Result<(), String> {
@@ -76,6 +94,10 @@ fn go_wrong(fault: Fault) -> Result<(), String> {
         Fault::Block => loop {
             std::thread::park();
         },
+        Fault::ExitHandler => {
+            EXIT_HANDLER.with(|_| ());
+            Ok(())
+        }
         Fault::Descriptors => {
             let next = File::open("/dev/null").map_err(|error| error.to_string())?;
             set_descriptor_limit(next.as_raw_fd() as u64)
@@ -167,5 +189,12 @@ fn main() -> ExitCode {
     fixture::log();
     std::thread::sleep(Duration::from_millis(options.before_run));
     let server = options.server.clone();
-    server.apply(faulty(options)).run()
+    let at_init = options.fault.filter(|_| options.at == Moment::Init);
+    let init = move || {
+        if let Some(fault) = at_init.filter(|_| worker_index() == Some(0)) {
+            info!("goes wrong in init");
+            go_wrong(fault).expect("the fault leaves a worker");
+        }
+    };
+    server.apply(faulty(options)).init(init).run()
 }
