@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use aioxide_tests::{Ended, PATIENCE, Running, Signal, assert_closed, connect, pid_in};
 use rustix::fs::OFlags;
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, prlimit};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 const PLAIN: &str = env!("CARGO_BIN_EXE_plain");
@@ -241,6 +241,29 @@ fn ctrl_c_on_a_terminal_stops_the_server(isolation: &str) {
     assert_closed(address);
 }
 
+/// It can't be opened then, and is there nevertheless.
+fn without_free_descriptors_a_terminal_is_not_gone(isolation: &str) {
+    let (controller, device) = terminal();
+    let server = command(PLAIN, isolation, "");
+    let mut server = Running::start_with(&mut on_terminal(&server), device);
+    let address = server.wait_until_ready();
+    let limits = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(3),
+        ..limits
+    };
+    let pid = server.pid();
+    prlimit(Some(pid), Resource::Nofile, none).expect("a limit can be set");
+    server.signal(Signal::HUP);
+    server.wait_for("rolling restart");
+    prlimit(Some(pid), Resource::Nofile, limits).expect("a limit can be set");
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.lines("stopping: SIGHUP").count(), 0);
+    drop(controller);
+    assert_closed(address);
+}
+
 /// There, the terminal itself sends SIGTTIN and SIGTTOU: they don't mean the number of workers.
 fn in_the_background_of_a_terminal_nothing_is_scaled(isolation: &str) {
     let (controller, device) = terminal();
@@ -400,6 +423,7 @@ aioxide_tests::under_both_isolations! {
     a_closed_terminal_stops_a_server_that_logs_to_it,
     a_log_that_nobody_reads_does_not_outlast_the_deadline,
     ctrl_c_on_a_terminal_stops_the_server,
+    without_free_descriptors_a_terminal_is_not_gone,
     in_the_background_of_a_terminal_nothing_is_scaled,
     without_a_terminal_and_without_standard_streams,
     as_process_1_with_stray_children,
