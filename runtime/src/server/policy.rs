@@ -150,7 +150,8 @@ pub(crate) enum Action {
     /// Close the sockets held for this worker's role that the worker didn't ask for.
     CloseUnasked(WorkerId),
     /// Stop listening on the sockets held for this role that a sibling serves too, until the role's
-    /// next worker asks for them. Leave alone what its present worker has already asked for.
+    /// next worker asks for them. Leave alone what a worker of it that is neither told to stop nor killed has
+    /// already asked for.
     Park(Role),
     /// Tell a worker of a SIGUSR1.
     Tell(WorkerId),

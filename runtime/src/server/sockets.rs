@@ -88,6 +88,8 @@ struct Socket {
 /// What a living worker has asked for.
 struct Claim {
     slot: Role,
+    /// Told to stop, or killed: it accepts no more, for however long it stays.
+    leaving: bool,
     closed: bool,
     ephemeral: BTreeMap<(Kind, String), usize>,
 }
@@ -109,6 +111,7 @@ impl Sockets {
         self.vacant.remove(&slot);
         let claim = Claim {
             slot,
+            leaving: false,
             closed: false,
             ephemeral: BTreeMap::new(),
         };
@@ -121,6 +124,7 @@ impl Sockets {
         let Some(claim) = self.workers.get(&worker) else {
             return;
         };
+        self.vacant.remove(&claim.slot);
         for shared in self.names.values_mut() {
             let unasked = shared
                 .slots
@@ -134,6 +138,14 @@ impl Sockets {
         self.park_vacant();
     }
 
+    /// A worker is on its way out. It may keep its sockets, but doesn't keep its slot from being parked.
+    pub(super) fn leaving(&mut self, worker: WorkerId) {
+        if let Some(claim) = self.workers.get_mut(&worker) {
+            claim.leaving = true;
+        }
+        self.park_vacant();
+    }
+
     /// A worker is gone; its slot's sockets stay.
     pub(super) fn ended(&mut self, worker: WorkerId) {
         self.workers.remove(&worker);
@@ -142,9 +154,10 @@ impl Sockets {
                 socket.workers.remove(&worker);
             }
         }
+        self.park_vacant();
     }
 
-    /// Takes a slot without a worker out of the kernel's choice wherever a sibling serves, now or later,
+    /// Takes a slot without a worker that stays out of the kernel's choice wherever a sibling serves, now or later,
     /// until a successor asks. What waits in its backlog is reset.
     pub(super) fn park(&mut self, slot: Role) {
         self.vacant.insert(slot);
@@ -341,18 +354,20 @@ impl Sockets {
         if !BALANCES {
             return;
         }
+        let claims = &self.workers;
         for (name, shared) in &mut self.names {
             let Name::Inet(kind, _) = name else { continue };
-            if !shared.slots.values().any(Socket::is_served) {
+            let is_served = |socket: &Socket| !socket.parked && socket.is_held(claims);
+            if !shared.slots.values().any(is_served) {
                 continue;
             }
             for slot in &self.vacant {
                 match (kind, shared.slots.get_mut(slot)) {
                     // Datagrams have no backlog that would be worth keeping the socket for.
-                    (Kind::Udp, Some(socket)) if socket.workers.is_empty() => {
+                    (Kind::Udp, Some(socket)) if !socket.is_held(claims) => {
                         shared.slots.remove(slot);
                     }
-                    (Kind::Tcp, Some(socket)) if socket.workers.is_empty() && !socket.parked => {
+                    (Kind::Tcp, Some(socket)) if !socket.is_held(claims) && !socket.parked => {
                         match rustix::net::shutdown(&socket.fd, rustix::net::Shutdown::Read) {
                             Ok(()) => socket.parked = true,
                             Err(error) => {
@@ -402,8 +417,10 @@ impl Name {
 }
 
 impl Socket {
-    fn is_served(&self) -> bool {
-        !self.parked && !self.workers.is_empty()
+    /// Whether somebody has it who stays.
+    fn is_held(&self, claims: &BTreeMap<WorkerId, Claim>) -> bool {
+        let stays = |worker| claims.get(worker).is_some_and(|claim| !claim.leaving);
+        self.workers.iter().any(stays)
     }
 
     /// A clone for `worker`, listening again if it was parked.
@@ -835,6 +852,37 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_leaves_does_not_keep_its_slot_from_being_parked() {
+        for parked_before in [true, false] {
+            let mut sockets = table();
+            let (a, b) = (
+                any(&mut sockets, WorkerId(0)),
+                any(&mut sockets, WorkerId(1)),
+            );
+            // Its successor is ready, it is told to stop, and the successor dies.
+            sockets.begin(WorkerId(2), A);
+            let successor = any(&mut sockets, WorkerId(2));
+            sockets.ready(WorkerId(2));
+            if parked_before {
+                drop(successor);
+                sockets.ended(WorkerId(2));
+                sockets.park(A);
+                sockets.leaving(WorkerId(0));
+            } else {
+                sockets.leaving(WorkerId(0));
+                sockets.park(A);
+                let _client = connect(a.local_addr().unwrap(), 100);
+                assert!(waiting(&successor) > 0);
+                waiting(&b);
+                drop(successor);
+                sockets.ended(WorkerId(2));
+            }
+            let _clients = connect(a.local_addr().unwrap(), 50);
+            assert_eq!(waiting(&b), 50);
+        }
+    }
+
+    #[test]
     fn a_slot_whose_starting_worker_has_its_socket_is_not_parked() {
         let mut sockets = table();
         let (a, b) = (
@@ -959,6 +1007,7 @@ mod tests {
         Listen(usize),
         Unlisten(usize),
         Ready(usize),
+        Leave(usize),
         End(usize),
         Park(usize),
         Close(usize),
@@ -972,6 +1021,7 @@ mod tests {
             at().prop_map(Step::Listen),
             at().prop_map(Step::Unlisten),
             at().prop_map(Step::Ready),
+            at().prop_map(Step::Leave),
             at().prop_map(Step::End),
             at().prop_map(Step::Park),
             at().prop_map(Step::Close),
@@ -1011,6 +1061,11 @@ mod tests {
                         has.clear();
                     }
                     Step::Ready(at) => sockets.ready(workers[at % count].0),
+                    // And is never heard of again.
+                    Step::Leave(at) => {
+                        let (worker, ..) = workers.remove(at % count);
+                        sockets.leaving(worker);
+                    }
                     Step::End(at) => {
                         let (worker, ..) = workers.remove(at % count);
                         sockets.ended(worker);

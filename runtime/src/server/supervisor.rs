@@ -542,11 +542,13 @@ impl Supervisor {
                 Action::Spawn { id, role, image } => self.spawn(id, role, image),
                 Action::Stop { id, reason, by } => {
                     let stop = self.stop(reason, by);
+                    self.sockets.leaving(id);
                     if let Some(live) = self.workers.get_mut(&id) {
                         live.seat.stop(stop);
                     }
                 }
                 Action::Kill(id) => {
+                    self.sockets.leaving(id);
                     if let Some(live) = self.workers.get(&id) {
                         live.seat.kill();
                     }
