@@ -254,6 +254,25 @@ fn returning_unasked_is_a_failure(isolation: &str) {
     assert_closed(address);
 }
 
+/// Its end is told before its exit handlers run, and nobody has asked it to stop.
+#[test]
+fn a_worker_that_fails_and_whose_exit_handler_hangs_has_a_successor() {
+    let isolation = "process";
+    let args = "--on-failure restart --fault exit-handler --shutdown-timeout 2000";
+    let mut server = faulty(isolation, args);
+    let address = server.wait_until_ready();
+    server.signal(Signal::USR1);
+    server.wait_for("hangs at its end");
+    server.wait_for("set up worker=0 generation=1");
+    server.wait_for("worker 0 is ready");
+    serves(address);
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, "failed: the fixture's error");
+    assert_torn_down(&ended, 0, 1, "SIGTERM");
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
+    assert_closed(address);
+}
+
 fn a_slot_that_fails_too_often_is_given_up(isolation: &str) {
     let args = "--on-failure restart --max-restarts 2 --fault error --from-then-on";
     let mut server = faulty(isolation, args);

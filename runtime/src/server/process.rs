@@ -18,10 +18,15 @@ use super::event_loop::{Ended, Failure};
 use super::image::{self, Killer, Origin, Process};
 use super::link::{self, Input, Message, Request};
 use super::policy::{Image, WorkerId};
+use super::supervisor::sleep_until;
 use super::wire::{
     Answer, Assignment, Refusal, SupervisorEnd, ToSupervisor, ToWorker, Wanted, WireError,
 };
 use super::{Signal, Stop, report};
+
+/// What a process gets to end after its last word, unless it has been asked to stop and so has a deadline: as long
+/// as a worker that starts may leave the connections of its slot waiting.
+const EXIT: Duration = Duration::from_secs(5);
 
 /// What a process that has ended may still have in its socket is there at once.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
@@ -65,6 +70,10 @@ impl Processes {
         let (pid, killer) = (process.pid(), process.killer().clone());
         let (commands, received) = mpsc::unbounded_channel();
         let stop_signals = assignment.stop_signals.clone();
+        let exit = match assignment.run_to_completion {
+            true => assignment.shutdown_timeout,
+            false => assignment.shutdown_timeout.min(EXIT),
+        };
         let mut end = SupervisorEnd::new(socket)?;
         let greeted = end
             .send(&ToWorker::Hello(assignment), None)
@@ -78,6 +87,9 @@ impl Processes {
             end,
             supervisor,
             stop_signals,
+            exit,
+            exits_by: None,
+            stopping: false,
             answers: FuturesUnordered::new(),
             heard: Heard {
                 broken: greeted.err(),
@@ -155,6 +167,11 @@ struct Attendant {
     end: SupervisorEnd,
     supervisor: mpsc::UnboundedSender<Input>,
     stop_signals: Vec<i32>,
+    /// What its process gets to end after its last word.
+    exit: Duration,
+    /// When that is over.
+    exits_by: Option<Instant>,
+    stopping: bool,
     answers: FuturesUnordered<futures_util::future::BoxFuture<'static, (u64, Asked, link::Answer)>>,
     heard: Heard,
 }
@@ -169,6 +186,7 @@ impl Attendant {
     async fn attend(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut open = self.go_on(Ok(()));
         let status = loop {
+            let exits_by = self.exits_by;
             tokio::select! {
                 biased;
                 Some(command) = commands.recv() => {
@@ -185,6 +203,15 @@ impl Attendant {
                     Err(error) => open = self.go_on(Err(error)),
                 },
                 status = self.process.ended() => break status,
+                () = sleep_until(exits_by) => {
+                    self.exits_by = None;
+                    report::failure(format_args!(
+                        "process {} is still there {:?} after its worker's end: killed",
+                        self.process.pid(),
+                        self.exit
+                    ));
+                    self.kill();
+                }
             }
         };
         while open {
@@ -221,6 +248,9 @@ impl Attendant {
     fn carry_out(&mut self, command: Command) -> Result<(), WireError> {
         match command {
             Command::Stop(stop) => {
+                // The policy sees to it that it ends.
+                self.stopping = true;
+                self.exits_by = None;
                 let left = stop.deadline().saturating_duration_since(Instant::now());
                 self.end.send(
                     &ToWorker::Stop {
@@ -276,7 +306,12 @@ impl Attendant {
             ToSupervisor::Reported(text) => {
                 report::failure(format_args!("process {}: {text}", self.process.pid()));
             }
-            ToSupervisor::Ended { failure, overran } => self.heard.ended = Some((failure, overran)),
+            ToSupervisor::Ended { failure, overran } => {
+                self.heard.ended = Some((failure, overran));
+                if !self.stopping {
+                    self.exits_by = Instant::now().checked_add(self.exit);
+                }
+            }
         }
     }
 

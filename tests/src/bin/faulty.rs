@@ -158,6 +158,10 @@ async fn faulty(worker: Worker, options: Options) -> Result<(), String> {
             Some(()) = reloads.recv() => match at(Moment::Ready) {
                 Some(Fault::Descriptors) if descriptors_are_out() => set_descriptor_limit(1024)?,
                 Some(Fault::Return) => return Ok(()),
+                Some(fault @ Fault::ExitHandler) => {
+                    go_wrong(fault)?;
+                    return go_wrong(Fault::Error);
+                }
                 Some(fault) => {
                     go_wrong(fault)?;
                     info!("went wrong");
