@@ -189,6 +189,21 @@ impl Running {
             .unwrap_or_else(|error| panic!("no address at the end of `{line}`: {error}"))
     }
 
+    /// Waits until the server has started a process, and gives that.
+    pub fn wait_for_child(&self) -> rustix::process::Pid {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let children = format!("/proc/{0}/task/{0}/children", self.pid());
+            let text = std::fs::read_to_string(children).unwrap_or_default();
+            let first = text.split(' ').next().and_then(|pid| pid.parse().ok());
+            match first.and_then(rustix::process::Pid::from_raw) {
+                Some(pid) => return pid,
+                None => assert!(Instant::now() < deadline, "no worker is started"),
+            }
+            thread::yield_now();
+        }
+    }
+
     /// Sends a signal to the server's first process.
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(self.pid(), signal).expect("the server can be signalled");

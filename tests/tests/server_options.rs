@@ -107,6 +107,17 @@ fn a_main_context_that_is_not_left_in_time_ends_with_3(isolation: &str) {
     );
 }
 
+/// While its parts wait for a worker that has yet to begin to read them.
+#[test]
+fn a_server_can_be_stopped_while_it_sends_the_main_contexts_value() {
+    let mut server = with_main("process", "", "--before-run 500");
+    server.wait_for("main context: entering");
+    server.wait_for_child();
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    position(&ended, "main context: left: stopped: SIGTERM");
+}
+
 #[test]
 fn a_main_value_that_a_worker_cannot_decode_is_a_failure_to_start() {
     let ended = with_main("process", "undecodable", "").wait();

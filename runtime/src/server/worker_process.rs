@@ -90,8 +90,10 @@ fn try_run(
     sender.send(&ToSupervisor::Hello {
         pid: std::process::id(),
     })?;
-    let Some((assignment, main)) = receive_assignment(&mut end)? else {
-        return Ok(ExitCode::FAILURE);
+    let (assignment, main) = match receive_assignment(&mut end)? {
+        Orders::Work(assignment, main) => (assignment, main),
+        Orders::Stop => return last_word(&sender, None, false),
+        Orders::None => return Ok(ExitCode::FAILURE),
     };
 
     if let Role::Slot(index) = assignment.role {
@@ -131,12 +133,20 @@ fn try_run(
     };
 
     let Ended { failure, overran } = ended;
+    let failure = failure.map(|failure| super::wire::clipped(failure.to_string()));
+    last_word(&sender, failure, overran)
+}
+
+fn last_word(
+    sender: &Sender,
+    failure: Option<String>,
+    overran: bool,
+) -> Result<ExitCode, WireError> {
     let code = if failure.is_none() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     };
-    let failure = failure.map(|failure| super::wire::clipped(failure.to_string()));
     sender.send(&ToSupervisor::Ended { failure, overran })?;
     if !sender.finish(Instant::now() + LAST_WORD)? {
         report::failure(format_args!(
@@ -147,10 +157,17 @@ fn try_run(
     Ok(code)
 }
 
-/// None if the supervisor is gone already.
-fn receive_assignment(
-    end: &mut WorkerEnd,
-) -> Result<Option<(Assignment, Option<Vec<u8>>)>, WireError> {
+/// What a supervisor has for a worker to do.
+enum Orders {
+    /// With the main context's value, if there is one.
+    Work(Assignment, Option<Vec<u8>>),
+    /// Asked to stop before there was anything to do.
+    Stop,
+    /// The supervisor is gone.
+    None,
+}
+
+fn receive_assignment(end: &mut WorkerEnd) -> Result<Orders, WireError> {
     let until = Some(Instant::now() + ASSIGNMENT);
     let mut assignment: Option<Assignment> = None;
     let mut value = Assembly::default();
@@ -158,18 +175,18 @@ fn receive_assignment(
         match (end.next(until)?, assignment.take()) {
             (Next::Message(ToWorker::Hello(given), _), None) => {
                 if !given.main {
-                    return Ok(Some((given, None)));
+                    return Ok(Orders::Work(given, None));
                 }
                 assignment = Some(given);
             }
             (Next::Message(ToWorker::Main { bytes, last }, _), Some(given)) => {
                 if let Some(value) = value.add(&bytes, last)? {
-                    return Ok(Some((given, Some(value))));
+                    return Ok(Orders::Work(given, Some(value)));
                 }
                 assignment = Some(given);
             }
-            // Asked to stop, or nobody there to ask for anything, before there was anything to do.
-            (Next::Message(ToWorker::Stop { .. }, _) | Next::Closed, _) => return Ok(None),
+            (Next::Message(ToWorker::Stop { .. }, _), _) => return Ok(Orders::Stop),
+            (Next::Closed, _) => return Ok(Orders::None),
             (Next::Message(..), given) => assignment = given,
             (Next::TimedOut, _) => {
                 let late =

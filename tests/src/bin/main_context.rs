@@ -17,6 +17,9 @@ use tracing::info;
 struct Options {
     #[command(flatten)]
     server: fixture::ServerOptions,
+    /// Wait for as long before the server is run at all, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    before_run: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,7 +28,7 @@ struct Shared {
     number: u64,
     #[serde(deserialize_with = "sound")]
     sound: bool,
-    /// More than one frame's.
+    /// More than one frame's, and more than the control socket takes at once.
     bytes: Vec<u8>,
 }
 
@@ -35,7 +38,7 @@ impl Shared {
             name: "a value of the main context's".to_owned(),
             number: u64::MAX,
             sound: !has_fault("undecodable"),
-            bytes: (0..200_000_u32).map(|n| n as u8).collect(),
+            bytes: (0..500_000_u32).map(|n| n as u8).collect(),
         }
     }
 }
@@ -93,8 +96,12 @@ fn check(worker: &Worker, shared: &Shared) {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse().server;
+    let Options {
+        server: options,
+        before_run,
+    } = Options::parse();
     fixture::log();
+    std::thread::sleep(Duration::from_millis(before_run));
     let server = match options.isolation {
         Workers::Thread => of_threads(),
         Workers::Process => of_processes(),
