@@ -173,6 +173,16 @@ fn a_synchronous_extra_does_not_hang(isolation: &str) {
     assert_eq!(ended.lines("router: set up").count(), 1, "{:#?}", ended.log);
 }
 
+/// It was ready from its start, though it has never said so.
+fn a_synchronous_extra_that_fails_when_it_stops_has_failed(isolation: &str) {
+    let mut command = command(env!("CARGO_BIN_EXE_extras"), isolation, "");
+    let mut server = Running::start(command.env("AIOXIDE_FAULT", "router"));
+    server.wait_for("router: set up");
+    server.wait_for("workers are ready");
+    let ended = server.stop(Signal::TERM);
+    assert_failed(&ended, 1, "failed: the fixture's error on stopping");
+}
+
 fn an_extra_that_fails_does_as_on_failure_says(isolation: &str) {
     let mut server = start(env!("CARGO_BIN_EXE_extras"), isolation, "");
     server.wait_for("workers are ready");
@@ -392,6 +402,7 @@ aioxide_tests::under_both_isolations! {
     a_main_context_that_is_not_left_in_time_ends_with_3,
     extras_run_beside_the_workers_and_stop_after_them,
     a_synchronous_extra_does_not_hang,
+    a_synchronous_extra_that_fails_when_it_stops_has_failed,
     an_extra_that_fails_does_as_on_failure_says,
     init_runs_once_in_each_process_before_any_runtime,
     the_environment_says_how_many_workers,

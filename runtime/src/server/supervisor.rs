@@ -580,15 +580,17 @@ impl Supervisor {
         self.sockets.begin(id, role);
         match self.try_spawn(id, role, image) {
             Ok(seat) => {
+                let has_loop = match role {
+                    Role::Slot(_) => true,
+                    Role::Extra(extra) => !self.config.extra_sync[extra],
+                };
                 self.workers.insert(
                     id,
                     Live {
                         role,
-                        has_loop: match role {
-                            Role::Slot(_) => true,
-                            Role::Extra(extra) => !self.config.extra_sync[extra],
-                        },
-                        ready: false,
+                        has_loop,
+                        // Without a loop it counts as ready at start.
+                        ready: !has_loop,
                         pulse: Pulse::default(),
                         seat,
                     },
