@@ -119,6 +119,16 @@ fn starting(isolation: &str) {
     }
 }
 
+/// That is the user's code, so the supervisor has no part in it.
+fn arguments_are_cloned_where_the_worker_runs(isolation: &str) {
+    let ended = faulty(isolation, "--fault panic --at cloning").wait();
+    assert_ended(&ended, 1, "failed: panicked: the fixture's panic");
+
+    let args = "--workers 1 --fault block --at cloning --start-timeout 500";
+    let ended = faulty(isolation, args).wait();
+    assert_ended(&ended, 1, "worker 0 was not ready within 500ms");
+}
+
 fn ready(isolation: &str) {
     for fault in faults(isolation) {
         let name = fault.name;
@@ -255,9 +265,7 @@ fn returning_unasked_is_a_failure(isolation: &str) {
 }
 
 /// Its end is told before its exit handlers run, and nobody has asked it to stop.
-#[test]
-fn a_worker_that_fails_and_whose_exit_handler_hangs_has_a_successor() {
-    let isolation = "process";
+fn a_worker_that_fails_and_whose_exit_handler_hangs_has_a_successor(isolation: &str) {
     let args = "--on-failure restart --fault exit-handler --shutdown-timeout 2000";
     let mut server = faulty(isolation, args);
     let address = server.wait_until_ready();
@@ -504,7 +512,9 @@ aioxide_tests::under_both_isolations! {
     predecessor_in_a_roll,
     ready_and_restarted,
     ready_and_ignored,
+    arguments_are_cloned_where_the_worker_runs,
     returning_unasked_is_a_failure,
+    a_worker_that_fails_and_whose_exit_handler_hangs_has_a_successor,
     a_slot_that_fails_too_often_is_given_up,
     a_second_signal_forces_a_blocked_worker,
     descriptors_run_out_while_starting,

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::job::Body;
+use super::job::{Body, StartBody};
 use super::worker::{Shared, set_thread_index};
 use super::{Worker, report};
 
@@ -65,11 +65,11 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "with a value that is no text".to_owned())
 }
 
-/// Runs `body` on this thread until it has ended or `kill` is cancelled. `patience` bounds what comes
+/// Runs a body on this thread until it has ended or `kill` is cancelled. `patience` bounds what comes
 /// after the body when it ended without being asked to.
 pub(crate) fn run(
     worker: &Arc<Shared>,
-    body: Body,
+    start: StartBody,
     patience: Duration,
     kill: &CancellationToken,
 ) -> Ended {
@@ -78,9 +78,12 @@ pub(crate) fn run(
     let handle = Worker {
         shared: Arc::clone(worker),
     };
-    let failure = match body {
-        Body::Sync(run) => failure_of(std::panic::catch_unwind(AssertUnwindSafe(|| run(handle)))),
-        Body::Async(make) => {
+    let failure = match std::panic::catch_unwind(AssertUnwindSafe(start)) {
+        Err(payload) => Some(Failure::Panic(panic_text(&*payload))),
+        Ok(Body::Sync(run)) => {
+            failure_of(std::panic::catch_unwind(AssertUnwindSafe(|| run(handle))))
+        }
+        Ok(Body::Async(make)) => {
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .thread_name(worker.name())

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::event_loop::{Ended, Failure};
-use super::job::{Extra, MakeWorker};
+use super::job::{Extra, MakeWorker, StartBody, lock};
 use super::link::{Answer, Input, Link, Message, Request};
 use super::main_context::{MainValue, MakeMain};
 use super::policy::{Action, Config, Ending, Event, Image, Policy, Report, Role, WorkerId};
@@ -16,7 +17,7 @@ use super::pulse::{self, Finding, Pulse};
 use super::signals::{Asked, Signals};
 use super::sockets::Sockets;
 use super::stop::without_reserve;
-use super::thread::Thread;
+use super::thread::{Leaving, Thread};
 use super::watchdog::Watchdog;
 use super::worker::{Identity, Shared};
 use super::{Isolation, Stop, StopReason, report};
@@ -30,6 +31,9 @@ use super::{
 
 /// The driver was out for at least this long: suspended, or stopped by a signal.
 const GAP: Duration = Duration::from_secs(1);
+
+/// What threads that have told their end get to be gone, once all else is done.
+const LAST_DESTRUCTORS: Duration = Duration::from_secs(1);
 
 const MAIN: &str = "the main context";
 
@@ -52,6 +56,24 @@ impl Job {
         }
     }
 
+    /// What starts a worker, where it runs.
+    pub(crate) fn start(&self, role: Role, main: Option<&MainValue>) -> StartBody {
+        match role {
+            Role::Slot(_) => {
+                let make = Arc::clone(&self.make);
+                let main = main.map(|main| Arc::clone(&main.value));
+                Box::new(move || {
+                    let main = main.as_deref().map(lock);
+                    lock(&make)(main.as_deref())
+                })
+            }
+            Role::Extra(extra) => {
+                let make = Arc::clone(&self.extras[extra].make);
+                Box::new(move || lock(&make)())
+            }
+        }
+    }
+
     pub(crate) fn name(&self, role: Role) -> String {
         match role {
             Role::Slot(index) => format!("worker {index}"),
@@ -69,6 +91,7 @@ pub(crate) struct Supervisor {
     main: Option<Thread>,
     main_value: Option<MainValue>,
     workers: BTreeMap<WorkerId, Live>,
+    leaving: Leaving,
     generations: BTreeMap<Role, u64>,
     inbox: mpsc::UnboundedReceiver<Input>,
     supervisor: mpsc::UnboundedSender<Input>,
@@ -169,15 +192,6 @@ impl Seat {
             Seat::Process(process) => process.ping(number),
         }
     }
-
-    /// Lets go of a worker that has told its end.
-    fn leave(self) {
-        match self {
-            Seat::Thread(thread) => thread.join(),
-            #[cfg(feature = "process")]
-            Seat::Process(_) => {}
-        }
-    }
 }
 
 impl Supervisor {
@@ -200,6 +214,7 @@ impl Supervisor {
             main: None,
             main_value: None,
             workers: BTreeMap::new(),
+            leaving: Leaving::new(),
             generations: BTreeMap::new(),
             inbox,
             supervisor,
@@ -218,6 +233,9 @@ impl Supervisor {
         self.act(actions);
         loop {
             if let Some(code) = self.exit {
+                if !self.leaving.join(LAST_DESTRUCTORS) {
+                    report::log!(warn, "destructors of thread-local values are cut");
+                }
                 return code;
             }
             let deadline = self.next_deadline();
@@ -384,8 +402,11 @@ impl Supervisor {
                 };
                 // Known until then by what the policy has to report of it.
                 self.happened(Event::Ended(id, ending));
-                if let Some(live) = self.workers.remove(&id) {
-                    live.seat.leave();
+                match self.workers.remove(&id).map(|live| live.seat) {
+                    Some(Seat::Thread(thread)) => self.leaving.add(thread),
+                    #[cfg(feature = "process")]
+                    Some(Seat::Process(_)) => {}
+                    None => {}
                 }
             }
         }
@@ -406,7 +427,7 @@ impl Supervisor {
             Message::Ended(ended) => {
                 let failed = self.judge(MAIN, std::process::id(), ended) == Ending::Failed;
                 if let Some(main) = self.main.take() {
-                    main.join();
+                    self.leaving.add(main);
                 }
                 self.happened(match self.main_value {
                     None if failed => Event::MainFailed,
@@ -431,13 +452,11 @@ impl Supervisor {
         let link = Link::Main {
             supervisor: self.supervisor.clone(),
         };
-        let body = make(
-            self.supervisor.clone(),
-            self.config.isolation == Isolation::Process,
-        );
+        let supervisor = self.supervisor.clone();
+        let to_processes = self.config.isolation == Isolation::Process;
         match Thread::spawn(
             Shared::new(identity, link),
-            body,
+            Box::new(move || make(supervisor, to_processes)),
             self.config.shutdown_timeout,
         ) {
             Ok(thread) => self.main = Some(thread),
@@ -651,17 +670,13 @@ impl Supervisor {
             to_completion: to_completion
                 .then(|| Stop::new(StopReason::Completed, self.at(Duration::MAX))),
         };
-        let body = match role {
-            Role::Slot(_) => (self.job.make)(self.main_value.as_ref()),
-            Role::Extra(extra) => (self.job.extras[extra].make)(),
-        };
         let link = Link::Thread {
             id,
             supervisor: self.supervisor.clone(),
         };
         Thread::spawn(
             Shared::new(identity, link),
-            body,
+            self.job.start(role, self.main_value.as_ref()),
             self.config.shutdown_timeout,
         )
         .map(Seat::Thread)

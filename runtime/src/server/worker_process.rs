@@ -82,7 +82,7 @@ pub(crate) fn run(socket: OwnedFd, job: Job, init: Option<Box<dyn FnOnce() + Sen
 
 fn try_run(
     socket: OwnedFd,
-    mut job: Job,
+    job: Job,
     init: Option<Box<dyn FnOnce() + Send>>,
 ) -> Result<ExitCode, WireError> {
     let mut end = WorkerEnd::new(socket)?;
@@ -120,11 +120,8 @@ fn try_run(
     // The user's code, which may hang, from here on.
     let ended = match main.map(|bytes| job.decode(&bytes)).transpose() {
         Ok(value) => {
-            let body = match assignment.role {
-                Role::Slot(_) => (job.make)(value.as_ref()),
-                Role::Extra(extra) => (job.extras[extra].make)(),
-            };
-            event_loop::run(&worker, body, patience, &CancellationToken::new())
+            let start = job.start(assignment.role, value.as_ref());
+            event_loop::run(&worker, start, patience, &CancellationToken::new())
         }
         Err(error) => Ended {
             failure: Some(Failure::Error(error)),

@@ -30,6 +30,21 @@ struct Options {
     /// Wait for as long before the server is run at all, in milliseconds.
     #[arg(long, default_value_t = 0)]
     before_run: u64,
+    #[arg(skip)]
+    cloned: Cloned,
+}
+
+/// Its clones go wrong where worker 0 runs, if it is so.
+#[derive(Default)]
+struct Cloned(Option<Fault>);
+
+impl Clone for Cloned {
+    fn clone(&self) -> Cloned {
+        if let Some(fault) = self.0.filter(|_| worker_index() == Some(0)) {
+            go_wrong(fault).expect("the fault leaves a worker");
+        }
+        Cloned(self.0)
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -50,6 +65,8 @@ enum Fault {
 enum Moment {
     /// In the `init` of its process.
     Init,
+    /// When its arguments are cloned for it.
+    Cloning,
     /// Before it listens.
     Starting,
     /// When SIGUSR1 comes.
@@ -189,7 +206,8 @@ fn image_size() -> u64 {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let mut options = Options::parse();
+    options.cloned = Cloned(options.fault.filter(|_| options.at == Moment::Cloning));
     fixture::log();
     std::thread::sleep(Duration::from_millis(options.before_run));
     let server = options.server.clone();
