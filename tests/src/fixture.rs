@@ -61,7 +61,10 @@ impl ServerOptions {
             })
             .max_restarts(self.max_restarts)
             .restart_window(Duration::from_millis(self.restart_window))
-            .shutdown_timeout(Duration::from_millis(self.shutdown_timeout))
+            .shutdown_timeout(match self.shutdown_timeout {
+                u64::MAX => Duration::MAX,
+                millis => Duration::from_millis(millis),
+            })
             .start_timeout(Duration::from_millis(self.start_timeout));
         match self.hang_timeout {
             Some(timeout) => server.hang_timeout(Duration::from_millis(timeout)),

@@ -264,6 +264,19 @@ fn returning_unasked_is_a_failure(isolation: &str) {
     assert_closed(address);
 }
 
+/// What follows an end that nobody asked for then has no limit.
+fn an_endless_shutdown_timeout_is_no_fault(isolation: &str) {
+    let args = format!("--fault error --shutdown-timeout {}", u64::MAX);
+    let mut server = faulty(isolation, &args);
+    let address = server.wait_until_ready();
+    server.signal(Signal::USR1);
+    let ended = server.wait();
+    assert_ended(&ended, 1, "failed: the fixture's error");
+    assert_eq!(ended.lines("panicked at").count(), 0, "{:#?}", ended.log);
+    assert_torn_down(&ended, 1, 0, "a worker failed");
+    assert_closed(address);
+}
+
 /// Its end is told before its exit handlers run, and nobody has asked it to stop.
 fn a_worker_that_fails_and_whose_exit_handler_hangs_has_a_successor(isolation: &str) {
     let args = "--on-failure restart --fault exit-handler --shutdown-timeout 2000";
@@ -514,6 +527,7 @@ aioxide_tests::under_both_isolations! {
     ready_and_ignored,
     arguments_are_cloned_where_the_worker_runs,
     returning_unasked_is_a_failure,
+    an_endless_shutdown_timeout_is_no_fault,
     a_worker_that_fails_and_whose_exit_handler_hangs_has_a_successor,
     a_slot_that_fails_too_often_is_given_up,
     a_second_signal_forces_a_blocked_worker,

@@ -51,6 +51,18 @@ fn workers_stop_when_their_supervisor_is_killed() {
 }
 
 #[test]
+fn workers_with_an_endless_timeout_stop_when_their_supervisor_is_killed() {
+    let args = format!("--shutdown-timeout {}", u64::MAX);
+    let mut server = Running::start(&mut command(PLAIN, "process", &args));
+    let address = server.wait_until_ready();
+    let ended = server.stop(Signal::KILL);
+    let torn_down = "torn down: stopped: the supervisor is gone worker=";
+    assert_eq!(ended.lines(torn_down).count(), 2, "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+    assert_closed(address);
+}
+
+#[test]
 fn a_blocked_worker_ends_within_its_timeout_when_its_supervisor_is_killed() {
     let args = "--fault block --shutdown-timeout 1500";
     let mut server = Running::start(&mut command(FAULTY, "process", args));

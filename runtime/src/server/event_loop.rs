@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{Body, StartBody};
+use super::stop::after;
 use super::worker::{Shared, set_thread_index};
 use super::{Worker, report};
 
@@ -124,7 +125,7 @@ async fn to_its_end(
     let deadline = worker
         .stop
         .get()
-        .map_or_else(|| Instant::now() + patience, |stop| stop.deadline());
+        .map_or_else(|| after(Instant::now(), patience), |stop| stop.deadline());
     worker.tasks.close();
     let settled = async {
         if tokio::time::timeout_at(deadline, worker.tasks.wait())

@@ -16,7 +16,7 @@ use super::policy::{Action, Config, Ending, Event, Image, Policy, Report, Role, 
 use super::pulse::{self, Finding, Pulse};
 use super::signals::{Asked, Signals};
 use super::sockets::Sockets;
-use super::stop::without_reserve;
+use super::stop::{after, without_reserve};
 use super::thread::{Leaving, Thread};
 use super::watchdog::Watchdog;
 use super::worker::{Identity, Shared};
@@ -589,10 +589,9 @@ impl Supervisor {
         }
     }
 
-    /// A time of the policy's on the clock of the drivers; one that is out of its range is far away.
+    /// A time of the policy's on the clock of the drivers.
     fn at(&self, time: Duration) -> Instant {
-        const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-        self.epoch.checked_add(time.min(FAR)).unwrap_or(self.epoch)
+        after(self.epoch, time)
     }
 
     fn spawn(&mut self, id: WorkerId, role: Role, image: Image) {

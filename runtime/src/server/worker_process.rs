@@ -18,7 +18,7 @@ use super::image::{self, Started};
 use super::link::{self, Link, Request};
 use super::policy::Role;
 use super::signals::{Asked, Signals};
-use super::stop::without_reserve;
+use super::stop::{after, without_reserve};
 use super::supervisor::Job;
 use super::wire::{
     Answer, Assembly, Assignment, Attached, Bytes, Next, Sender, ToSupervisor, ToWorker, Wanted,
@@ -195,7 +195,7 @@ fn receive_assignment(end: &mut WorkerEnd) -> Result<Orders, WireError> {
 }
 
 fn shared(assignment: &Assignment, job: &Job, sender: Sender) -> Shared {
-    let far = tokio::time::Instant::now() + Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    let far = after(tokio::time::Instant::now(), Duration::MAX);
     let identity = Identity {
         index: match assignment.role {
             Role::Slot(index) => Some(index),
@@ -249,8 +249,8 @@ fn listen_to_supervisor(mut end: WorkerEnd, worker: &Shared, patience: Duration)
         }
     };
     // Before anything is said: a log may hold up this thread, and with it the end.
-    let (now, killed_at) = (tokio::time::Instant::now(), Instant::now() + patience);
-    let told = now + without_reserve(patience);
+    let now = tokio::time::Instant::now();
+    let (told, killed_at) = (after(now, without_reserve(patience)), after(now, patience));
     worker.stop.set(Stop::new(StopReason::SupervisorGone, told));
     if let Link::Process(link) = &worker.link {
         link.abandon();
@@ -262,7 +262,7 @@ fn listen_to_supervisor(mut end: WorkerEnd, worker: &Shared, patience: Duration)
             format!("{name}: the supervisor can't be understood: {error}"),
         );
     }
-    thread::sleep(killed_at.saturating_duration_since(Instant::now()));
+    thread::sleep(killed_at.saturating_duration_since(tokio::time::Instant::now()));
     let name = worker.name();
     report::failure_within(
         LOG_LINE,
@@ -301,9 +301,8 @@ fn end_with_supervisor(_: bool) -> io::Result<()> {
 fn carry_out(message: ToWorker, attached: Attached<OwnedFd>, worker: &Shared) {
     match message {
         ToWorker::Stop { reason, left } => {
-            worker
-                .stop
-                .set(Stop::new(reason.into(), tokio::time::Instant::now() + left));
+            let deadline = after(tokio::time::Instant::now(), left);
+            worker.stop.set(Stop::new(reason.into(), deadline));
         }
         ToWorker::Tell => worker.reloads.send_modify(|count| *count += 1),
         ToWorker::Ping(number) => worker.ping(number),
