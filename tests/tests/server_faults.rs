@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use aioxide_tests::{Ended, Folder, Running, Signal, assert_closed, connect};
-use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+use aioxide_tests::{Ended, Folder, PATIENCE, Running, Signal, assert_closed, connect, pid_in};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, test_kill_process};
 
 fn start(program: impl AsRef<Path>, isolation: &str, args: &str) -> Running {
     Running::start(
@@ -28,6 +28,15 @@ fn serves(address: SocketAddr) {
     stream.write_all(b"hello").expect("the server reads");
     let mut reply = [0; 5];
     stream.read_exact(&mut reply).expect("the server replies");
+}
+
+/// Waits until a process has been reaped.
+fn wait_until_gone(pid: Pid) {
+    let deadline = Instant::now() + PATIENCE;
+    while test_kill_process(pid).is_ok() {
+        assert!(Instant::now() < deadline, "process {pid} is still there");
+        thread::yield_now();
+    }
 }
 
 /// How a worker's failure is to be told, and how a server with it is to end.
@@ -234,9 +243,14 @@ fn ready_and_ignored(isolation: &str) {
     for fault in ["error", "return"] {
         let args = format!("--on-failure ignore --fault {fault}");
         let mut server = faulty(isolation, &args);
+        let failing = pid_in(&server.wait_for("set up worker=0"));
         let address = server.wait_until_ready();
         server.signal(Signal::USR1);
         server.wait_for("the server goes on without worker 0");
+        if isolation == "process" {
+            // Until then its end of the port is open.
+            wait_until_gone(failing);
+        }
         serves(address);
         let ended = server.stop(Signal::TERM);
         assert_ended(&ended, 0, "worker 0");
@@ -264,6 +278,26 @@ fn returning_unasked_is_a_failure(isolation: &str) {
     assert_closed(address);
 }
 
+/// Nobody waits for the tasks that it leaves: neither its successor nor who reads the log.
+fn a_worker_that_fails_and_leaves_a_task_has_a_successor(isolation: &str) {
+    let args = "--on-failure restart --fault task --shutdown-timeout 60000";
+    let mut server = faulty(isolation, args);
+    let address = server.wait_until_ready();
+    server.signal(Signal::USR1);
+    server.wait_for("failed: the fixture's error");
+    server.wait_for("set up worker=0 generation=1");
+    server.wait_for("worker 0 is ready");
+    serves(address);
+    server.signal(Signal::USR1);
+    server.wait_for("the task that was left is done");
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, "failed: the fixture's error");
+    assert_eq!(ended.lines("the fixture's error").count(), 1);
+    assert_torn_down(&ended, 0, 1, "SIGTERM");
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
+    assert_closed(address);
+}
+
 /// What follows an end that nobody asked for then has no limit.
 fn an_endless_shutdown_timeout_is_no_fault(isolation: &str) {
     let args = format!("--fault error --shutdown-timeout {}", u64::MAX);
@@ -287,6 +321,9 @@ fn a_worker_that_fails_and_whose_exit_handler_hangs_has_a_successor(isolation: &
     server.wait_for("set up worker=0 generation=1");
     server.wait_for("worker 0 is ready");
     serves(address);
+    if isolation == "process" {
+        server.wait_for("worker 0 did not stop by its deadline");
+    }
     let ended = server.stop(Signal::TERM);
     assert_ended(&ended, 0, "failed: the fixture's error");
     assert_torn_down(&ended, 0, 1, "SIGTERM");
@@ -527,6 +564,7 @@ aioxide_tests::under_both_isolations! {
     ready_and_ignored,
     arguments_are_cloned_where_the_worker_runs,
     returning_unasked_is_a_failure,
+    a_worker_that_fails_and_leaves_a_task_has_a_successor,
     an_endless_shutdown_timeout_is_no_fault,
     a_worker_that_fails_and_whose_exit_handler_hangs_has_a_successor,
     a_slot_that_fails_too_often_is_given_up,

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{Body, StartBody};
-use super::stop::after;
+use super::stop::{after, without_reserve};
+use super::stopping::Stopping;
 use super::worker::{Shared, set_thread_index};
 use super::{Worker, report};
 
@@ -44,6 +45,13 @@ pub(crate) enum Failure {
     /// A stop signal, meant for it alone, killed it before it could handle signals.
     #[cfg(feature = "process")]
     StopSignal(super::Signal),
+}
+
+impl Failure {
+    /// Not of the worker's code, which has told its own before.
+    pub(crate) fn is_of_the_end_itself(&self) -> bool {
+        !matches!(self, Failure::Error(_) | Failure::Panic(_))
+    }
 }
 
 impl fmt::Display for Failure {
@@ -122,22 +130,33 @@ async fn to_its_end(
         () = kill.cancelled() => None,
     };
 
-    let deadline = worker
-        .stop
-        .get()
-        .map_or_else(|| after(Instant::now(), patience), |stop| stop.deadline());
+    let completed = worker.identity.to_completion.is_some() && failure.is_none();
+    if worker.stop.get().is_none() && !kill.is_cancelled() && !completed {
+        // Somebody else is to take its place, whatever is left to be done here.
+        worker.link.ending(failure.clone());
+    }
+    let unasked = after(Instant::now(), without_reserve(patience));
     worker.tasks.close();
     let settled = async {
-        if tokio::time::timeout_at(deadline, worker.tasks.wait())
-            .await
-            .is_err()
-        {
+        let asked = async {
+            let stop = Stopping::new(Arc::clone(worker), false).await;
+            tokio::time::sleep_until(stop.deadline()).await;
+        };
+        let in_time = tokio::select! {
+            biased;
+            () = worker.tasks.wait() => true,
+            () = asked => false,
+            () = tokio::time::sleep_until(unasked), if worker.stop.get().is_none() => false,
+        };
+        if !in_time {
             worker.overran.store(true, Ordering::Relaxed);
             report::log!(warn, worker = %worker.name(), tasks = worker.tasks.len(), "tasks cut at the deadline");
         }
         worker.cut_connections().await;
+        let asked = worker.stop.get().map(|stop| stop.deadline());
         crate::drain(
-            deadline
+            asked
+                .unwrap_or(unasked)
                 .saturating_duration_since(Instant::now())
                 .max(LAST_TEARDOWNS),
         )

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::event_loop::Ended;
+use super::event_loop::{Ended, Failure};
 use super::main_context::MainValue;
 use super::policy::WorkerId;
 
@@ -45,6 +45,8 @@ pub(crate) enum Message {
     #[cfg(feature = "process")]
     Signalled(super::Signal),
     Request(Request, oneshot::Sender<Answer>),
+    /// It has come to its end without having been asked; what it left to be done is still to be done.
+    Ending(Option<Failure>),
     Ended(Ended),
 }
 
@@ -84,6 +86,14 @@ impl Link {
             #[cfg(feature = "process")]
             Link::Process(link) => link.pong(number),
             _ => self.send(Message::Pong(number)),
+        }
+    }
+
+    pub(crate) fn ending(&self, failure: Option<Failure>) {
+        match self {
+            #[cfg(feature = "process")]
+            Link::Process(link) => link.ending(failure),
+            _ => self.send(Message::Ending(failure)),
         }
     }
 

@@ -93,6 +93,9 @@ pub(crate) enum Event {
     },
     /// A worker reached its yield.
     Ready(WorkerId),
+    /// A worker has come to its end without having been asked, and takes leave: what it left to be done is
+    /// still done, until its deadline. [`Event::Ended`] follows, where this end counts no more.
+    Ending(WorkerId, Ending),
     /// A worker is gone, or its spawn failed. Once per spawn.
     Ended(WorkerId, Ending),
     /// A worker's event loop has been blocked for the hang timeout.
@@ -305,7 +308,7 @@ enum Step {
     Main { by: Duration },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Worker {
     role: Role,
     image: Image,
@@ -460,6 +463,7 @@ impl Policy {
             Event::MainFailed => self.main_gone(now, true),
             Event::MainLeft { failed } => self.main_gone(now, failed),
             Event::Ready(id) => self.ready(now, id),
+            Event::Ending(id, ending) => self.ending(now, id, ending),
             Event::Ended(id, ending) => self.ended(now, id, ending),
             Event::Hung(id) => self.hung(now, id),
             Event::WorkerSignalled(id, signal) => self.worker_signalled(now, id, signal),
@@ -676,6 +680,32 @@ impl Policy {
         }
     }
 
+    /// Its place is vacant from now on, not only once the worker is gone.
+    fn ending(&mut self, now: Duration, id: WorkerId, ending: Ending) {
+        let Some(worker) = self.workers.get(&id).cloned() else {
+            return;
+        };
+        let unasked =
+            matches!(worker.phase, Phase::Starting { .. } | Phase::Ready) && worker.asked.is_none();
+        let completes = self.config.run_to_completion && ending != Ending::Failed;
+        // Of an extra there is never more than one at a time, so its place is vacant when it is gone.
+        let is_extra = matches!(worker.role, Role::Extra(_));
+        if !self.is_running() || !unasked || completes || is_extra {
+            return;
+        }
+        self.vacated(now, id, &worker, ending);
+        if self.is_running() {
+            let by = now.saturating_add(self.config.shutdown_timeout);
+            self.set_phase(id, Phase::Draining { by });
+        }
+        let place = self.place(worker.role);
+        place.leaving.push(id);
+        // Its successor has to wait for one of those to go.
+        if place.served && place.live() >= 2 && place.current.is_none() && self.is_running() {
+            self.push(Action::Park(worker.role));
+        }
+    }
+
     fn ended(&mut self, now: Duration, id: WorkerId, ending: Ending) {
         let Some(worker) = self.workers.remove(&id) else {
             return;
@@ -702,7 +732,7 @@ impl Policy {
         }
     }
 
-    /// A worker is gone while the server runs.
+    /// A worker is gone, or as good as gone, while the server runs.
     fn vacated(&mut self, now: Duration, id: WorkerId, worker: &Worker, ending: Ending) {
         let role = worker.role;
         let place = self.place(role);

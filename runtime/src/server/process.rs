@@ -24,10 +24,6 @@ use super::wire::{
 };
 use super::{Signal, Stop, report};
 
-/// What a process gets to end after its last word, unless it has been asked to stop and so has a deadline: as long
-/// as a worker that starts may leave the connections of its slot waiting.
-const EXIT: Duration = Duration::from_secs(5);
-
 /// What a process that has ended may still have in its socket is there at once.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
@@ -70,10 +66,7 @@ impl Processes {
         let (pid, killer) = (process.pid(), process.killer().clone());
         let (commands, received) = mpsc::unbounded_channel();
         let stop_signals = assignment.stop_signals.clone();
-        let exit = match assignment.run_to_completion {
-            true => assignment.shutdown_timeout,
-            false => assignment.shutdown_timeout.min(EXIT),
-        };
+        let exit = assignment.shutdown_timeout;
         let mut end = SupervisorEnd::new(socket)?;
         let greeted = end
             .send(&ToWorker::Hello(assignment), None)
@@ -167,7 +160,7 @@ struct Attendant {
     end: SupervisorEnd,
     supervisor: mpsc::UnboundedSender<Input>,
     stop_signals: Vec<i32>,
-    /// What its process gets to end after its last word.
+    /// What its process gets to end after its last word, unless it has been asked to stop.
     exit: Duration,
     /// When that is over.
     exits_by: Option<Instant>,
@@ -305,6 +298,9 @@ impl Attendant {
             ToSupervisor::Pong(number) => self.say(Message::Pong(number)),
             ToSupervisor::Reported(text) => {
                 report::failure(format_args!("process {}: {text}", self.process.pid()));
+            }
+            ToSupervisor::Ending { failure } => {
+                self.say(Message::Ending(failure.map(Failure::Error)));
             }
             ToSupervisor::Ended { failure, overran } => {
                 self.heard.ended = Some((failure, overran));

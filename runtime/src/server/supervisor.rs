@@ -127,6 +127,8 @@ struct Live {
     /// A synchronous extra has no event loop.
     has_loop: bool,
     ready: bool,
+    /// It has told that it comes to its end, and why.
+    ending: bool,
     pulse: Pulse,
     seat: Seat,
 }
@@ -134,7 +136,7 @@ struct Live {
 impl Live {
     /// Whether its event loop should answer: there is one, it is ready, and nobody has asked it to stop.
     fn has_pulse(&self) -> bool {
-        self.has_loop && self.ready && !self.seat.is_stopping()
+        self.has_loop && self.ready && !self.ending && !self.seat.is_stopping()
     }
 }
 
@@ -370,10 +372,28 @@ impl Supervisor {
                 // The worker may have dropped its `listen`; the slot keeps the socket.
                 let _ = reply.send(answer);
             }
-            Message::Ended(ended) => {
+            Message::Ending(failure) => {
+                let Some(live) = self.workers.get_mut(&id) else {
+                    return;
+                };
+                // Of one that was asked meanwhile, or that is an extra, nothing is done before it is gone.
+                if live.seat.is_stopping() || matches!(live.role, Role::Extra(_)) {
+                    return;
+                }
+                live.ending = true;
+                let (name, pid) = (self.job.name(live.role), live.seat.pid());
+                let overran = false;
+                let ending = self.judge(&name, pid, Ended { failure, overran });
+                self.sockets.leaving(id);
+                self.happened(Event::Ending(id, ending));
+            }
+            Message::Ended(mut ended) => {
                 let Some(live) = self.workers.get(&id) else {
                     return;
                 };
+                if live.ending {
+                    ended.failure = ended.failure.filter(Failure::is_of_the_end_itself);
+                }
                 let name = self.job.name(live.role);
                 let pid = live.seat.pid();
                 let stopped_at_start = !live.ready && live.seat.is_stopping();
@@ -414,8 +434,8 @@ impl Supervisor {
 
     fn main_said(&mut self, message: Message) {
         match message {
-            // It waits for its stop; that it was entered has been told.
-            Message::Ready | Message::Pong(_) => {}
+            // It waits for its stop; that it was entered has been told, and its end counts when it is gone.
+            Message::Ready | Message::Pong(_) | Message::Ending(_) => {}
             #[cfg(feature = "process")]
             Message::Signalled(_) => {}
             Message::Request(_, reply) => {
@@ -609,6 +629,7 @@ impl Supervisor {
                         has_loop,
                         // Without a loop it counts as ready at start.
                         ready: !has_loop,
+                        ending: false,
                         pulse: Pulse::default(),
                         seat,
                     },

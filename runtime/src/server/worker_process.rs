@@ -338,6 +338,11 @@ impl ProcessLink {
         self.send(&ToSupervisor::Ready);
     }
 
+    pub(crate) fn ending(&self, failure: Option<Failure>) {
+        let failure = failure.map(|failure| super::wire::clipped(failure.to_string()));
+        self.send(&ToSupervisor::Ending { failure });
+    }
+
     pub(crate) fn pong(&self, number: u64) {
         self.send(&ToSupervisor::Pong(number));
     }

@@ -59,6 +59,8 @@ enum Fault {
     Descriptors,
     /// It goes on, but its thread, which in a process is the main one, never ends.
     ExitHandler,
+    /// It fails, and leaves a task that waits for SIGUSR1.
+    Task,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -106,7 +108,7 @@ fn go_wrong(fault: Fault) -> Result<(), String> {
         Fault::Stop => signal(Signal::STOP),
         Fault::Abort => std::process::abort(),
         Fault::Panic => panic!("the fixture's panic"),
-        Fault::Error => Err("the fixture's error".to_owned()),
+        Fault::Error | Fault::Task => Err("the fixture's error".to_owned()),
         Fault::Return => Ok(()),
         Fault::Block => loop {
             std::thread::park();
@@ -175,6 +177,13 @@ async fn faulty(worker: Worker, options: Options) -> Result<(), String> {
             Some(()) = reloads.recv() => match at(Moment::Ready) {
                 Some(Fault::Descriptors) if descriptors_are_out() => set_descriptor_limit(1024)?,
                 Some(Fault::Return) => return Ok(()),
+                Some(fault @ Fault::Task) => {
+                    worker.tasks().spawn_local(async move {
+                        let told = reloads.recv().await;
+                        info!(?told, "the task that was left is done");
+                    });
+                    return go_wrong(fault);
+                }
                 Some(fault @ Fault::ExitHandler) => {
                     go_wrong(fault)?;
                     return go_wrong(Fault::Error);

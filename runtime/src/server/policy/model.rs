@@ -88,6 +88,19 @@ struct Seen {
     killed: bool,
     /// Killed for what counts as a failure.
     at_fault: bool,
+    /// Has told its end, which has been dealt with.
+    ending: bool,
+}
+
+impl Seen {
+    /// It has told its end; unless it was asked to leave before, its place is filled again at once.
+    fn is_vacating(&self) -> bool {
+        self.ending && !self.asked
+    }
+
+    fn serves(&self) -> bool {
+        self.ready && !self.told && !self.is_vacating()
+    }
 }
 
 struct World {
@@ -231,11 +244,11 @@ impl World {
             let mut workers = self.workers.values().filter(|worker| worker.role == *role);
             if workers
                 .clone()
-                .any(|worker| worker.killed || (worker.ready && !worker.told))
+                .any(|worker| worker.killed || worker.serves())
             {
                 continue;
             }
-            let limit = if workers.any(|worker| !worker.told) {
+            let limit = if workers.any(|worker| !worker.told && !worker.is_vacating()) {
                 PARK_STARTING
             } else {
                 PARK_BACKOFF
@@ -298,8 +311,12 @@ impl World {
                     }
                     let life = worker.behaviour.life;
                     match life {
-                        Life::Ends(after, ending) => {
+                        // Who is killed has no time to say so.
+                        Life::Ends(after, ending @ Ending::KilledByStopSignal) => {
                             self.later(after, Occurrence::Event(Event::Ended(id, ending)));
+                        }
+                        Life::Ends(after, ending) => {
+                            self.later(after, Occurrence::Event(Event::Ending(id, ending)));
                         }
                         Life::Hangs(after) => self.later(after, Occurrence::Event(Event::Hung(id))),
                         Life::Lasts => {}
@@ -307,6 +324,28 @@ impl World {
                 }
                 _ => return,
             },
+            Event::Ending(id, ending) => {
+                let Some(worker) = self.workers.get_mut(&id) else {
+                    return;
+                };
+                let completes = self.config.run_to_completion && ending != Ending::Failed;
+                let late = match worker.behaviour.leaves {
+                    Some((after, _)) => after,
+                    None => 100_000,
+                };
+                worker.ending = !(worker.told
+                    || completes
+                    || self.end.is_some()
+                    || matches!(worker.role, Role::Extra(_)));
+                let ended = match worker.ending {
+                    true => Ending::Clean,
+                    false => ending,
+                };
+                if worker.ending {
+                    self.changed_at.insert(worker.role, self.now);
+                }
+                self.later(late, Occurrence::Event(Event::Ended(id, ended)));
+            }
             Event::Ended(id, ending) => {
                 let Some(worker) = self.workers.remove(&id) else {
                     return;
@@ -400,7 +439,7 @@ impl World {
                 }
                 Action::Park(role) => {
                     let ready = |worker: &Seen| {
-                        worker.role == role && worker.ready && !worker.told && !worker.killed
+                        worker.role == role && worker.serves() && !worker.ending && !worker.killed
                     };
                     assert!(!self.workers.values().any(ready), "parked in use");
                     assert!(self.end.is_none());
@@ -466,6 +505,7 @@ impl World {
             asked: false,
             killed: false,
             at_fault: false,
+            ending: false,
         };
         self.workers.insert(id, seen);
     }
@@ -544,7 +584,7 @@ impl World {
             }
             Report::StartTimedOut(id) => assert!(!self.workers[&id].ready),
             Report::StopTimedOut(id) => {
-                assert!(self.workers[&id].told);
+                assert!(self.workers[&id].told || self.workers[&id].ending);
                 self.stop_timed_out = Some(id);
             }
             Report::MainTimedOut => self.timed_out = true,
@@ -555,7 +595,10 @@ impl World {
                 self.timed_out |= self.end.is_some();
             }
             Report::ReturnedUnasked(id) => {
-                assert_eq!(self.event, Some(Event::Ended(id, Ending::Clean)));
+                assert!(matches!(
+                    self.event,
+                    Some(Event::Ended(of, Ending::Clean) | Event::Ending(of, Ending::Clean)) if of == id
+                ));
                 assert_eq!(self.end, None);
             }
             Report::Backoff { role, .. } => {

@@ -423,6 +423,49 @@ fn serving_return_unasked_is_a_failure() {
 }
 
 #[test]
+fn serving_ending_vacates_the_slot_before_the_worker_is_gone() {
+    let mut server = Server::serving(Config {
+        on_failure: OnFailure::Restart,
+        ..config()
+    });
+    let ending = E::Ending(id(0), Ending::Failed);
+    assert_eq!(
+        server.on(ending),
+        [A::Report(R::Backoff {
+            role: S0,
+            delay: ms(100)
+        })]
+    );
+    assert_eq!(server.wait(ms(100)), [spawn(2, S0, 0)]);
+    server.ready(2);
+    assert_eq!(server.clean(0), [], "counted before");
+    assert_eq!(server.policy.slots[0].failures.len(), 1);
+
+    server.on(E::Ending(id(2), Ending::Clean));
+    server.wait(ms(500));
+    let actions = deeds(server.on(E::Ending(id(3), Ending::Failed)));
+    assert_eq!(actions, [A::Park(S0)], "as no third worker may come");
+    assert_eq!(server.wait(SECOND), []);
+    assert_eq!(server.clean(2), [spawn(4, S0, 0)]);
+    assert!(
+        server
+            .wait(25 * SECOND)
+            .contains(&A::Report(R::StopTimedOut(id(3)))),
+        "it has a deadline"
+    );
+}
+
+#[test]
+fn serving_ending_with_shutdown_tells_the_worker_its_share_of_the_time() {
+    let mut server = Server::serving(config());
+    let actions = deeds(server.on(E::Ending(id(0), Ending::Failed)));
+    let stop = |number| server.stop(number, StopReason::Failure, 25 * SECOND);
+    assert_eq!(actions, [A::Close(S0), A::Close(S1), stop(0), stop(1)]);
+    server.clean(1);
+    assert_eq!(deeds(server.clean(0)), [A::Exit(1)]);
+}
+
+#[test]
 fn serving_hung_kills_and_counts() {
     let mut server = Server::serving(Config {
         on_failure: OnFailure::Restart,
