@@ -111,6 +111,13 @@ pub(crate) struct Supervisor {
     exit: Option<i32>,
 }
 
+/// What the driver was waiting for.
+enum Happened {
+    Asked(Asked),
+    Input(Input),
+    Deadline,
+}
+
 /// What a supervisor needs to know beside what its policy does.
 pub(crate) struct Setup {
     pub(crate) share_port: bool,
@@ -242,12 +249,18 @@ impl Supervisor {
             }
             let deadline = self.next_deadline();
             let wake = sleep_until(deadline.map(|at| self.at(at)));
-            tokio::select! {
+            let happened = tokio::select! {
                 // Signals are read before deaths, and both before deadlines are judged.
                 biased;
-                asked = signals.next() => self.signalled(asked),
-                Some(input) = self.inbox.recv() => self.received(input),
-                () = wake => self.time_has_come(deadline),
+                asked = signals.next() => Happened::Asked(asked),
+                Some(input) = self.inbox.recv() => Happened::Input(input),
+                () = wake => Happened::Deadline,
+            };
+            self.make_up_for_gap(deadline);
+            match happened {
+                Happened::Asked(asked) => self.signalled(asked),
+                Happened::Input(input) => self.received(input),
+                Happened::Deadline => self.time_has_come(),
             }
             #[cfg(feature = "process")]
             if let Some(processes) = &mut self.processes {
@@ -265,20 +278,28 @@ impl Supervisor {
         self.policy.next_deadline().into_iter().chain(pulses).min()
     }
 
-    fn time_has_come(&mut self, deadline: Option<Duration>) {
-        let now = self.now();
-        let late = deadline.map_or(Duration::ZERO, |at| now.saturating_sub(at));
-        if late > GAP {
-            report::log!(
-                warn,
-                ?late,
-                "the supervisor was held up; all deadlines move by that"
-            );
-            self.policy.gap(late);
-            for live in self.workers.values_mut() {
-                live.pulse.gap(late);
-            }
+    /// Moves all deadlines there are by the time for which the supervisor was out. To be done before anything new
+    /// is decided, whose deadline then is right already.
+    fn make_up_for_gap(&mut self, deadline: Option<Duration>) {
+        let late = deadline.map_or(Duration::ZERO, |at| self.now().saturating_sub(at));
+        if late <= GAP {
+            return;
         }
+        self.policy.gap(late);
+        self.pulses_at = self.pulses_at.saturating_add(late);
+        for live in self.workers.values_mut() {
+            live.pulse.gap(late);
+        }
+        self.set_watchdog();
+        report::log!(
+            warn,
+            ?late,
+            "the supervisor was held up; all deadlines move by that"
+        );
+    }
+
+    fn time_has_come(&mut self) {
+        let now = self.now();
         if self.pulses_at <= now {
             self.pulses_at = now + pulse::INTERVAL;
             self.feel_pulses(now);
