@@ -203,9 +203,8 @@ impl Process {
                 deaths,
             }),
             Err(error) => {
-                // Out of descriptors, most likely. Nobody has waited for it yet, so its pid is its own.
-                child.kill()?;
-                child.wait()?;
+                // Out of descriptors, most likely.
+                give_up(&mut child)?;
                 Err(error.into())
             }
         }
@@ -213,6 +212,11 @@ impl Process {
 
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Ends one that can't be talked to.
+    pub(super) fn give_up(mut self) -> io::Result<()> {
+        give_up(&mut self.child)
     }
 
     pub(super) fn killer(&self) -> &Killer {
@@ -232,6 +236,13 @@ impl Process {
             }
         }
     }
+}
+
+/// To be called by who alone may wait for it, and hasn't: until then its pid is its own.
+fn give_up(child: &mut Child) -> io::Result<()> {
+    child.kill()?;
+    child.wait()?;
+    Ok(())
 }
 
 /// What this process has been started as.

@@ -67,7 +67,13 @@ impl Processes {
         let (commands, received) = mpsc::unbounded_channel();
         let stop_signals = assignment.stop_signals.clone();
         let exit = assignment.shutdown_timeout;
-        let mut end = SupervisorEnd::new(socket)?;
+        let mut end = match SupervisorEnd::new(socket) {
+            Ok(end) => end,
+            Err(error) => {
+                process.give_up()?;
+                return Err(error);
+            }
+        };
         let greeted = end
             .send(&ToWorker::Hello(assignment), None)
             .and_then(|()| match main {

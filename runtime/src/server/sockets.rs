@@ -221,18 +221,17 @@ impl Sockets {
             .map_err(|error| cannot("listen on", path.display(), &error))
     }
 
-    /// Closes what `worker` has asked for as `text`, a path or an address as asked or as bound, unless
+    /// Closes what `worker` has asked for as `text`, an absolute path or an address as asked or as bound, unless
     /// another worker of its slot has it too. False if it has nothing of that name.
     pub(super) fn unlisten(&mut self, worker: WorkerId, text: &str) -> bool {
         let Some(&Claim { slot, .. }) = self.workers.get(&worker) else {
             return false;
         };
         let literal: Option<SocketAddr> = text.parse().ok();
-        let path = std::path::absolute(text).ok();
         let mut found = false;
         for (name, shared) in &mut self.names {
             let meant = match name {
-                Name::Unix(at) => path.as_ref() == Some(at),
+                Name::Unix(at) => at == Path::new(text),
                 Name::Inet(kind, at) => {
                     let pinned = |((group, of, asked, _), to): (&Asked, &SocketAddr)| {
                         *group == group_of(slot) && of == kind && asked == text && to == at
@@ -553,8 +552,13 @@ fn refuse_live(path: &Path) -> io::Result<()> {
 fn bind_temporary(fd: &OwnedFd, path: &Path) -> io::Result<UnixFile> {
     let mut attempt = 0;
     loop {
-        let temporary = path.with_file_name(format!(".{}-{attempt}", std::process::id()));
-        match rustix::net::bind(fd, &SocketAddrUnix::new(&temporary)?) {
+        let name = format!(".{}-{attempt}", std::process::id());
+        let temporary = path.with_file_name(&name);
+        let bound = match SocketAddrUnix::new(&temporary) {
+            Err(Errno::NAMETOOLONG) => bind_in_folder(fd, path, &name),
+            address => address.and_then(|address| rustix::net::bind(fd, &address)),
+        };
+        match bound {
             Ok(()) => {
                 let found = fs::symlink_metadata(&temporary)?;
                 return Ok(UnixFile {
@@ -567,6 +571,21 @@ fn bind_temporary(fd: &OwnedFd, path: &Path) -> io::Result<UnixFile> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// A path that is itself short enough for an address leaves too little room for a longer name beside it.
+fn bind_in_folder(fd: &OwnedFd, path: &Path, name: &str) -> Result<(), Errno> {
+    use rustix::fs::{Mode, OFlags};
+    use std::os::fd::AsRawFd;
+
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = rustix::fs::open(
+        folder,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let short = format!("/proc/self/fd/{}/{name}", folder.as_raw_fd());
+    rustix::net::bind(fd, &SocketAddrUnix::new(short)?)
 }
 
 /// A socket's file, unlinked on drop if it still is this socket's.
@@ -1131,6 +1150,22 @@ mod tests {
 
         assert!(sockets.unlisten(WorkerId(1), path.to_str().unwrap()));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_unix_socket_may_have_the_longest_path_there_is() {
+        let folder = Folder::new("long");
+        let length = 107 - folder.0.as_os_str().len() - "//s".len();
+        let deep = folder.0.join("x".repeat(length));
+        fs::create_dir(&deep).unwrap();
+        let path = deep.join("s");
+        assert_eq!(path.as_os_str().len(), 107);
+        let mut sockets = table();
+        let listener = UnixListener::from(sockets.listen_unix(WorkerId(0), &path, 0o600).unwrap());
+        let _client = UnixStream::connect(&path).unwrap();
+        listener.accept().unwrap();
+        drop(sockets);
+        assert_eq!(fs::read_dir(&deep).unwrap().count(), 0);
     }
 
     #[test]

@@ -803,7 +803,8 @@ impl Supervisor {
             Report::RollDone => report::log!(info, "rolling restart done"),
             Report::RollGivenUp { slot, mixed } => report::failure(format_args!(
                 "rolling restart given up: the successor of worker {slot} failed to start{}",
-                if mixed {
+                // Threads run what the supervisor runs.
+                if mixed && self.config.isolation == Isolation::Process {
                     "; workers now run different versions"
                 } else {
                     ""

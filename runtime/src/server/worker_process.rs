@@ -362,12 +362,21 @@ impl ProcessLink {
             let Some(waiting) = &mut *waiting else { return };
             waiting.insert(number, reply);
         }
-        self.send(&to_message(number, request));
+        if let Err(error) = self.sender.send(&to_message(number, request)) {
+            // Nobody else will ever answer.
+            if let Some(reply) = self.take(number) {
+                let _ = reply.send(Err(io::Error::other(error)));
+            }
+        }
+    }
+
+    fn take(&self, number: u64) -> Option<oneshot::Sender<link::Answer>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.as_mut()?.remove(&number)
     }
 
     fn answered(&self, number: u64, answer: Answer, attached: Attached<OwnedFd>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(reply) = waiting.as_mut().and_then(|waiting| waiting.remove(&number)) else {
+        let Some(reply) = self.take(number) else {
             return;
         };
         let answer = match (answer, attached) {
@@ -412,4 +421,22 @@ fn to_message(request: u64, asked: Request) -> ToSupervisor {
         }
     };
     ToSupervisor::Listen { request, wanted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_request_that_cannot_be_sent_is_answered() {
+        let (_supervisor, socket) = UnixStream::pair().unwrap();
+        let link = ProcessLink::new(WorkerEnd::new(socket.into()).unwrap().sender());
+        let asked = "x".repeat(100_000);
+        let (reply, mut answer) = oneshot::channel();
+        link.request(Request::Unlisten { asked }, reply);
+        assert!(answer.try_recv().unwrap().is_err());
+        assert!(link.waiting.lock().unwrap().as_ref().unwrap().is_empty());
+    }
 }
