@@ -74,8 +74,20 @@ pub(crate) enum Ending {
     Overran,
     /// It returned an error, panicked, died, or couldn't be spawned.
     Failed,
+    /// It failed, and something was cut off at its deadline.
+    OverranAndFailed,
     /// A stop signal killed it before its handlers existed: it was asked to leave.
     KilledByStopSignal,
+}
+
+impl Ending {
+    fn has_failed(self) -> bool {
+        matches!(self, Ending::Failed | Ending::OverranAndFailed)
+    }
+
+    fn has_overrun(self) -> bool {
+        matches!(self, Ending::Overran | Ending::OverranAndFailed)
+    }
 }
 
 /// What happened.
@@ -87,10 +99,7 @@ pub(crate) enum Event {
     MainFailed,
     /// The main context is gone: after [`Action::LeaveMain`] or [`Action::DropEnter`] it always
     /// comes to this, or to the deadline.
-    MainLeft {
-        /// Whether its teardown failed.
-        failed: bool,
-    },
+    MainLeft(Ending),
     /// A worker reached its yield.
     Ready(WorkerId),
     /// A worker has come to its end without having been asked, and takes leave: what it left to be done is
@@ -460,8 +469,8 @@ impl Policy {
                     self.spawn_all(now);
                 }
             }
-            Event::MainFailed => self.main_gone(now, true),
-            Event::MainLeft { failed } => self.main_gone(now, failed),
+            Event::MainFailed => self.main_gone(now, Ending::Failed),
+            Event::MainLeft(ending) => self.main_gone(now, ending),
             Event::Ready(id) => self.ready(now, id),
             Event::Ending(id, ending) => self.ending(now, id, ending),
             Event::Ended(id, ending) => self.ended(now, id, ending),
@@ -687,7 +696,7 @@ impl Policy {
         };
         let unasked =
             matches!(worker.phase, Phase::Starting { .. } | Phase::Ready) && worker.asked.is_none();
-        let completes = self.config.run_to_completion && ending != Ending::Failed;
+        let completes = self.config.run_to_completion && !ending.has_failed();
         // Of an extra there is never more than one at a time, so its place is vacant when it is gone.
         let is_extra = matches!(worker.role, Role::Extra(_));
         if !self.is_running() || !unasked || completes || is_extra {
@@ -714,12 +723,12 @@ impl Policy {
             State::Stopping(stopping) => {
                 let failed = match worker.phase {
                     Phase::Killed { failed, .. } => failed,
-                    _ => ending == Ending::Failed,
+                    _ => ending.has_failed(),
                 };
                 if failed && stopping.code == 0 {
                     stopping.code = 1;
                 }
-                stopping.timed_out |= ending == Ending::Overran;
+                stopping.timed_out |= ending.has_overrun();
                 self.advance_stop(now);
             }
             State::Forced { signal, .. } => {
@@ -755,7 +764,7 @@ impl Policy {
                 self.place(role).next = Some(successor);
                 self.set_stage(Stage::Starting(successor));
             } else {
-                if ending == Ending::Clean && !killed_for_failure {
+                if !ending.has_failed() && !killed_for_failure {
                     self.push(Action::Report(Report::ReturnedUnasked(id)));
                 }
                 self.give_up_roll(role);
@@ -778,7 +787,7 @@ impl Policy {
         if in_roll {
             self.give_up_roll(role);
         }
-        if matches!(ending, Ending::Clean | Ending::Overran) && !killed_for_failure {
+        if !ending.has_failed() && !killed_for_failure {
             if self.config.run_to_completion {
                 self.completed |= matches!(role, Role::Slot(_));
                 self.place(role).completed = true;
@@ -1006,15 +1015,16 @@ impl Policy {
         }
     }
 
-    fn main_gone(&mut self, now: Duration, failed: bool) {
+    fn main_gone(&mut self, now: Duration, ending: Ending) {
         self.main = false;
         match &mut self.state {
             State::Entering => self.exit(2),
             State::Starting | State::Serving => self.stop(now, StopReason::Failure, 2),
             State::Stopping(stopping) => {
-                if failed && stopping.code == 0 {
+                if ending.has_failed() && stopping.code == 0 {
                     stopping.code = 2;
                 }
+                stopping.timed_out |= ending.has_overrun();
                 self.advance_stop(now);
             }
             State::New | State::Forced { .. } | State::Done => {}

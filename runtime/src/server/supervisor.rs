@@ -466,13 +466,13 @@ impl Supervisor {
                 )));
             }
             Message::Ended(ended) => {
-                let failed = self.judge(MAIN, std::process::id(), ended) == Ending::Failed;
+                let ending = self.judge(MAIN, std::process::id(), ended);
                 if let Some(main) = self.main.take() {
                     self.leaving.add(main);
                 }
                 self.happened(match self.main_value {
-                    None if failed => Event::MainFailed,
-                    _ => Event::MainLeft { failed },
+                    None if ending == Ending::Failed => Event::MainFailed,
+                    _ => Event::MainLeft(ending),
                 });
             }
         }
@@ -511,7 +511,7 @@ impl Supervisor {
     fn leave_main(&mut self, reason: StopReason, by: Duration) {
         match &self.main {
             Some(main) => main.worker.stop.set(self.stop(reason, by)),
-            None => self.arisen.push_back(Event::MainLeft { failed: false }),
+            None => self.arisen.push_back(Event::MainLeft(Ending::Clean)),
         }
     }
 
@@ -543,13 +543,14 @@ impl Supervisor {
 
     /// Tells a failure, and the policy's word for it.
     fn judge(&mut self, name: &str, pid: u32, ended: Ended) -> Ending {
-        match ended.failure {
-            Some(failure) => {
-                self.tell_failure(name, pid, &failure);
-                Ending::Failed
-            }
-            None if ended.overran => Ending::Overran,
-            None => Ending::Clean,
+        if let Some(failure) = &ended.failure {
+            self.tell_failure(name, pid, failure);
+        }
+        match (ended.failure, ended.overran) {
+            (Some(_), true) => Ending::OverranAndFailed,
+            (Some(_), false) => Ending::Failed,
+            (None, true) => Ending::Overran,
+            (None, false) => Ending::Clean,
         }
     }
 

@@ -48,7 +48,7 @@ const TAME: Behaviour = Behaviour {
 #[derive(Clone, Copy, Debug)]
 struct Main {
     enters: Option<(u64, bool)>,
-    leaves: Option<(u64, bool)>,
+    leaves: Option<(u64, Ending)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -328,7 +328,7 @@ impl World {
                 let Some(worker) = self.workers.get_mut(&id) else {
                     return;
                 };
-                let completes = self.config.run_to_completion && ending != Ending::Failed;
+                let completes = self.config.run_to_completion && !ending.has_failed();
                 let late = match worker.behaviour.leaves {
                     Some((after, _)) => after,
                     None => 100_000,
@@ -354,11 +354,13 @@ impl World {
                 let failed = if worker.killed {
                     worker.at_fault
                 } else {
-                    ending == Ending::Failed
+                    ending.has_failed()
                 };
                 if self.end.is_some() && failed && self.cause == 0 {
                     self.cause = 1;
                 }
+                let counts = self.end.is_some() && self.forced.is_none();
+                self.timed_out |= counts && ending.has_overrun();
             }
             Event::Hung(id) => match self.workers.get(&id) {
                 Some(worker) if !worker.killed => {}
@@ -383,12 +385,13 @@ impl World {
                 self.main_alive = false;
                 self.cause = 2;
             }
-            Event::MainLeft { failed } => {
+            Event::MainLeft(ending) => {
                 self.main_alive = false;
                 self.entering = false;
-                if failed && self.cause == 0 {
+                if ending.has_failed() && self.cause == 0 {
                     self.cause = 2;
                 }
+                self.timed_out |= ending.has_overrun() && self.end.is_some();
             }
             Event::Reload | Event::ScaleUp | Event::ScaleDown | Event::Tell => {}
         }
@@ -452,8 +455,8 @@ impl World {
     }
 
     fn leave_main(&mut self) {
-        if let Some((after, failed)) = self.main.leaves {
-            self.later(after, Occurrence::Event(Event::MainLeft { failed }));
+        if let Some((after, ending)) = self.main.leaves {
+            self.later(after, Occurrence::Event(Event::MainLeft(ending)));
         }
     }
 
@@ -595,10 +598,13 @@ impl World {
                 self.timed_out |= self.end.is_some();
             }
             Report::ReturnedUnasked(id) => {
-                assert!(matches!(
-                    self.event,
-                    Some(Event::Ended(of, Ending::Clean) | Event::Ending(of, Ending::Clean)) if of == id
-                ));
+                let unasked = match self.event {
+                    Some(Event::Ended(of, ending) | Event::Ending(of, ending)) => {
+                        of == id && !ending.has_failed()
+                    }
+                    _ => false,
+                };
+                assert!(unasked);
                 assert_eq!(self.end, None);
             }
             Report::Backoff { role, .. } => {
@@ -653,6 +659,8 @@ fn ending() -> impl Strategy<Value = Ending> {
         Ending::Clean,
         Ending::Failed,
         Ending::Failed,
+        Ending::Overran,
+        Ending::OverranAndFailed,
         Ending::KilledByStopSignal,
     ])
 }
@@ -705,7 +713,7 @@ fn outside() -> impl Strategy<Value = Outside> {
 fn main_context() -> impl Strategy<Value = Main> {
     let enters = prop_oneof![8 => (0..1000_u64, Just(true)).prop_map(Some),
         1 => (time(), any::<bool>()).prop_map(Some), 1 => Just(None)];
-    let leaves = prop_oneof![8 => (time(), any::<bool>()).prop_map(Some), 1 => Just(None)];
+    let leaves = prop_oneof![8 => (time(), ending()).prop_map(Some), 1 => Just(None)];
     (enters, leaves).prop_map(|(enters, leaves)| Main { enters, leaves })
 }
 

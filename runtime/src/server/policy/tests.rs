@@ -165,7 +165,7 @@ fn entering_stop_signal_drops_the_enter_and_exits_0() {
         [server.stopping(reason), A::DropEnter { reason, by }]
     );
     assert_eq!(server.on(E::MainEntered), []);
-    assert_eq!(server.on(E::MainLeft { failed: false }), [A::Exit(0)]);
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(0)]);
 }
 
 #[test]
@@ -931,7 +931,7 @@ fn stopping_goes_from_workers_to_extras_to_main() {
     );
     let by = server.now + 25 * SECOND;
     assert_eq!(server.clean(0), [A::LeaveMain { reason, by }]);
-    assert_eq!(server.on(E::MainLeft { failed: false }), [A::Exit(0)]);
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(0)]);
 }
 
 #[test]
@@ -1001,7 +1001,7 @@ fn stopping_leaves_main_its_share_whatever_is_stuck() {
             },
         ]
     );
-    assert_eq!(server.on(E::MainLeft { failed: true }), [A::Exit(3)]);
+    assert_eq!(server.on(E::MainLeft(Ending::Failed)), [A::Exit(3)]);
 }
 
 #[test]
@@ -1066,7 +1066,7 @@ fn leaving_main_failed_exits_2_unless_something_failed_before() {
         });
         server.on(E::StopSignal(TERM));
         server.on(E::Ended(id(0), ending));
-        assert_eq!(server.on(E::MainLeft { failed: true }), [A::Exit(code)]);
+        assert_eq!(server.on(E::MainLeft(Ending::Failed)), [A::Exit(code)]);
     }
 }
 
@@ -1201,5 +1201,24 @@ fn endless_timeouts_do_not_overflow() {
     for number in [1, 2, 3, 0] {
         server.clean(number);
     }
-    assert_eq!(server.on(E::MainLeft { failed: false }), [A::Exit(0)]);
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(0)]);
+}
+
+#[test]
+fn what_was_cut_off_outweighs_a_failure() {
+    for ending in [Ending::Overran, Ending::OverranAndFailed] {
+        let mut server = Server::serving(config());
+        server.on(E::StopSignal(TERM));
+        server.on(E::Ended(id(0), ending));
+        assert_eq!(server.clean(1), [A::Exit(3)]);
+
+        let mut server = Server::serving(Config {
+            has_main: true,
+            ..config()
+        });
+        server.on(E::StopSignal(TERM));
+        server.failed(0);
+        server.clean(1);
+        assert_eq!(server.on(E::MainLeft(ending)), [A::Exit(3)]);
+    }
 }
