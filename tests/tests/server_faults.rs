@@ -269,10 +269,11 @@ fn returning_unasked_is_a_failure(isolation: &str) {
     let address = server.wait_until_ready();
     server.signal(Signal::USR1);
     let ended = server.wait();
+    assert_ended(&ended, 1, "worker 0 (pid ");
     assert_ended(
         &ended,
         1,
-        "worker 0 returned although it had not been asked to stop",
+        ") returned although it had not been asked to stop",
     );
     assert_torn_down(&ended, 1, 0, "a worker failed");
     assert_closed(address);

@@ -1000,7 +1000,7 @@ impl Policy {
             }
         }
         if stopping.step == Step::Extras && self.workers.is_empty() {
-            let by = stopping.end.max(now.saturating_add(self.main_share()));
+            let by = stopping.end.max(now.saturating_add(GRACE));
             stopping.step = Step::Main { by };
             if self.main {
                 self.push(Action::LeaveMain {
@@ -1316,7 +1316,7 @@ impl Policy {
         self.push(Action::Exit(code));
     }
 
-    /// What the main context gets of the budget at its end.
+    /// What of the budget is kept for the main context, which gets [`GRACE`] whatever is left of it.
     fn main_share(&self) -> Duration {
         if self.main {
             GRACE.min(self.config.shutdown_timeout / 2)

@@ -778,10 +778,13 @@ impl Supervisor {
                 "{} is stuck: its event loop is blocked and can't be ended ({total} so far)",
                 self.worker_name(id)
             )),
-            Report::ReturnedUnasked(id) => report::failure(format_args!(
-                "{} returned although it had not been asked to stop",
-                self.worker_name(id)
-            )),
+            Report::ReturnedUnasked(id) => {
+                let pid = self.workers.get(&id).map_or(0, |live| live.seat.pid());
+                report::failure(format_args!(
+                    "{} (pid {pid}) returned although it had not been asked to stop",
+                    self.worker_name(id)
+                ));
+            }
             Report::Backoff { role, delay } => {
                 report::log!(
                     warn,

@@ -997,7 +997,7 @@ fn stopping_leaves_main_its_share_whatever_is_stuck() {
             }),
             A::LeaveMain {
                 reason: StopReason::Signal(TERM),
-                by: start + ms(1500)
+                by: start + 2 * SECOND
             },
         ]
     );
