@@ -299,6 +299,25 @@ fn a_worker_that_fails_and_leaves_a_task_has_a_successor(isolation: &str) {
     assert_closed(address);
 }
 
+/// Not only that of a worker which is ready.
+fn a_blocked_event_loop_is_reported_at_any_time(isolation: &str) {
+    let mut server = faulty(isolation, "--fault block --at starting");
+    server.wait_for("the event loop of worker 0 has been blocked for");
+    server.signal(Signal::TERM);
+    server.wait_for("stopping: SIGTERM");
+    // Until then, a second one belongs to the first.
+    thread::sleep(Duration::from_millis(600));
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code, Some(143));
+
+    let mut server = faulty(isolation, "--fault block --at draining");
+    server.wait_until_ready();
+    server.signal(Signal::TERM);
+    server.wait_for("the event loop of worker 0 has been blocked for");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code, Some(143));
+}
+
 /// What follows an end that nobody asked for then has no limit.
 fn an_endless_shutdown_timeout_is_no_fault(isolation: &str) {
     let args = format!("--fault error --shutdown-timeout {}", u64::MAX);
@@ -566,6 +585,7 @@ aioxide_tests::under_both_isolations! {
     arguments_are_cloned_where_the_worker_runs,
     returning_unasked_is_a_failure,
     a_worker_that_fails_and_leaves_a_task_has_a_successor,
+    a_blocked_event_loop_is_reported_at_any_time,
     an_endless_shutdown_timeout_is_no_fault,
     a_worker_that_fails_and_whose_exit_handler_hangs_has_a_successor,
     a_slot_that_fails_too_often_is_given_up,

@@ -122,6 +122,7 @@ async fn to_its_end(
     patience: Duration,
     kill: &CancellationToken,
 ) -> Option<Failure> {
+    worker.link.pong(0);
     let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings());
     let body = AssertUnwindSafe(async { make().await }).catch_unwind();
     let failure = tokio::select! {

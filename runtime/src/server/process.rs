@@ -310,6 +310,7 @@ impl Attendant {
             }
             ToSupervisor::Ended { failure, overran } => {
                 self.heard.ended = Some((failure, overran));
+                self.say(Message::Exiting);
                 if !self.stopping {
                     self.exits_by = Instant::now().checked_add(self.exit);
                 }

@@ -131,8 +131,9 @@ pub(crate) struct Setup {
 
 struct Live {
     role: Role,
-    /// A synchronous extra has no event loop.
-    has_loop: bool,
+    /// It has an event loop, which has begun to turn: a process may take its time before, and a synchronous extra
+    /// never has one.
+    turning: bool,
     ready: bool,
     /// It has told that it comes to its end, and why.
     ending: bool,
@@ -141,9 +142,14 @@ struct Live {
 }
 
 impl Live {
-    /// Whether its event loop should answer: there is one, it is ready, and nobody has asked it to stop.
+    /// Whether its event loop should answer.
     fn has_pulse(&self) -> bool {
-        self.has_loop && self.ready && !self.ending && !self.seat.is_stopping()
+        self.turning && !self.ending
+    }
+
+    /// Whether it has failed if it doesn't: it is ready, and nobody has asked it to stop.
+    fn must_answer(&self) -> bool {
+        self.ready && !self.seat.is_stopping()
     }
 }
 
@@ -313,6 +319,7 @@ impl Supervisor {
         let hang_timeout = self.hang_timeout;
         for (id, live) in self.workers.iter_mut().filter(|(_, live)| live.has_pulse()) {
             let name = self.job.name(live.role);
+            let hang_timeout = hang_timeout.filter(|_| live.must_answer());
             match live.pulse.check(now, hang_timeout) {
                 None => {}
                 Some(Finding::Ask(number)) => live.seat.ping(number),
@@ -377,6 +384,7 @@ impl Supervisor {
             Message::Pong(number) => {
                 let now = self.now();
                 if let Some(live) = self.workers.get_mut(&id) {
+                    live.turning = true;
                     if let Some(blocked) = live.pulse.answered(now, number) {
                         let name = self.job.name(live.role);
                         report::log!(
@@ -392,6 +400,12 @@ impl Supervisor {
                 let answer = self.answer(id, request);
                 // The worker may have dropped its `listen`; the slot keeps the socket.
                 let _ = reply.send(answer);
+            }
+            #[cfg(feature = "process")]
+            Message::Exiting => {
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.turning = false;
+                }
             }
             Message::Ending(failure) => {
                 let Some(live) = self.workers.get_mut(&id) else {
@@ -458,7 +472,7 @@ impl Supervisor {
             // It waits for its stop; that it was entered has been told, and its end counts when it is gone.
             Message::Ready | Message::Pong(_) | Message::Ending(_) => {}
             #[cfg(feature = "process")]
-            Message::Signalled(_) => {}
+            Message::Signalled(_) | Message::Exiting => {}
             Message::Request(_, reply) => {
                 let _ = reply.send(Err(io::Error::new(
                     io::ErrorKind::Unsupported,
@@ -648,7 +662,7 @@ impl Supervisor {
                     id,
                     Live {
                         role,
-                        has_loop,
+                        turning: false,
                         // Without a loop it counts as ready at start.
                         ready: !has_loop,
                         ending: false,
