@@ -26,6 +26,8 @@ pub struct ServerOptions {
     pub start_timeout: u64,
     #[arg(long)]
     pub hang_timeout: Option<u64>,
+    #[arg(long)]
+    pub share_port: bool,
 }
 
 /// [`Isolation`] on the command line.
@@ -60,6 +62,7 @@ impl ServerOptions {
                 AfterFailure::Ignore => OnFailure::Ignore,
             })
             .max_restarts(self.max_restarts)
+            .share_port(self.share_port)
             .restart_window(Duration::from_millis(self.restart_window))
             .shutdown_timeout(match self.shutdown_timeout {
                 u64::MAX => Duration::MAX,
@@ -73,8 +76,11 @@ impl ServerOptions {
     }
 }
 
-/// Logs to stderr, as `RUST_LOG` says.
+/// Logs to stderr, as `RUST_LOG` says. With `AIOXIDE_FAULT=no-log` in the environment nothing is there that logs.
 pub fn log() {
+    if std::env::var("AIOXIDE_FAULT").is_ok_and(|fault| fault == "no-log") {
+        return;
+    }
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())
         .with_writer(std::io::stderr)

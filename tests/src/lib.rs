@@ -43,6 +43,11 @@ impl Folder {
         Folder(path)
     }
 
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// The path of a file in it.
     pub fn file(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.join(name)

@@ -193,6 +193,28 @@ fn successor_in_a_roll(isolation: &str) {
     }
 }
 
+/// With processes some now run what was found on disk, and some what they ran before.
+fn a_roll_that_is_given_up_half_way(isolation: &str) {
+    let mut server = faulty(
+        isolation,
+        "--fault error --at starting --worker 1 --generation 1",
+    );
+    let address = server.wait_until_ready();
+    server.signal(Signal::HUP);
+    let given_up = server.wait_for("rolling restart given up: the successor of worker 1");
+    assert_eq!(
+        given_up.contains("workers now run different versions"),
+        isolation == "process",
+        "{given_up}"
+    );
+    serves(address);
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, "failed: the fixture's error");
+    assert_torn_down(&ended, 0, 1, "SIGTERM");
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
+    assert_closed(address);
+}
+
 /// The roll goes on, because its successor serves already.
 fn predecessor_in_a_roll(isolation: &str) {
     for fault in faults(isolation) {
@@ -371,6 +393,40 @@ fn a_slot_that_fails_too_often_is_given_up(isolation: &str) {
     );
     assert_torn_down(&ended, 1, 0, "a worker failed");
     assert_closed(address);
+}
+
+/// A failure counts for the restart window.
+fn failures_that_are_far_apart_are_forgotten(isolation: &str) {
+    let args =
+        "--on-failure restart --max-restarts 1 --restart-window 3000 --fault error --from-then-on";
+    let mut server = faulty(isolation, args);
+    server.wait_until_ready();
+    let mut fail = |generation: u64| {
+        server.signal(Signal::USR1);
+        server.wait_for("failed: the fixture's error");
+        server.wait_for(&format!("set up worker=0 generation={generation}"));
+        server.wait_for("worker 0 is ready");
+    };
+    fail(1);
+    // That time passes is what is tested.
+    thread::sleep(Duration::from_millis(3100));
+    fail(2);
+    server.signal(Signal::USR1);
+    let cause = "worker 0 failed 2 times within 3s, more than 1 times";
+    assert_ended(&server.wait(), 4, cause);
+}
+
+/// Without a subscriber of tracing it is written to stderr.
+fn a_failure_is_told_where_nothing_logs(isolation: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_faulty"));
+    command.args(["--isolation", isolation, "--workers", "1"]);
+    command.args(["--fault", "error", "--at", "starting"]);
+    let ended = Running::start(command.env("AIOXIDE_FAULT", "no-log")).wait();
+    assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+    assert_eq!(ended.log.len(), 1, "{:#?}", ended.log);
+    let line = &ended.log[0];
+    assert!(line.starts_with("aioxide: worker 0 (pid "), "{line}");
+    assert!(line.ends_with(") failed: the fixture's error"), "{line}");
 }
 
 fn descriptors_run_out_while_starting(isolation: &str) {
@@ -579,6 +635,9 @@ aioxide_tests::under_both_isolations! {
     ready,
     draining,
     successor_in_a_roll,
+    a_roll_that_is_given_up_half_way,
+    failures_that_are_far_apart_are_forgotten,
+    a_failure_is_told_where_nothing_logs,
     predecessor_in_a_roll,
     ready_and_restarted,
     ready_and_ignored,

@@ -1,4 +1,4 @@
-//! A server whose worker 0 goes wrong, in a given way and at a given moment of its life.
+//! A server of which one worker goes wrong, in a given way and at a given moment of its life.
 
 use std::fs::File;
 use std::io;
@@ -22,7 +22,10 @@ struct Options {
     fault: Option<Fault>,
     #[arg(long, value_enum, default_value = "ready")]
     at: Moment,
-    /// Which generations of worker 0 go wrong: this one and, with `--from-then-on`, all that follow.
+    /// Which worker goes wrong.
+    #[arg(long, default_value_t = 0)]
+    worker: usize,
+    /// Which generations of it go wrong: this one and, with `--from-then-on`, all that follow.
     #[arg(long, default_value_t = 0)]
     generation: u64,
     #[arg(long)]
@@ -146,7 +149,7 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
 #[server]
 async fn faulty(worker: Worker, options: Options) -> Result<(), String> {
     let generation = worker.generation();
-    let concerned = worker.index() == 0
+    let concerned = worker.index() == options.worker
         && (generation == options.generation
             || options.from_then_on && generation > options.generation);
     let fault = options.fault.filter(|_| concerned);
