@@ -185,6 +185,15 @@ impl Running {
         }
     }
 
+    /// Waits for a line with each of these texts, in whatever order.
+    pub fn wait_for_all(&mut self, texts: &[&str]) {
+        let mut missing = texts.to_vec();
+        while !missing.is_empty() {
+            let line = self.wait_for("");
+            missing.retain(|text| !line.contains(text));
+        }
+    }
+
     /// Waits until the server says that it is ready, and tells where it listens.
     pub fn wait_until_ready(&mut self) -> SocketAddr {
         let line = self.wait_for("ready, listening on");

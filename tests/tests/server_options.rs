@@ -118,6 +118,15 @@ fn a_server_can_be_stopped_while_it_sends_the_main_contexts_value() {
     position(&ended, "main context: left: stopped: SIGTERM");
 }
 
+/// Though the main context itself was left in time.
+fn a_teardown_of_the_main_context_that_is_cut_ends_with_3(isolation: &str) {
+    let mut server = with_main(isolation, "slow-detached", "--shutdown-timeout 1500");
+    server.wait_for("2 workers are ready");
+    let ended = server.stop(Signal::TERM);
+    assert_failed(&ended, 3, "teardowns cut at the deadline");
+    assert_eq!(ended.lines("torn down: SIGTERM").count(), 2);
+}
+
 #[test]
 fn a_main_value_that_a_worker_cannot_decode_is_a_failure_to_start() {
     let ended = with_main("process", "undecodable", "").wait();
@@ -177,8 +186,7 @@ fn a_synchronous_extra_does_not_hang(isolation: &str) {
 fn a_synchronous_extra_that_fails_when_it_stops_has_failed(isolation: &str) {
     let mut command = command(env!("CARGO_BIN_EXE_extras"), isolation, "");
     let mut server = Running::start(command.env("AIOXIDE_FAULT", "router"));
-    server.wait_for("router: set up");
-    server.wait_for("workers are ready");
+    server.wait_for_all(&["router: set up", "workers are ready"]);
     let ended = server.stop(Signal::TERM);
     assert_failed(&ended, 1, "failed: the fixture's error on stopping");
 }
@@ -467,6 +475,7 @@ aioxide_tests::under_both_isolations! {
     a_main_context_that_fails_is_told_by_code_2,
     a_main_context_that_is_being_entered_can_be_stopped,
     a_main_context_that_is_not_left_in_time_ends_with_3,
+    a_teardown_of_the_main_context_that_is_cut_ends_with_3,
     extras_run_beside_the_workers_and_stop_after_them,
     a_synchronous_extra_does_not_hang,
     a_synchronous_extra_that_fails_when_it_stops_has_failed,

@@ -267,7 +267,7 @@ fn without_free_descriptors_a_terminal_is_not_gone(isolation: &str) {
     let pid = server.pid();
     prlimit(Some(pid), Resource::Nofile, none).expect("a limit can be set");
     server.signal(Signal::HUP);
-    server.wait_for("rolling restart");
+    server.wait_for("rolling restart given up");
     prlimit(Some(pid), Resource::Nofile, limits).expect("a limit can be set");
     let ended = server.stop(Signal::TERM);
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);

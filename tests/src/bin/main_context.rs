@@ -1,7 +1,7 @@
 //! A server whose workers get a value from the main context.
 //!
 //! `AIOXIDE_FAULT` in the environment says what goes wrong with that: `enter`, `leave`, `slow-enter`,
-//! `slow-leave`, `undecodable` or nothing.
+//! `slow-leave`, `slow-detached`, `undecodable` or nothing.
 
 use std::io;
 use std::process::ExitCode;
@@ -60,6 +60,13 @@ async fn slow_if(fault: &str) {
     }
 }
 
+/// Its teardown is left to itself.
+#[actxmgr]
+async fn detached() {
+    yield_().await;
+    slow_if("slow-detached").await;
+}
+
 #[actxmgr]
 async fn shared() -> io::Result<Shared> {
     info!("main context: entering");
@@ -70,6 +77,7 @@ async fn shared() -> io::Result<Shared> {
     let (_shared, exit) = yield_(Shared::new()).await;
     info!("main context: left: {exit}");
     slow_if("slow-leave").await;
+    drop(detached().await);
     if has_fault("leave") {
         return Err(io::Error::other("the fixture's error on leaving"));
     }
