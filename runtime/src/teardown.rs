@@ -285,7 +285,10 @@ pub async fn drain(timeout: Duration) -> Drained {
         if runtime.is_some() {
             let in_time = tokio::time::timeout(timeout, all).await.is_ok();
             if !in_time {
-                tracing::warn!(?timeout, "detached teardowns are left after the drain");
+                // A subscriber is foreign code, and a drain is what a server stops with.
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    tracing::warn!(?timeout, "detached teardowns are left after the drain");
+                }));
             }
         } else {
             let mut alarm = Alarm::after(timeout);
@@ -379,7 +382,9 @@ impl Alarm {
             },
             Err(error) => {
                 // Without a thread there is no way to wait with a limit: don't wait.
-                tracing::error!(%error, "no thread for the timeout of a drain outside a runtime");
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    tracing::error!(%error, "no thread for the timeout of a drain outside a runtime");
+                }));
                 shared.lock().unwrap_or_else(PoisonError::into_inner).0 = true;
                 Alarm {
                     shared,

@@ -26,6 +26,8 @@ pub struct ServerOptions {
     pub start_timeout: u64,
     #[arg(long)]
     pub hang_timeout: Option<u64>,
+    #[arg(long)]
+    pub share_port: bool,
 }
 
 /// [`Isolation`] on the command line.
@@ -60,8 +62,12 @@ impl ServerOptions {
                 AfterFailure::Ignore => OnFailure::Ignore,
             })
             .max_restarts(self.max_restarts)
+            .share_port(self.share_port)
             .restart_window(Duration::from_millis(self.restart_window))
-            .shutdown_timeout(Duration::from_millis(self.shutdown_timeout))
+            .shutdown_timeout(match self.shutdown_timeout {
+                u64::MAX => Duration::MAX,
+                millis => Duration::from_millis(millis),
+            })
             .start_timeout(Duration::from_millis(self.start_timeout));
         match self.hang_timeout {
             Some(timeout) => server.hang_timeout(Duration::from_millis(timeout)),
@@ -70,8 +76,11 @@ impl ServerOptions {
     }
 }
 
-/// Logs to stderr, as `RUST_LOG` says.
+/// Logs to stderr, as `RUST_LOG` says. With `AIOXIDE_FAULT=no-log` in the environment nothing is there that logs.
 pub fn log() {
+    if std::env::var("AIOXIDE_FAULT").is_ok_and(|fault| fault == "no-log") {
+        return;
+    }
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())
         .with_writer(std::io::stderr)

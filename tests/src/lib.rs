@@ -45,6 +45,11 @@ impl Folder {
         Folder(path)
     }
 
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// The path of a file in it.
     pub fn file(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.join(name)
@@ -198,6 +203,15 @@ impl Running {
         }
     }
 
+    /// Waits for a line with each of these texts, in whatever order.
+    pub fn wait_for_all(&mut self, texts: &[&str]) {
+        let mut missing = texts.to_vec();
+        while !missing.is_empty() {
+            let line = self.wait_for("");
+            missing.retain(|text| !line.contains(text));
+        }
+    }
+
     /// Waits until the server says that it is ready, and tells where it listens.
     pub fn wait_until_ready(&mut self) -> SocketAddr {
         let line = self.wait_for("ready, listening on");
@@ -205,6 +219,21 @@ impl Running {
         address
             .parse()
             .unwrap_or_else(|error| panic!("no address at the end of `{line}`: {error}"))
+    }
+
+    /// Waits until the server has started a process, and gives that.
+    pub fn wait_for_child(&self) -> rustix::process::Pid {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let children = format!("/proc/{0}/task/{0}/children", self.pid());
+            let text = std::fs::read_to_string(children).unwrap_or_default();
+            let first = text.split(' ').next().and_then(|pid| pid.parse().ok());
+            match first.and_then(rustix::process::Pid::from_raw) {
+                Some(pid) => return pid,
+                None => assert!(Instant::now() < deadline, "no worker is started"),
+            }
+            thread::yield_now();
+        }
     }
 
     /// Sends a signal to the server's first process.

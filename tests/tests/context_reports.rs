@@ -242,6 +242,23 @@ fn a_drain_outside_a_runtime_waits_for_all() {
 }
 
 #[actxmgr]
+async fn endless() {
+    yield_().await;
+    std::future::pending().await
+}
+
+/// As `tracing_subscriber::fmt` panics when it can't write to a terminal that has been closed.
+#[tokio::test]
+async fn a_log_that_panics_does_not_hurt_a_drain() {
+    let closed = || -> io::Stderr { panic!("nobody reads the log") };
+    let log = tracing_subscriber::fmt().with_writer(closed).finish();
+    let _log = tracing::subscriber::set_default(log);
+    drop(endless().await);
+    let drained = drain(Duration::from_millis(30)).await;
+    assert_eq!(drained.abandoned, ["endless"]);
+}
+
+#[actxmgr]
 async fn traced(seen: Arc<Mutex<Option<String>>>) {
     yield_().await;
     let span = tracing::Span::current();

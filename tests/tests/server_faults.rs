@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use aioxide_tests::{Ended, Folder, Running, Signal, assert_closed, connect};
-use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+use aioxide_tests::{Ended, Folder, PATIENCE, Running, Signal, assert_closed, connect, pid_in};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, test_kill_process};
 
 fn start(program: impl AsRef<Path>, isolation: &str, args: &str) -> Running {
     Running::start(
@@ -28,6 +28,15 @@ fn serves(address: SocketAddr) {
     stream.write_all(b"hello").expect("the server reads");
     let mut reply = [0; 5];
     stream.read_exact(&mut reply).expect("the server replies");
+}
+
+/// Waits until a process has been reaped.
+fn wait_until_gone(pid: Pid) {
+    let deadline = Instant::now() + PATIENCE;
+    while test_kill_process(pid).is_ok() {
+        assert!(Instant::now() < deadline, "process {pid} is still there");
+        thread::yield_now();
+    }
 }
 
 /// How a worker's failure is to be told, and how a server with it is to end.
@@ -119,6 +128,16 @@ fn starting(isolation: &str) {
     }
 }
 
+/// That is the user's code, so the supervisor has no part in it.
+fn arguments_are_cloned_where_the_worker_runs(isolation: &str) {
+    let ended = faulty(isolation, "--fault panic --at cloning").wait();
+    assert_ended(&ended, 1, "failed: panicked: the fixture's panic");
+
+    let args = "--workers 1 --fault block --at cloning --start-timeout 500";
+    let ended = faulty(isolation, args).wait();
+    assert_ended(&ended, 1, "worker 0 was not ready within 500ms");
+}
+
 fn ready(isolation: &str) {
     for fault in faults(isolation) {
         let name = fault.name;
@@ -174,6 +193,28 @@ fn successor_in_a_roll(isolation: &str) {
     }
 }
 
+/// With processes some now run what was found on disk, and some what they ran before.
+fn a_roll_that_is_given_up_half_way(isolation: &str) {
+    let mut server = faulty(
+        isolation,
+        "--fault error --at starting --worker 1 --generation 1",
+    );
+    let address = server.wait_until_ready();
+    server.signal(Signal::HUP);
+    let given_up = server.wait_for("rolling restart given up: the successor of worker 1");
+    assert_eq!(
+        given_up.contains("workers now run different versions"),
+        isolation == "process",
+        "{given_up}"
+    );
+    serves(address);
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, "failed: the fixture's error");
+    assert_torn_down(&ended, 0, 1, "SIGTERM");
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
+    assert_closed(address);
+}
+
 /// The roll goes on, because its successor serves already.
 fn predecessor_in_a_roll(isolation: &str) {
     for fault in faults(isolation) {
@@ -224,9 +265,14 @@ fn ready_and_ignored(isolation: &str) {
     for fault in ["error", "return"] {
         let args = format!("--on-failure ignore --fault {fault}");
         let mut server = faulty(isolation, &args);
+        let failing = pid_in(&server.wait_for("set up worker=0"));
         let address = server.wait_until_ready();
         server.signal(Signal::USR1);
         server.wait_for("the server goes on without worker 0");
+        if isolation == "process" {
+            // Until then its end of the port is open.
+            wait_until_gone(failing);
+        }
         serves(address);
         let ended = server.stop(Signal::TERM);
         assert_ended(&ended, 0, "worker 0");
@@ -245,12 +291,85 @@ fn returning_unasked_is_a_failure(isolation: &str) {
     let address = server.wait_until_ready();
     server.signal(Signal::USR1);
     let ended = server.wait();
+    assert_ended(&ended, 1, "worker 0 (pid ");
     assert_ended(
         &ended,
         1,
-        "worker 0 returned although it had not been asked to stop",
+        ") returned although it had not been asked to stop",
     );
     assert_torn_down(&ended, 1, 0, "a worker failed");
+    assert_closed(address);
+}
+
+/// Nobody waits for the tasks that it leaves: neither its successor nor who reads the log.
+fn a_worker_that_fails_and_leaves_a_task_has_a_successor(isolation: &str) {
+    let args = "--on-failure restart --fault task --shutdown-timeout 60000";
+    let mut server = faulty(isolation, args);
+    let address = server.wait_until_ready();
+    server.signal(Signal::USR1);
+    server.wait_for("failed: the fixture's error");
+    server.wait_for("set up worker=0 generation=1");
+    server.wait_for("worker 0 is ready");
+    serves(address);
+    server.signal(Signal::USR1);
+    server.wait_for("the task that was left is done");
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, "failed: the fixture's error");
+    assert_eq!(ended.lines("the fixture's error").count(), 1);
+    assert_torn_down(&ended, 0, 1, "SIGTERM");
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
+    assert_closed(address);
+}
+
+/// Not only that of a worker which is ready.
+fn a_blocked_event_loop_is_reported_at_any_time(isolation: &str) {
+    let mut server = faulty(isolation, "--fault block --at starting");
+    server.wait_for("the event loop of worker 0 has been blocked for");
+    server.signal(Signal::TERM);
+    server.wait_for("stopping: SIGTERM");
+    // Until then, a second one belongs to the first.
+    thread::sleep(Duration::from_millis(600));
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code, Some(143));
+
+    let mut server = faulty(isolation, "--fault block --at draining");
+    server.wait_until_ready();
+    server.signal(Signal::TERM);
+    server.wait_for("the event loop of worker 0 has been blocked for");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code, Some(143));
+}
+
+/// What follows an end that nobody asked for then has no limit.
+fn an_endless_shutdown_timeout_is_no_fault(isolation: &str) {
+    let args = format!("--fault error --shutdown-timeout {}", u64::MAX);
+    let mut server = faulty(isolation, &args);
+    let address = server.wait_until_ready();
+    server.signal(Signal::USR1);
+    let ended = server.wait();
+    assert_ended(&ended, 1, "failed: the fixture's error");
+    assert_eq!(ended.lines("panicked at").count(), 0, "{:#?}", ended.log);
+    assert_torn_down(&ended, 1, 0, "a worker failed");
+    assert_closed(address);
+}
+
+/// Its end is told before its exit handlers run, and nobody has asked it to stop.
+fn a_worker_that_fails_and_whose_exit_handler_hangs_has_a_successor(isolation: &str) {
+    let args = "--on-failure restart --fault exit-handler --shutdown-timeout 2000";
+    let mut server = faulty(isolation, args);
+    let address = server.wait_until_ready();
+    server.signal(Signal::USR1);
+    server.wait_for("hangs at its end");
+    server.wait_for("set up worker=0 generation=1");
+    server.wait_for("worker 0 is ready");
+    serves(address);
+    if isolation == "process" {
+        server.wait_for("worker 0 did not stop by its deadline");
+    }
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, "failed: the fixture's error");
+    assert_torn_down(&ended, 0, 1, "SIGTERM");
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
     assert_closed(address);
 }
 
@@ -274,6 +393,40 @@ fn a_slot_that_fails_too_often_is_given_up(isolation: &str) {
     );
     assert_torn_down(&ended, 1, 0, "a worker failed");
     assert_closed(address);
+}
+
+/// A failure counts for the restart window.
+fn failures_that_are_far_apart_are_forgotten(isolation: &str) {
+    let args =
+        "--on-failure restart --max-restarts 1 --restart-window 3000 --fault error --from-then-on";
+    let mut server = faulty(isolation, args);
+    server.wait_until_ready();
+    let mut fail = |generation: u64| {
+        server.signal(Signal::USR1);
+        server.wait_for("failed: the fixture's error");
+        server.wait_for(&format!("set up worker=0 generation={generation}"));
+        server.wait_for("worker 0 is ready");
+    };
+    fail(1);
+    // That time passes is what is tested.
+    thread::sleep(Duration::from_millis(3100));
+    fail(2);
+    server.signal(Signal::USR1);
+    let cause = "worker 0 failed 2 times within 3s, more than 1 times";
+    assert_ended(&server.wait(), 4, cause);
+}
+
+/// Without a subscriber of tracing it is written to stderr.
+fn a_failure_is_told_where_nothing_logs(isolation: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_faulty"));
+    command.args(["--isolation", isolation, "--workers", "1"]);
+    command.args(["--fault", "error", "--at", "starting"]);
+    let ended = Running::start(command.env("AIOXIDE_FAULT", "no-log")).wait();
+    assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+    assert_eq!(ended.log.len(), 1, "{:#?}", ended.log);
+    let line = &ended.log[0];
+    assert!(line.starts_with("aioxide: worker 0 (pid "), "{line}");
+    assert!(line.ends_with(") failed: the fixture's error"), "{line}");
 }
 
 fn descriptors_run_out_while_starting(isolation: &str) {
@@ -482,10 +635,18 @@ aioxide_tests::under_both_isolations! {
     ready,
     draining,
     successor_in_a_roll,
+    a_roll_that_is_given_up_half_way,
+    failures_that_are_far_apart_are_forgotten,
+    a_failure_is_told_where_nothing_logs,
     predecessor_in_a_roll,
     ready_and_restarted,
     ready_and_ignored,
+    arguments_are_cloned_where_the_worker_runs,
     returning_unasked_is_a_failure,
+    a_worker_that_fails_and_leaves_a_task_has_a_successor,
+    a_blocked_event_loop_is_reported_at_any_time,
+    an_endless_shutdown_timeout_is_no_fault,
+    a_worker_that_fails_and_whose_exit_handler_hangs_has_a_successor,
     a_slot_that_fails_too_often_is_given_up,
     a_second_signal_forces_a_blocked_worker,
     descriptors_run_out_while_starting,

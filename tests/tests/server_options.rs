@@ -107,6 +107,26 @@ fn a_main_context_that_is_not_left_in_time_ends_with_3(isolation: &str) {
     );
 }
 
+/// While its parts wait for a worker that has yet to begin to read them.
+#[test]
+fn a_server_can_be_stopped_while_it_sends_the_main_contexts_value() {
+    let mut server = with_main("process", "", "--before-run 500");
+    server.wait_for("main context: entering");
+    server.wait_for_child();
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    position(&ended, "main context: left: stopped: SIGTERM");
+}
+
+/// Though the main context itself was left in time.
+fn a_teardown_of_the_main_context_that_is_cut_ends_with_3(isolation: &str) {
+    let mut server = with_main(isolation, "slow-detached", "--shutdown-timeout 1500");
+    server.wait_for("2 workers are ready");
+    let ended = server.stop(Signal::TERM);
+    assert_failed(&ended, 3, "teardowns cut at the deadline");
+    assert_eq!(ended.lines("torn down: SIGTERM").count(), 2);
+}
+
 #[test]
 fn a_main_value_that_a_worker_cannot_decode_is_a_failure_to_start() {
     let ended = with_main("process", "undecodable", "").wait();
@@ -160,6 +180,15 @@ fn a_synchronous_extra_does_not_hang(isolation: &str) {
     let ended = server.stop(Signal::TERM);
     assert_graceful(&ended);
     assert_eq!(ended.lines("router: set up").count(), 1, "{:#?}", ended.log);
+}
+
+/// It was ready from its start, though it has never said so.
+fn a_synchronous_extra_that_fails_when_it_stops_has_failed(isolation: &str) {
+    let mut command = command(env!("CARGO_BIN_EXE_extras"), isolation, "");
+    let mut server = Running::start(command.env("AIOXIDE_FAULT", "router"));
+    server.wait_for_all(&["router: set up", "workers are ready"]);
+    let ended = server.stop(Signal::TERM);
+    assert_failed(&ended, 1, "failed: the fixture's error on stopping");
 }
 
 fn an_extra_that_fails_does_as_on_failure_says(isolation: &str) {
@@ -303,6 +332,73 @@ fn all_workers_get_the_same_sockets(isolation: &str) {
     assert_closed(second);
 }
 
+/// Once its listeners are dropped and all workers have given it up, nobody listens any more.
+fn a_socket_that_is_given_up_is_closed(isolation: &str) {
+    let folder = Folder::new();
+    let mut sockets = command(env!("CARGO_BIN_EXE_sockets"), isolation, "--mode 660");
+    // A relative path is one of the worker's folder.
+    sockets
+        .args(["--unix", "socket"])
+        .current_dir(folder.path());
+    let mut server = Running::start(&mut sockets);
+    let line = server.wait_for("listens");
+    let (first, second) = (address(&line, "first"), address(&line, "second"));
+    server.wait_for("2 workers are ready, listening on");
+    let path = folder.file("socket");
+    let mode = std::fs::metadata(&path)
+        .expect("a socket")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o660);
+    connect(first)
+        .read_exact(&mut [0])
+        .expect("the server replies");
+
+    server.signal(Signal::USR1);
+    for _ in 0..2 {
+        let again = server.wait_for("gave up; then: ");
+        assert!(again.contains("this worker holds no socket on"), "{again}");
+    }
+    assert_closed(first);
+    assert!(!path.exists());
+    connect(second)
+        .read_exact(&mut [0])
+        .expect("the server replies");
+    assert_graceful(&server.stop(Signal::TERM));
+    assert_closed(second);
+}
+
+fn a_port_is_shared_with_another_server_only_if_both_say_so(isolation: &str) {
+    let mut server = start(PLAIN, isolation, "--share-port");
+    let address = server.wait_until_ready();
+    let ended = start(PLAIN, isolation, &format!("--listen {address}")).wait();
+    assert_failed(&ended, 1, &format!("cannot listen on {address}"));
+    let mut second = start(
+        PLAIN,
+        isolation,
+        &format!("--listen {address} --share-port"),
+    );
+    assert_eq!(second.wait_until_ready(), address);
+    assert_graceful(&server.stop(Signal::TERM));
+    drop(connect(address));
+    assert_graceful(&second.stop(Signal::TERM));
+    assert_closed(address);
+}
+
+fn tasks_are_waited_for_until_the_deadline(isolation: &str) {
+    let mut server = start(PLAIN, isolation, "--task 300");
+    server.wait_until_ready();
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    assert_eq!(ended.lines("the task is done").count(), 2);
+
+    let mut server = start(PLAIN, isolation, "--task 60000 --shutdown-timeout 1000");
+    server.wait_until_ready();
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
+    assert_eq!(ended.lines("tasks cut at the deadline").count(), 2);
+}
+
 #[test]
 fn a_server_inside_a_runtime_is_an_error() {
     let ended = Running::start(&mut Command::new(env!("CARGO_BIN_EXE_in_runtime"))).wait();
@@ -379,11 +475,16 @@ aioxide_tests::under_both_isolations! {
     a_main_context_that_fails_is_told_by_code_2,
     a_main_context_that_is_being_entered_can_be_stopped,
     a_main_context_that_is_not_left_in_time_ends_with_3,
+    a_teardown_of_the_main_context_that_is_cut_ends_with_3,
     extras_run_beside_the_workers_and_stop_after_them,
     a_synchronous_extra_does_not_hang,
+    a_synchronous_extra_that_fails_when_it_stops_has_failed,
     an_extra_that_fails_does_as_on_failure_says,
     init_runs_once_in_each_process_before_any_runtime,
     the_environment_says_how_many_workers,
     workers_that_run_to_completion_end_the_server,
     all_workers_get_the_same_sockets,
+    a_socket_that_is_given_up_is_closed,
+    a_port_is_shared_with_another_server_only_if_both_say_so,
+    tasks_are_waited_for_until_the_deadline,
 }

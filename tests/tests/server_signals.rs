@@ -176,17 +176,7 @@ fn a_worker_swallows_other_signals() {
 #[test]
 fn a_worker_that_is_killed_by_a_stop_signal_at_its_start_has_not_failed() {
     let mut server = plain("process", "--before-run 300");
-    let deadline = std::time::Instant::now() + aioxide_tests::PATIENCE;
-    let worker = loop {
-        let children = format!("/proc/{0}/task/{0}/children", server.pid());
-        let text = std::fs::read_to_string(children).unwrap_or_default();
-        let first = text.split(' ').next().and_then(|pid| pid.parse().ok());
-        match first.and_then(Pid::from_raw) {
-            Some(pid) => break pid,
-            None => assert!(std::time::Instant::now() < deadline, "no worker is started"),
-        }
-    };
-    send(worker, Signal::TERM);
+    send(server.wait_for_child(), Signal::TERM);
     let address = server.wait_until_ready();
     let ended = server.stop(Signal::TERM);
     assert_graceful(&ended);

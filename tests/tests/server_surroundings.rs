@@ -1,13 +1,15 @@
 //! A server in odd surroundings: its supervisor killed, its terminal closed, without stdin, as process 1.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aioxide_tests::{Ended, PATIENCE, Running, Signal, assert_closed, connect, pid_in};
-use rustix::process::{Pid, kill_process};
+use rustix::fs::OFlags;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, prlimit};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 const PLAIN: &str = env!("CARGO_BIN_EXE_plain");
@@ -49,6 +51,18 @@ fn workers_stop_when_their_supervisor_is_killed() {
 }
 
 #[test]
+fn workers_with_an_endless_timeout_stop_when_their_supervisor_is_killed() {
+    let args = format!("--shutdown-timeout {}", u64::MAX);
+    let mut server = Running::start(&mut command(PLAIN, "process", &args));
+    let address = server.wait_until_ready();
+    let ended = server.stop(Signal::KILL);
+    let torn_down = "torn down: stopped: the supervisor is gone worker=";
+    assert_eq!(ended.lines(torn_down).count(), 2, "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+    assert_closed(address);
+}
+
+#[test]
 fn a_blocked_worker_ends_within_its_timeout_when_its_supervisor_is_killed() {
     let args = "--fault block --shutdown-timeout 1500";
     let mut server = Running::start(&mut command(FAULTY, "process", args));
@@ -69,6 +83,31 @@ fn a_blocked_worker_ends_within_its_timeout_when_its_supervisor_is_killed() {
             .any(|line| line.contains("worker 0 did not stop after its supervisor was gone")),
         "{errors:#?}"
     );
+    assert_closed(address);
+}
+
+#[test]
+fn a_worker_that_hangs_in_init_ends_when_its_supervisor_is_killed() {
+    let args = "--fault block --at init --shutdown-timeout 1500";
+    let mut server = Running::start(&mut command(FAULTY, "process", args));
+    server.wait_for("goes wrong in init");
+    let ended = server.stop(Signal::KILL);
+    assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+}
+
+#[test]
+fn an_exit_handler_that_hangs_keeps_no_worker_whose_supervisor_is_killed() {
+    let args = "--fault exit-handler --at starting --shutdown-timeout 1500";
+    let mut server = Running::start(&mut command(FAULTY, "process", args));
+    let address = server.wait_until_ready();
+    let ended = server.stop(Signal::KILL);
+    assert_eq!(ended.lines("hangs at its end").count(), 1);
+    assert!(
+        ended.took >= Duration::from_millis(1000),
+        "took {:?}",
+        ended.took
+    );
+    assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
     assert_closed(address);
 }
 
@@ -139,6 +178,52 @@ fn a_closed_terminal_stops_a_server_that_logs_to_it(isolation: &str) {
     }
     drop(controller);
 
+    assert_gone(&mut child, Some(0));
+}
+
+/// A server that is ready, and whose log takes no line any more. The log's reader keeps it open.
+fn with_a_full_log(isolation: &str, args: &str) -> (Child, BufReader<PipeReader>) {
+    let (log, stderr) = std::io::pipe().expect("a pipe");
+    let mut full = File::options()
+        .write(true)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(format!("/proc/self/fd/{}", stderr.as_raw_fd()))
+        .expect("a pipe can be opened again, with flags of its own");
+    let child = command(PLAIN, isolation, args)
+        .env("RUST_LOG", "info")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .expect("the server starts");
+    let mut log = BufReader::new(log);
+    let mut line = String::new();
+    while !line.contains("ready, listening on") {
+        line.clear();
+        log.read_line(&mut line).expect("the server logs");
+    }
+    while full.write(b"\n").is_ok() {}
+    (child, log)
+}
+
+/// Not even that it stops can be logged.
+fn a_log_that_nobody_reads_does_not_outlast_the_deadline(isolation: &str) {
+    let (mut child, _log) = with_a_full_log(isolation, "--shutdown-timeout 1000");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("the server is there");
+    assert_gone(&mut child, Some(3));
+}
+
+/// The workers' own last lines then wait for ever.
+#[test]
+fn a_log_that_nobody_reads_keeps_no_worker_whose_supervisor_is_killed() {
+    let (mut child, _log) = with_a_full_log("process", "--shutdown-timeout 1000");
+    child.kill().expect("the server is there");
+    assert_gone(&mut child, None);
+}
+
+/// All processes of the server end, the first of them with this code. They hold its stdout.
+#[track_caller]
+fn assert_gone(child: &mut Child, code: Option<i32>) {
     let mut stdout = child.stdout.take().expect("it is piped");
     let (sender, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(stdout.read_to_end(&mut Vec::new())));
@@ -151,7 +236,7 @@ fn a_closed_terminal_stops_a_server_that_logs_to_it(isolation: &str) {
         ended.is_ok(),
         "a process of the server is still alive; {status}"
     );
-    assert_eq!(status.code(), Some(0), "{status}");
+    assert_eq!(status.code(), code, "{status}");
 }
 
 /// Ctrl-C reaches the whole foreground group, which the workers don't belong to.
@@ -164,6 +249,29 @@ fn ctrl_c_on_a_terminal_stops_the_server(isolation: &str) {
         .write_all(b"\x03")
         .expect("the terminal takes it");
     assert_graceful(&server.wait(), "SIGINT");
+    drop(controller);
+    assert_closed(address);
+}
+
+/// It can't be opened then, and is there nevertheless.
+fn without_free_descriptors_a_terminal_is_not_gone(isolation: &str) {
+    let (controller, device) = terminal();
+    let server = command(PLAIN, isolation, "");
+    let mut server = Running::start_with(&mut on_terminal(&server), device);
+    let address = server.wait_until_ready();
+    let limits = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(3),
+        ..limits
+    };
+    let pid = server.pid();
+    prlimit(Some(pid), Resource::Nofile, none).expect("a limit can be set");
+    server.signal(Signal::HUP);
+    server.wait_for("rolling restart given up");
+    prlimit(Some(pid), Resource::Nofile, limits).expect("a limit can be set");
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.lines("stopping: SIGHUP").count(), 0);
     drop(controller);
     assert_closed(address);
 }
@@ -325,7 +433,9 @@ fn a_stopped_worker_is_reported_and_goes_on() {
 aioxide_tests::under_both_isolations! {
     a_closed_terminal_stops_the_server,
     a_closed_terminal_stops_a_server_that_logs_to_it,
+    a_log_that_nobody_reads_does_not_outlast_the_deadline,
     ctrl_c_on_a_terminal_stops_the_server,
+    without_free_descriptors_a_terminal_is_not_gone,
     in_the_background_of_a_terminal_nothing_is_scaled,
     without_a_terminal_and_without_standard_streams,
     as_process_1_with_stray_children,

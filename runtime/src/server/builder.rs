@@ -1,9 +1,11 @@
 //! The server and its options.
 
+use std::any::Any;
 use std::env;
 use std::fmt;
 use std::future::Future;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -81,7 +83,8 @@ impl Server {
         Fut: Future + 'static,
         Fut::Output: Outcome,
     {
-        Server::of(Box::new(move |_| Body::from_async(worker.clone())), None)
+        let make = move |_: Option<&(dyn Any + Send)>| Body::from_async(worker.clone());
+        Server::of(Arc::new(Mutex::new(make)), None)
     }
 
     /// A server with a main context: entered, in a thread of its own, before the workers start, and left
@@ -384,16 +387,14 @@ where
     Fut: Future + 'static,
     Fut::Output: Outcome,
 {
-    Box::new(move |main| {
-        let value = main
-            .and_then(|main| main.value.downcast_ref::<V>())
-            .cloned();
+    Arc::new(Mutex::new(move |main: Option<&(dyn Any + Send)>| {
+        let value = main.and_then(|main| main.downcast_ref::<V>()).cloned();
         let worker = worker.clone();
         Body::from_async(async move |handle| match value {
             Some(value) => worker(handle, value).await.outcome(),
             None => Err("the main context's value is missing".to_owned()),
         })
-    })
+    }))
 }
 
 #[cfg(feature = "process")]
@@ -408,7 +409,7 @@ fn decode<V: serde::de::DeserializeOwned + Send + 'static>(
 ) -> Result<MainValue, String> {
     match wire::decode_main::<V>(bytes) {
         Ok(value) => Ok(MainValue {
-            value: Box::new(value),
+            value: Arc::new(Mutex::new(value)),
             encoded: None,
         }),
         Err(error) => Err(format!(

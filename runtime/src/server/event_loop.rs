@@ -12,7 +12,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::job::Body;
+use super::job::{Body, StartBody};
+use super::stop::{after, without_reserve};
+use super::stopping::Stopping;
 use super::worker::{Shared, set_thread_index};
 use super::{Worker, report};
 use crate::panic;
@@ -45,6 +47,13 @@ pub(crate) enum Failure {
     StopSignal(super::Signal),
 }
 
+impl Failure {
+    /// Not of the worker's code, which has told its own before.
+    pub(crate) fn is_of_the_end_itself(&self) -> bool {
+        !matches!(self, Failure::Error(_) | Failure::Panic(_))
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,11 +66,11 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs `body` on this thread until it has ended or `kill` is cancelled. `patience` bounds what comes
+/// Runs a body on this thread until it has ended or `kill` is cancelled. `patience` bounds what comes
 /// after the body when it ended without being asked to.
 pub(crate) fn run(
     worker: &Arc<Shared>,
-    body: Body,
+    start: StartBody,
     patience: Duration,
     kill: &CancellationToken,
 ) -> Ended {
@@ -70,9 +79,12 @@ pub(crate) fn run(
     let handle = Worker {
         shared: Arc::clone(worker),
     };
-    let failure = match body {
-        Body::Sync(run) => failure_of(std::panic::catch_unwind(AssertUnwindSafe(|| run(handle)))),
-        Body::Async(make) => {
+    let failure = match std::panic::catch_unwind(AssertUnwindSafe(start)) {
+        Err(payload) => Some(Failure::Panic(panic::into_text(payload))),
+        Ok(Body::Sync(run)) => {
+            failure_of(std::panic::catch_unwind(AssertUnwindSafe(|| run(handle))))
+        }
+        Ok(Body::Async(make)) => {
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .thread_name(worker.name())
@@ -102,6 +114,7 @@ async fn to_its_end(
     patience: Duration,
     kill: &CancellationToken,
 ) -> Option<Failure> {
+    worker.link.pong(0);
     let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings());
     let body = AssertUnwindSafe(async { make().await }).catch_unwind();
     let failure = tokio::select! {
@@ -110,22 +123,33 @@ async fn to_its_end(
         () = kill.cancelled() => None,
     };
 
-    let deadline = worker
-        .stop
-        .get()
-        .map_or_else(|| Instant::now() + patience, |stop| stop.deadline());
+    let completed = worker.identity.to_completion.is_some() && failure.is_none();
+    if worker.stop.get().is_none() && !kill.is_cancelled() && !completed {
+        // Somebody else is to take its place, whatever is left to be done here.
+        worker.link.ending(failure.clone());
+    }
+    let unasked = after(Instant::now(), without_reserve(patience));
     worker.tasks.close();
     let settled = async {
-        if tokio::time::timeout_at(deadline, worker.tasks.wait())
-            .await
-            .is_err()
-        {
+        let asked = async {
+            let stop = Stopping::new(Arc::clone(worker), false).await;
+            tokio::time::sleep_until(stop.deadline()).await;
+        };
+        let in_time = tokio::select! {
+            biased;
+            () = worker.tasks.wait() => true,
+            () = asked => false,
+            () = tokio::time::sleep_until(unasked), if worker.stop.get().is_none() => false,
+        };
+        if !in_time {
             worker.overran.store(true, Ordering::Relaxed);
             report::log!(warn, worker = %worker.name(), tasks = worker.tasks.len(), "tasks cut at the deadline");
         }
         worker.cut_connections().await;
+        let asked = worker.stop.get().map(|stop| stop.deadline());
         crate::drain(
-            deadline
+            asked
+                .unwrap_or(unasked)
                 .saturating_duration_since(Instant::now())
                 .max(LAST_TEARDOWNS),
         )

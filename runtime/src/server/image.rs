@@ -175,8 +175,22 @@ fn undeleted(path: PathBuf) -> PathBuf {
 /// A started worker process. Its owner waits for its end: dropped, it would stay a zombie.
 pub(super) struct Process {
     child: Child,
-    pidfd: OwnedFd,
+    killer: Killer,
     deaths: SignalStream,
+}
+
+/// Kills a worker process, from any thread; never another one of the same pid.
+#[derive(Clone)]
+pub(super) struct Killer(Arc<OwnedFd>);
+
+impl Killer {
+    /// To a process that has ended, nothing happens.
+    pub(super) fn kill(&self) -> io::Result<()> {
+        match rustix::process::pidfd_send_signal(&self.0, rustix::process::Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl Process {
@@ -185,13 +199,12 @@ impl Process {
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(Process {
                 child,
-                pidfd,
+                killer: Killer(Arc::new(pidfd)),
                 deaths,
             }),
             Err(error) => {
-                // Out of descriptors, most likely. Nobody has waited for it yet, so its pid is its own.
-                child.kill()?;
-                child.wait()?;
+                // Out of descriptors, most likely.
+                give_up(&mut child)?;
                 Err(error.into())
             }
         }
@@ -201,12 +214,13 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends a signal; to a process that has ended, nothing happens.
-    pub(super) fn signal(&self, signal: rustix::process::Signal) -> io::Result<()> {
-        match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+    /// Ends one that can't be talked to.
+    pub(super) fn give_up(mut self) -> io::Result<()> {
+        give_up(&mut self.child)
+    }
+
+    pub(super) fn killer(&self) -> &Killer {
+        &self.killer
     }
 
     /// How the process ended, once it has. Loses nothing when dropped.
@@ -222,6 +236,13 @@ impl Process {
             }
         }
     }
+}
+
+/// To be called by who alone may wait for it, and hasn't: until then its pid is its own.
+fn give_up(child: &mut Child) -> io::Result<()> {
+    child.kill()?;
+    child.wait()?;
+    Ok(())
 }
 
 /// What this process has been started as.
@@ -297,8 +318,6 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::process::ExitStatusExt;
 
-    use rustix::process::Signal;
-
     use crate::server::wire::{SupervisorEnd, ToSupervisor, WorkerEnd};
 
     fn shell(script: &str) -> Origin {
@@ -323,7 +342,7 @@ mod tests {
         let pid = process.pid();
         let text = read_all(socket);
         assert_eq!(process.ended().await.unwrap().code(), Some(7));
-        process.signal(Signal::KILL).unwrap();
+        process.killer().kill().unwrap();
 
         let words: Vec<&str> = text.split_whitespace().collect();
         let [role, arg0, own_pid, inode, ..] = words[..] else {
@@ -339,7 +358,7 @@ mod tests {
         let origin = shell("echo ready >&0; read never <&0");
         let (mut process, mut socket) = origin.spawn(&origin.newest().unwrap(), 0).unwrap();
         socket.read_exact(&mut [0; 6]).unwrap();
-        process.signal(Signal::KILL).unwrap();
+        process.killer().kill().unwrap();
         assert_eq!(process.ended().await.unwrap().signal(), Some(9));
         assert_eq!(read_all(socket), "");
     }

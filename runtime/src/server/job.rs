@@ -1,12 +1,13 @@
 //! What the workers of a server run, with the user's types erased.
 
+use std::any::Any;
 use std::error::Error;
 use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::LocalBoxFuture;
 
 use super::Worker;
-use super::main_context::MainValue;
 
 /// What a worker, an extra or a connection's handler may return: `()` or `Result<(), E>`.
 #[diagnostic::on_unimplemented(
@@ -75,11 +76,19 @@ impl Body {
     }
 }
 
+/// Gives a body where that is to run, because cloning for it is the user's code, which may panic or hang.
+pub(crate) type StartBody = Box<dyn FnOnce() -> Body + Send>;
+
 /// Gives a body for each start of an extra.
-pub(crate) type MakeBody = Box<dyn FnMut() -> Body + Send>;
+pub(crate) type MakeBody = Arc<Mutex<dyn FnMut() -> Body + Send>>;
 
 /// Gives a body for each start of a worker, the arguments and the main context's value cloned.
-pub(crate) type MakeWorker = Box<dyn FnMut(Option<&MainValue>) -> Body + Send>;
+pub(crate) type MakeWorker = Arc<Mutex<dyn FnMut(Option<&(dyn Any + Send)>) -> Body + Send>>;
+
+/// The lock of what is shared by those that start. A panic of one of them is no reason to fail the others.
+pub(crate) fn lock<T: ?Sized>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A function that a server runs beside its workers: `fn(Worker)` or `async fn(Worker)`.
 ///
@@ -152,7 +161,7 @@ impl Extra {
         Extra {
             name,
             ready_at_start: F::READY_AT_START,
-            make: Box::new(move || function.clone().body().0),
+            make: Arc::new(Mutex::new(move || function.clone().body().0)),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::event_loop::Ended;
+use super::event_loop::{Ended, Failure};
 use super::main_context::MainValue;
 use super::policy::WorkerId;
 
@@ -39,12 +39,17 @@ pub(crate) type Answer = io::Result<Option<OwnedFd>>;
 /// What a worker tells the supervisor.
 pub(crate) enum Message {
     Ready,
-    /// The answer to a ping.
+    /// The answer to a ping; 0, which nobody has asked for, says that the event loop has begun to turn.
     Pong(u64),
     /// A process worker got a stop signal of its own.
     #[cfg(feature = "process")]
     Signalled(super::Signal),
     Request(Request, oneshot::Sender<Answer>),
+    /// Its event loop turns no more, and its process is about to end.
+    #[cfg(feature = "process")]
+    Exiting,
+    /// It has come to its end without having been asked; what it left to be done is still to be done.
+    Ending(Option<Failure>),
     Ended(Ended),
 }
 
@@ -84,6 +89,14 @@ impl Link {
             #[cfg(feature = "process")]
             Link::Process(link) => link.pong(number),
             _ => self.send(Message::Pong(number)),
+        }
+    }
+
+    pub(crate) fn ending(&self, failure: Option<Failure>) {
+        match self {
+            #[cfg(feature = "process")]
+            Link::Process(link) => link.ending(failure),
+            _ => self.send(Message::Ending(failure)),
         }
     }
 

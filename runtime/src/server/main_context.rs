@@ -1,7 +1,7 @@
 //! The context that is entered before a server's workers start and left after all have ended.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
@@ -12,7 +12,7 @@ use crate::context::{Context, Exit, Guard, Outcome as _, Return};
 
 /// The value of the main context, given to every worker.
 pub(crate) struct MainValue {
-    pub(crate) value: Box<dyn Any + Send>,
+    pub(crate) value: Arc<Mutex<dyn Any + Send>>,
     /// As process workers get it.
     #[cfg_attr(not(feature = "process"), expect(dead_code))]
     pub(crate) encoded: Option<Arc<[u8]>>,
@@ -67,7 +67,7 @@ where
         }
     };
     let value = MainValue {
-        value: Box::new(R::Value::clone(&guard)),
+        value: Arc::new(Mutex::new(R::Value::clone(&guard))),
         encoded,
     };
     // A supervisor that is gone has ended the process.

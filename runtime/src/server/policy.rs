@@ -74,8 +74,20 @@ pub(crate) enum Ending {
     Overran,
     /// It returned an error, panicked, died, or couldn't be spawned.
     Failed,
+    /// It failed, and something was cut off at its deadline.
+    OverranAndFailed,
     /// A stop signal killed it before its handlers existed: it was asked to leave.
     KilledByStopSignal,
+}
+
+impl Ending {
+    fn has_failed(self) -> bool {
+        matches!(self, Ending::Failed | Ending::OverranAndFailed)
+    }
+
+    fn has_overrun(self) -> bool {
+        matches!(self, Ending::Overran | Ending::OverranAndFailed)
+    }
 }
 
 /// What happened.
@@ -87,12 +99,12 @@ pub(crate) enum Event {
     MainFailed,
     /// The main context is gone: after [`Action::LeaveMain`] or [`Action::DropEnter`] it always
     /// comes to this, or to the deadline.
-    MainLeft {
-        /// Whether its teardown failed.
-        failed: bool,
-    },
+    MainLeft(Ending),
     /// A worker reached its yield.
     Ready(WorkerId),
+    /// A worker has come to its end without having been asked, and takes leave: what it left to be done is
+    /// still done, until its deadline. [`Event::Ended`] follows, where this end counts no more.
+    Ending(WorkerId, Ending),
     /// A worker is gone, or its spawn failed. Once per spawn.
     Ended(WorkerId, Ending),
     /// A worker's event loop has been blocked for the hang timeout.
@@ -150,7 +162,8 @@ pub(crate) enum Action {
     /// Close the sockets held for this worker's role that the worker didn't ask for.
     CloseUnasked(WorkerId),
     /// Stop listening on the sockets held for this role that a sibling serves too, until the role's
-    /// next worker asks for them. Leave alone what its present worker has already asked for.
+    /// next worker asks for them. Leave alone what a worker of it that is neither told to stop nor killed has
+    /// already asked for.
     Park(Role),
     /// Tell a worker of a SIGUSR1.
     Tell(WorkerId),
@@ -304,7 +317,7 @@ enum Step {
     Main { by: Duration },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Worker {
     role: Role,
     image: Image,
@@ -456,9 +469,10 @@ impl Policy {
                     self.spawn_all(now);
                 }
             }
-            Event::MainFailed => self.main_gone(now, true),
-            Event::MainLeft { failed } => self.main_gone(now, failed),
+            Event::MainFailed => self.main_gone(now, Ending::Failed),
+            Event::MainLeft(ending) => self.main_gone(now, ending),
             Event::Ready(id) => self.ready(now, id),
+            Event::Ending(id, ending) => self.ending(now, id, ending),
             Event::Ended(id, ending) => self.ended(now, id, ending),
             Event::Hung(id) => self.hung(now, id),
             Event::WorkerSignalled(id, signal) => self.worker_signalled(now, id, signal),
@@ -675,6 +689,32 @@ impl Policy {
         }
     }
 
+    /// Its place is vacant from now on, not only once the worker is gone.
+    fn ending(&mut self, now: Duration, id: WorkerId, ending: Ending) {
+        let Some(worker) = self.workers.get(&id).cloned() else {
+            return;
+        };
+        let unasked =
+            matches!(worker.phase, Phase::Starting { .. } | Phase::Ready) && worker.asked.is_none();
+        let completes = self.config.run_to_completion && !ending.has_failed();
+        // Of an extra there is never more than one at a time, so its place is vacant when it is gone.
+        let is_extra = matches!(worker.role, Role::Extra(_));
+        if !self.is_running() || !unasked || completes || is_extra {
+            return;
+        }
+        self.vacated(now, id, &worker, ending);
+        if self.is_running() {
+            let by = now.saturating_add(self.config.shutdown_timeout);
+            self.set_phase(id, Phase::Draining { by });
+        }
+        let place = self.place(worker.role);
+        place.leaving.push(id);
+        // Its successor has to wait for one of those to go.
+        if place.served && place.live() >= 2 && place.current.is_none() && self.is_running() {
+            self.push(Action::Park(worker.role));
+        }
+    }
+
     fn ended(&mut self, now: Duration, id: WorkerId, ending: Ending) {
         let Some(worker) = self.workers.remove(&id) else {
             return;
@@ -683,12 +723,12 @@ impl Policy {
             State::Stopping(stopping) => {
                 let failed = match worker.phase {
                     Phase::Killed { failed, .. } => failed,
-                    _ => ending == Ending::Failed,
+                    _ => ending.has_failed(),
                 };
                 if failed && stopping.code == 0 {
                     stopping.code = 1;
                 }
-                stopping.timed_out |= ending == Ending::Overran;
+                stopping.timed_out |= ending.has_overrun();
                 self.advance_stop(now);
             }
             State::Forced { signal, .. } => {
@@ -701,7 +741,7 @@ impl Policy {
         }
     }
 
-    /// A worker is gone while the server runs.
+    /// A worker is gone, or as good as gone, while the server runs.
     fn vacated(&mut self, now: Duration, id: WorkerId, worker: &Worker, ending: Ending) {
         let role = worker.role;
         let place = self.place(role);
@@ -724,7 +764,7 @@ impl Policy {
                 self.place(role).next = Some(successor);
                 self.set_stage(Stage::Starting(successor));
             } else {
-                if ending == Ending::Clean && !killed_for_failure {
+                if !ending.has_failed() && !killed_for_failure {
                     self.push(Action::Report(Report::ReturnedUnasked(id)));
                 }
                 self.give_up_roll(role);
@@ -747,7 +787,7 @@ impl Policy {
         if in_roll {
             self.give_up_roll(role);
         }
-        if matches!(ending, Ending::Clean | Ending::Overran) && !killed_for_failure {
+        if !ending.has_failed() && !killed_for_failure {
             if self.config.run_to_completion {
                 self.completed |= matches!(role, Role::Slot(_));
                 self.place(role).completed = true;
@@ -960,7 +1000,7 @@ impl Policy {
             }
         }
         if stopping.step == Step::Extras && self.workers.is_empty() {
-            let by = stopping.end.max(now.saturating_add(self.main_share()));
+            let by = stopping.end.max(now.saturating_add(GRACE));
             stopping.step = Step::Main { by };
             if self.main {
                 self.push(Action::LeaveMain {
@@ -975,15 +1015,16 @@ impl Policy {
         }
     }
 
-    fn main_gone(&mut self, now: Duration, failed: bool) {
+    fn main_gone(&mut self, now: Duration, ending: Ending) {
         self.main = false;
         match &mut self.state {
             State::Entering => self.exit(2),
             State::Starting | State::Serving => self.stop(now, StopReason::Failure, 2),
             State::Stopping(stopping) => {
-                if failed && stopping.code == 0 {
+                if ending.has_failed() && stopping.code == 0 {
                     stopping.code = 2;
                 }
+                stopping.timed_out |= ending.has_overrun();
                 self.advance_stop(now);
             }
             State::New | State::Forced { .. } | State::Done => {}
@@ -1275,7 +1316,7 @@ impl Policy {
         self.push(Action::Exit(code));
     }
 
-    /// What the main context gets of the budget at its end.
+    /// What of the budget is kept for the main context, which gets [`GRACE`] whatever is left of it.
     fn main_share(&self) -> Duration {
         if self.main {
             GRACE.min(self.config.shutdown_timeout / 2)

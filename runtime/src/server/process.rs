@@ -15,9 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::event_loop::{Ended, Failure};
-use super::image::{self, Origin, Process};
+use super::image::{self, Killer, Origin, Process};
 use super::link::{self, Input, Message, Request};
 use super::policy::{Image, WorkerId};
+use super::supervisor::sleep_until;
 use super::wire::{
     Answer, Assignment, Refusal, SupervisorEnd, ToSupervisor, ToWorker, Wanted, WireError,
 };
@@ -62,10 +63,17 @@ impl Processes {
             }
         };
         let (process, socket) = self.origin.spawn(&image, self.run)?;
-        let pid = process.pid();
+        let (pid, killer) = (process.pid(), process.killer().clone());
         let (commands, received) = mpsc::unbounded_channel();
         let stop_signals = assignment.stop_signals.clone();
-        let mut end = SupervisorEnd::new(socket)?;
+        let exit = assignment.shutdown_timeout;
+        let mut end = match SupervisorEnd::new(socket) {
+            Ok(end) => end,
+            Err(error) => {
+                process.give_up()?;
+                return Err(error);
+            }
+        };
         let greeted = end
             .send(&ToWorker::Hello(assignment), None)
             .and_then(|()| match main {
@@ -78,6 +86,9 @@ impl Processes {
             end,
             supervisor,
             stop_signals,
+            exit,
+            exits_by: None,
+            stopping: false,
             answers: FuturesUnordered::new(),
             heard: Heard {
                 broken: greeted.err(),
@@ -87,6 +98,7 @@ impl Processes {
         tokio::spawn(attendant.attend(received));
         Ok(Seat {
             pid,
+            killer,
             commands,
             stop: None,
         })
@@ -101,6 +113,7 @@ impl Processes {
 /// The supervisor's hold on a worker process.
 pub(crate) struct Seat {
     pub(crate) pid: u32,
+    pub(super) killer: Killer,
     pub(crate) stop: Option<Stop>,
     commands: mpsc::UnboundedSender<Command>,
 }
@@ -153,6 +166,11 @@ struct Attendant {
     end: SupervisorEnd,
     supervisor: mpsc::UnboundedSender<Input>,
     stop_signals: Vec<i32>,
+    /// What its process gets to end after its last word, unless it has been asked to stop.
+    exit: Duration,
+    /// When that is over.
+    exits_by: Option<Instant>,
+    stopping: bool,
     answers: FuturesUnordered<futures_util::future::BoxFuture<'static, (u64, Asked, link::Answer)>>,
     heard: Heard,
 }
@@ -167,6 +185,7 @@ impl Attendant {
     async fn attend(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut open = self.go_on(Ok(()));
         let status = loop {
+            let exits_by = self.exits_by;
             tokio::select! {
                 biased;
                 Some(command) = commands.recv() => {
@@ -183,6 +202,15 @@ impl Attendant {
                     Err(error) => open = self.go_on(Err(error)),
                 },
                 status = self.process.ended() => break status,
+                () = sleep_until(exits_by) => {
+                    self.exits_by = None;
+                    report::failure(format_args!(
+                        "process {} is still there {:?} after its worker's end: killed",
+                        self.process.pid(),
+                        self.exit
+                    ));
+                    self.kill();
+                }
             }
         };
         while open {
@@ -208,7 +236,7 @@ impl Attendant {
     }
 
     fn kill(&self) {
-        if let Err(error) = self.process.signal(rustix::process::Signal::KILL) {
+        if let Err(error) = self.process.killer().kill() {
             report::failure(format_args!(
                 "process {} cannot be killed: {error}",
                 self.process.pid()
@@ -219,6 +247,9 @@ impl Attendant {
     fn carry_out(&mut self, command: Command) -> Result<(), WireError> {
         match command {
             Command::Stop(stop) => {
+                // The policy sees to it that it ends.
+                self.stopping = true;
+                self.exits_by = None;
                 let left = stop.deadline().saturating_duration_since(Instant::now());
                 self.end.send(
                     &ToWorker::Stop {
@@ -274,7 +305,16 @@ impl Attendant {
             ToSupervisor::Reported(text) => {
                 report::failure(format_args!("process {}: {text}", self.process.pid()));
             }
-            ToSupervisor::Ended { failure, overran } => self.heard.ended = Some((failure, overran)),
+            ToSupervisor::Ending { failure } => {
+                self.say(Message::Ending(failure.map(Failure::Error)));
+            }
+            ToSupervisor::Ended { failure, overran } => {
+                self.heard.ended = Some((failure, overran));
+                self.say(Message::Exiting);
+                if !self.stopping {
+                    self.exits_by = Instant::now().checked_add(self.exit);
+                }
+            }
         }
     }
 

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
+#[cfg(feature = "process")]
+use std::sync::mpsc;
+#[cfg(feature = "process")]
+use std::time::Duration;
 
 /// `log!(warn, "…")` is `tracing::warn!("…")` of the target `aioxide::server`, whatever becomes of the log.
 macro_rules! log {
@@ -26,5 +30,21 @@ pub(crate) fn failure(message: fmt::Arguments<'_>) {
     } else {
         // `eprintln!` would panic on a closed stderr.
         let _ = writeln!(std::io::stderr(), "aioxide: {message}");
+    }
+}
+
+/// As [`failure`], where nothing may be held up for longer than `limit` by a log that doesn't take its line.
+#[cfg(feature = "process")]
+pub(crate) fn failure_within(limit: Duration, message: String) {
+    let (done, told) = mpsc::channel::<()>();
+    let telling = std::thread::Builder::new()
+        .name("report".to_owned())
+        .spawn(move || {
+            failure(format_args!("{message}"));
+            drop(done);
+        });
+    // Without a thread there is no way to say it within a limit.
+    if telling.is_ok() {
+        let _ = told.recv_timeout(limit);
     }
 }

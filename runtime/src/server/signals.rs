@@ -55,7 +55,7 @@ impl Signals {
         Ok(Signals {
             streams,
             stop: stop.to_vec(),
-            had_terminal: terminal().is_some(),
+            had_terminal: !terminal().is_err_and(is_gone),
         })
     }
 
@@ -82,29 +82,39 @@ impl Signals {
         match signal {
             signal if self.stop.contains(&signal) => Some(Asked::Stop(signal)),
             // The terminal that this server was started on has been closed.
-            Signal::SIGHUP if self.had_terminal && terminal().is_none() => {
+            Signal::SIGHUP if self.had_terminal && terminal().is_err_and(is_gone) => {
                 Some(Asked::Stop(signal))
             }
             Signal::SIGHUP => Some(Asked::Reload),
             Signal::SIGUSR1 => Some(Asked::Tell),
-            Signal::SIGTTIN if scaling_is_meant() => Some(Asked::ScaleUp),
-            Signal::SIGTTOU if scaling_is_meant() => Some(Asked::ScaleDown),
+            Signal::SIGTTIN if self.scaling_is_meant() => Some(Asked::ScaleUp),
+            Signal::SIGTTOU if self.scaling_is_meant() => Some(Asked::ScaleDown),
             _ => None,
+        }
+    }
+
+    /// The terminal sends SIGTTIN and SIGTTOU itself, to programs in its background.
+    fn scaling_is_meant(&self) -> bool {
+        match terminal() {
+            Ok(terminal) => rustix::termios::tcgetpgrp(terminal)
+                .is_ok_and(|group| group == rustix::process::getpgrp()),
+            Err(error) => !self.had_terminal || is_gone(error),
         }
     }
 }
 
-fn terminal() -> Option<File> {
-    File::open("/dev/tty").ok()
+fn terminal() -> io::Result<File> {
+    File::open("/dev/tty")
 }
 
-/// The terminal sends SIGTTIN and SIGTTOU itself, to programs in its background.
-fn scaling_is_meant() -> bool {
-    match terminal() {
-        None => true,
-        Some(terminal) => rustix::termios::tcgetpgrp(terminal)
-            .is_ok_and(|group| group == rustix::process::getpgrp()),
-    }
+/// Whether that is why a terminal can't be opened. A process that is out of descriptors still has its own.
+fn is_gone(error: io::Error) -> bool {
+    use rustix::io::Errno;
+
+    matches!(
+        Errno::from_io_error(&error),
+        Some(Errno::NXIO | Errno::IO | Errno::NOENT)
+    )
 }
 
 /// Whether the signal is ignored now, as far as the system tells.

@@ -88,6 +88,8 @@ struct Socket {
 /// What a living worker has asked for.
 struct Claim {
     slot: Role,
+    /// Told to stop, or killed: it accepts no more, for however long it stays.
+    leaving: bool,
     closed: bool,
     ephemeral: BTreeMap<(Kind, String), usize>,
 }
@@ -109,6 +111,7 @@ impl Sockets {
         self.vacant.remove(&slot);
         let claim = Claim {
             slot,
+            leaving: false,
             closed: false,
             ephemeral: BTreeMap::new(),
         };
@@ -121,6 +124,7 @@ impl Sockets {
         let Some(claim) = self.workers.get(&worker) else {
             return;
         };
+        self.vacant.remove(&claim.slot);
         for shared in self.names.values_mut() {
             let unasked = shared
                 .slots
@@ -134,6 +138,14 @@ impl Sockets {
         self.park_vacant();
     }
 
+    /// A worker is on its way out. It may keep its sockets, but doesn't keep its slot from being parked.
+    pub(super) fn leaving(&mut self, worker: WorkerId) {
+        if let Some(claim) = self.workers.get_mut(&worker) {
+            claim.leaving = true;
+        }
+        self.park_vacant();
+    }
+
     /// A worker is gone; its slot's sockets stay.
     pub(super) fn ended(&mut self, worker: WorkerId) {
         self.workers.remove(&worker);
@@ -142,9 +154,10 @@ impl Sockets {
                 socket.workers.remove(&worker);
             }
         }
+        self.park_vacant();
     }
 
-    /// Takes a slot without a worker out of the kernel's choice wherever a sibling serves, now or later,
+    /// Takes a slot without a worker that stays out of the kernel's choice wherever a sibling serves, now or later,
     /// until a successor asks. What waits in its backlog is reset.
     pub(super) fn park(&mut self, slot: Role) {
         self.vacant.insert(slot);
@@ -208,18 +221,17 @@ impl Sockets {
             .map_err(|error| cannot("listen on", path.display(), &error))
     }
 
-    /// Closes what `worker` has asked for as `text`, a path or an address as asked or as bound, unless
+    /// Closes what `worker` has asked for as `text`, an absolute path or an address as asked or as bound, unless
     /// another worker of its slot has it too. False if it has nothing of that name.
     pub(super) fn unlisten(&mut self, worker: WorkerId, text: &str) -> bool {
         let Some(&Claim { slot, .. }) = self.workers.get(&worker) else {
             return false;
         };
         let literal: Option<SocketAddr> = text.parse().ok();
-        let path = std::path::absolute(text).ok();
         let mut found = false;
         for (name, shared) in &mut self.names {
             let meant = match name {
-                Name::Unix(at) => path.as_ref() == Some(at),
+                Name::Unix(at) => at == Path::new(text),
                 Name::Inet(kind, at) => {
                     let pinned = |((group, of, asked, _), to): (&Asked, &SocketAddr)| {
                         *group == group_of(slot) && of == kind && asked == text && to == at
@@ -341,18 +353,20 @@ impl Sockets {
         if !BALANCES {
             return;
         }
+        let claims = &self.workers;
         for (name, shared) in &mut self.names {
             let Name::Inet(kind, _) = name else { continue };
-            if !shared.slots.values().any(Socket::is_served) {
+            let is_served = |socket: &Socket| !socket.parked && socket.is_held(claims);
+            if !shared.slots.values().any(is_served) {
                 continue;
             }
             for slot in &self.vacant {
                 match (kind, shared.slots.get_mut(slot)) {
                     // Datagrams have no backlog that would be worth keeping the socket for.
-                    (Kind::Udp, Some(socket)) if socket.workers.is_empty() => {
+                    (Kind::Udp, Some(socket)) if !socket.is_held(claims) => {
                         shared.slots.remove(slot);
                     }
-                    (Kind::Tcp, Some(socket)) if socket.workers.is_empty() && !socket.parked => {
+                    (Kind::Tcp, Some(socket)) if !socket.is_held(claims) && !socket.parked => {
                         match rustix::net::shutdown(&socket.fd, rustix::net::Shutdown::Read) {
                             Ok(()) => socket.parked = true,
                             Err(error) => {
@@ -402,8 +416,10 @@ impl Name {
 }
 
 impl Socket {
-    fn is_served(&self) -> bool {
-        !self.parked && !self.workers.is_empty()
+    /// Whether somebody has it who stays.
+    fn is_held(&self, claims: &BTreeMap<WorkerId, Claim>) -> bool {
+        let stays = |worker| claims.get(worker).is_some_and(|claim| !claim.leaving);
+        self.workers.iter().any(stays)
     }
 
     /// A clone for `worker`, listening again if it was parked.
@@ -536,8 +552,13 @@ fn refuse_live(path: &Path) -> io::Result<()> {
 fn bind_temporary(fd: &OwnedFd, path: &Path) -> io::Result<UnixFile> {
     let mut attempt = 0;
     loop {
-        let temporary = path.with_file_name(format!(".{}-{attempt}", std::process::id()));
-        match rustix::net::bind(fd, &SocketAddrUnix::new(&temporary)?) {
+        let name = format!(".{}-{attempt}", std::process::id());
+        let temporary = path.with_file_name(&name);
+        let bound = match SocketAddrUnix::new(&temporary) {
+            Err(Errno::NAMETOOLONG) => bind_in_folder(fd, path, &name),
+            address => address.and_then(|address| rustix::net::bind(fd, &address)),
+        };
+        match bound {
             Ok(()) => {
                 let found = fs::symlink_metadata(&temporary)?;
                 return Ok(UnixFile {
@@ -550,6 +571,21 @@ fn bind_temporary(fd: &OwnedFd, path: &Path) -> io::Result<UnixFile> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// A path that is itself short enough for an address leaves too little room for a longer name beside it.
+fn bind_in_folder(fd: &OwnedFd, path: &Path, name: &str) -> Result<(), Errno> {
+    use rustix::fs::{Mode, OFlags};
+    use std::os::fd::AsRawFd;
+
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = rustix::fs::open(
+        folder,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let short = format!("/proc/self/fd/{}/{name}", folder.as_raw_fd());
+    rustix::net::bind(fd, &SocketAddrUnix::new(short)?)
 }
 
 /// A socket's file, unlinked on drop if it still is this socket's.
@@ -835,6 +871,37 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_leaves_does_not_keep_its_slot_from_being_parked() {
+        for parked_before in [true, false] {
+            let mut sockets = table();
+            let (a, b) = (
+                any(&mut sockets, WorkerId(0)),
+                any(&mut sockets, WorkerId(1)),
+            );
+            // Its successor is ready, it is told to stop, and the successor dies.
+            sockets.begin(WorkerId(2), A);
+            let successor = any(&mut sockets, WorkerId(2));
+            sockets.ready(WorkerId(2));
+            if parked_before {
+                drop(successor);
+                sockets.ended(WorkerId(2));
+                sockets.park(A);
+                sockets.leaving(WorkerId(0));
+            } else {
+                sockets.leaving(WorkerId(0));
+                sockets.park(A);
+                let _client = connect(a.local_addr().unwrap(), 100);
+                assert!(waiting(&successor) > 0);
+                waiting(&b);
+                drop(successor);
+                sockets.ended(WorkerId(2));
+            }
+            let _clients = connect(a.local_addr().unwrap(), 50);
+            assert_eq!(waiting(&b), 50);
+        }
+    }
+
+    #[test]
     fn a_slot_whose_starting_worker_has_its_socket_is_not_parked() {
         let mut sockets = table();
         let (a, b) = (
@@ -959,6 +1026,7 @@ mod tests {
         Listen(usize),
         Unlisten(usize),
         Ready(usize),
+        Leave(usize),
         End(usize),
         Park(usize),
         Close(usize),
@@ -972,6 +1040,7 @@ mod tests {
             at().prop_map(Step::Listen),
             at().prop_map(Step::Unlisten),
             at().prop_map(Step::Ready),
+            at().prop_map(Step::Leave),
             at().prop_map(Step::End),
             at().prop_map(Step::Park),
             at().prop_map(Step::Close),
@@ -1011,6 +1080,11 @@ mod tests {
                         has.clear();
                     }
                     Step::Ready(at) => sockets.ready(workers[at % count].0),
+                    // And is never heard of again.
+                    Step::Leave(at) => {
+                        let (worker, ..) = workers.remove(at % count);
+                        sockets.leaving(worker);
+                    }
                     Step::End(at) => {
                         let (worker, ..) = workers.remove(at % count);
                         sockets.ended(worker);
@@ -1076,6 +1150,22 @@ mod tests {
 
         assert!(sockets.unlisten(WorkerId(1), path.to_str().unwrap()));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_unix_socket_may_have_the_longest_path_there_is() {
+        let folder = Folder::new("long");
+        let length = 107 - folder.0.as_os_str().len() - "//s".len();
+        let deep = folder.0.join("x".repeat(length));
+        fs::create_dir(&deep).unwrap();
+        let path = deep.join("s");
+        assert_eq!(path.as_os_str().len(), 107);
+        let mut sockets = table();
+        let listener = UnixListener::from(sockets.listen_unix(WorkerId(0), &path, 0o600).unwrap());
+        let _client = UnixStream::connect(&path).unwrap();
+        listener.accept().unwrap();
+        drop(sockets);
+        assert_eq!(fs::read_dir(&deep).unwrap().count(), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Why, and until when, a worker is asked to stop.
 
 use std::fmt;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -127,6 +128,21 @@ impl fmt::Display for StopReason {
     }
 }
 
+/// A worker is told a deadline this much before its own end, but at most a tenth of its time, so that
+/// what follows a drain that lasted to the deadline still runs.
+const RESERVE: Duration = Duration::from_millis(500);
+
+/// The time that is `time` after `start`. One that is out of the clock's range is far away.
+pub(crate) fn after(start: Instant, time: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    start.checked_add(time.min(FAR)).unwrap_or(start)
+}
+
+/// What a worker is told of the time that it has until it is ended.
+pub(crate) fn without_reserve(time: Duration) -> Duration {
+    time - (time / 10).min(RESERVE)
+}
+
 /// A request to stop: what a `#[server]` worker's `yield_().await` gives.
 ///
 /// Displays as its reason, `SIGTERM` for example.
@@ -168,5 +184,21 @@ impl Stop {
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.reason, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endless_time_is_far_away() {
+        let now = Instant::now();
+        assert_eq!(
+            after(now, Duration::from_secs(3)),
+            now + Duration::from_secs(3)
+        );
+        assert!(after(now, Duration::MAX) > now + Duration::from_secs(1_000_000));
+        assert!(without_reserve(Duration::MAX) < Duration::MAX);
     }
 }

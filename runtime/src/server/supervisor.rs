@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::event_loop::{Ended, Failure};
-use super::job::{Extra, MakeWorker};
+use super::job::{Extra, MakeWorker, StartBody, lock};
 use super::link::{Answer, Input, Link, Message, Request};
 use super::main_context::{MainValue, MakeMain};
 use super::policy::{Action, Config, Ending, Event, Image, Policy, Report, Role, WorkerId};
 use super::pulse::{self, Finding, Pulse};
 use super::signals::{Asked, Signals};
 use super::sockets::Sockets;
-use super::thread::Thread;
+use super::stop::{after, without_reserve};
+use super::thread::{Leaving, Thread};
 use super::watchdog::Watchdog;
 use super::worker::{Identity, Shared};
 use super::{Isolation, Stop, StopReason, report};
@@ -30,9 +32,8 @@ use super::{
 /// The driver was out for at least this long: suspended, or stopped by a signal.
 const GAP: Duration = Duration::from_secs(1);
 
-/// A worker is told a deadline this much before its own end, but at most a tenth of its time, so that
-/// what follows a drain that lasted to the deadline still runs.
-const RESERVE: Duration = Duration::from_millis(500);
+/// What threads that have told their end get to be gone, once all else is done.
+const LAST_DESTRUCTORS: Duration = Duration::from_secs(1);
 
 const MAIN: &str = "the main context";
 
@@ -55,6 +56,24 @@ impl Job {
         }
     }
 
+    /// What starts a worker, where it runs.
+    pub(crate) fn start(&self, role: Role, main: Option<&MainValue>) -> StartBody {
+        match role {
+            Role::Slot(_) => {
+                let make = Arc::clone(&self.make);
+                let main = main.map(|main| Arc::clone(&main.value));
+                Box::new(move || {
+                    let main = main.as_deref().map(lock);
+                    lock(&make)(main.as_deref())
+                })
+            }
+            Role::Extra(extra) => {
+                let make = Arc::clone(&self.extras[extra].make);
+                Box::new(move || lock(&make)())
+            }
+        }
+    }
+
     pub(crate) fn name(&self, role: Role) -> String {
         match role {
             Role::Slot(index) => format!("worker {index}"),
@@ -72,6 +91,7 @@ pub(crate) struct Supervisor {
     main: Option<Thread>,
     main_value: Option<MainValue>,
     workers: BTreeMap<WorkerId, Live>,
+    leaving: Leaving,
     generations: BTreeMap<Role, u64>,
     inbox: mpsc::UnboundedReceiver<Input>,
     supervisor: mpsc::UnboundedSender<Input>,
@@ -91,6 +111,13 @@ pub(crate) struct Supervisor {
     exit: Option<i32>,
 }
 
+/// What the driver was waiting for.
+enum Happened {
+    Asked(Asked),
+    Input(Input),
+    Deadline,
+}
+
 /// What a supervisor needs to know beside what its policy does.
 pub(crate) struct Setup {
     pub(crate) share_port: bool,
@@ -104,17 +131,25 @@ pub(crate) struct Setup {
 
 struct Live {
     role: Role,
-    /// A synchronous extra has no event loop.
-    has_loop: bool,
+    /// It has an event loop, which has begun to turn: a process may take its time before, and a synchronous extra
+    /// never has one.
+    turning: bool,
     ready: bool,
+    /// It has told that it comes to its end, and why.
+    ending: bool,
     pulse: Pulse,
     seat: Seat,
 }
 
 impl Live {
-    /// Whether its event loop should answer: there is one, it is ready, and nobody has asked it to stop.
+    /// Whether its event loop should answer.
     fn has_pulse(&self) -> bool {
-        self.has_loop && self.ready && !self.seat.is_stopping()
+        self.turning && !self.ending
+    }
+
+    /// Whether it has failed if it doesn't: it is ready, and nobody has asked it to stop.
+    fn must_answer(&self) -> bool {
+        self.ready && !self.seat.is_stopping()
     }
 }
 
@@ -172,15 +207,6 @@ impl Seat {
             Seat::Process(process) => process.ping(number),
         }
     }
-
-    /// Lets go of a worker that has told its end.
-    fn leave(self) {
-        match self {
-            Seat::Thread(thread) => thread.join(),
-            #[cfg(feature = "process")]
-            Seat::Process(_) => {}
-        }
-    }
 }
 
 impl Supervisor {
@@ -203,6 +229,7 @@ impl Supervisor {
             main: None,
             main_value: None,
             workers: BTreeMap::new(),
+            leaving: Leaving::new(),
             generations: BTreeMap::new(),
             inbox,
             supervisor,
@@ -221,24 +248,29 @@ impl Supervisor {
         self.act(actions);
         loop {
             if let Some(code) = self.exit {
+                if !self.leaving.join(LAST_DESTRUCTORS) {
+                    report::log!(warn, "destructors of thread-local values are cut");
+                }
                 return code;
             }
             let deadline = self.next_deadline();
             let wake = sleep_until(deadline.map(|at| self.at(at)));
-            tokio::select! {
+            let happened = tokio::select! {
                 // Signals are read before deaths, and both before deadlines are judged.
                 biased;
-                asked = signals.next() => self.signalled(asked),
-                Some(input) = self.inbox.recv() => self.received(input),
-                () = wake => self.time_has_come(deadline),
+                asked = signals.next() => Happened::Asked(asked),
+                Some(input) = self.inbox.recv() => Happened::Input(input),
+                () = wake => Happened::Deadline,
+            };
+            self.make_up_for_gap(deadline);
+            match happened {
+                Happened::Asked(asked) => self.signalled(asked),
+                Happened::Input(input) => self.received(input),
+                Happened::Deadline => self.time_has_come(),
             }
             #[cfg(feature = "process")]
             if let Some(processes) = &mut self.processes {
                 processes.keep(|image| self.policy.uses(image));
-            }
-            if let Some(end) = self.policy.hard_end() {
-                self.watchdog
-                    .set(self.at(end).into_std(), self.policy.exit_code());
             }
         }
     }
@@ -252,20 +284,28 @@ impl Supervisor {
         self.policy.next_deadline().into_iter().chain(pulses).min()
     }
 
-    fn time_has_come(&mut self, deadline: Option<Duration>) {
-        let now = self.now();
-        let late = deadline.map_or(Duration::ZERO, |at| now.saturating_sub(at));
-        if late > GAP {
-            report::log!(
-                warn,
-                ?late,
-                "the supervisor was held up; all deadlines move by that"
-            );
-            self.policy.gap(late);
-            for live in self.workers.values_mut() {
-                live.pulse.gap(late);
-            }
+    /// Moves all deadlines there are by the time for which the supervisor was out. To be done before anything new
+    /// is decided, whose deadline then is right already.
+    fn make_up_for_gap(&mut self, deadline: Option<Duration>) {
+        let late = deadline.map_or(Duration::ZERO, |at| self.now().saturating_sub(at));
+        if late <= GAP {
+            return;
         }
+        self.policy.gap(late);
+        self.pulses_at = self.pulses_at.saturating_add(late);
+        for live in self.workers.values_mut() {
+            live.pulse.gap(late);
+        }
+        self.set_watchdog();
+        report::log!(
+            warn,
+            ?late,
+            "the supervisor was held up; all deadlines move by that"
+        );
+    }
+
+    fn time_has_come(&mut self) {
+        let now = self.now();
         if self.pulses_at <= now {
             self.pulses_at = now + pulse::INTERVAL;
             self.feel_pulses(now);
@@ -279,6 +319,7 @@ impl Supervisor {
         let hang_timeout = self.hang_timeout;
         for (id, live) in self.workers.iter_mut().filter(|(_, live)| live.has_pulse()) {
             let name = self.job.name(live.role);
+            let hang_timeout = hang_timeout.filter(|_| live.must_answer());
             match live.pulse.check(now, hang_timeout) {
                 None => {}
                 Some(Finding::Ask(number)) => live.seat.ping(number),
@@ -343,6 +384,7 @@ impl Supervisor {
             Message::Pong(number) => {
                 let now = self.now();
                 if let Some(live) = self.workers.get_mut(&id) {
+                    live.turning = true;
                     if let Some(blocked) = live.pulse.answered(now, number) {
                         let name = self.job.name(live.role);
                         report::log!(
@@ -359,10 +401,34 @@ impl Supervisor {
                 // The worker may have dropped its `listen`; the slot keeps the socket.
                 let _ = reply.send(answer);
             }
-            Message::Ended(ended) => {
+            #[cfg(feature = "process")]
+            Message::Exiting => {
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.turning = false;
+                }
+            }
+            Message::Ending(failure) => {
+                let Some(live) = self.workers.get_mut(&id) else {
+                    return;
+                };
+                // Of one that was asked meanwhile, or that is an extra, nothing is done before it is gone.
+                if live.seat.is_stopping() || matches!(live.role, Role::Extra(_)) {
+                    return;
+                }
+                live.ending = true;
+                let (name, pid) = (self.job.name(live.role), live.seat.pid());
+                let overran = false;
+                let ending = self.judge(&name, pid, Ended { failure, overran });
+                self.sockets.leaving(id);
+                self.happened(Event::Ending(id, ending));
+            }
+            Message::Ended(mut ended) => {
                 let Some(live) = self.workers.get(&id) else {
                     return;
                 };
+                if live.ending {
+                    ended.failure = ended.failure.filter(Failure::is_of_the_end_itself);
+                }
                 let name = self.job.name(live.role);
                 let pid = live.seat.pid();
                 let stopped_at_start = !live.ready && live.seat.is_stopping();
@@ -391,8 +457,11 @@ impl Supervisor {
                 };
                 // Known until then by what the policy has to report of it.
                 self.happened(Event::Ended(id, ending));
-                if let Some(live) = self.workers.remove(&id) {
-                    live.seat.leave();
+                match self.workers.remove(&id).map(|live| live.seat) {
+                    Some(Seat::Thread(thread)) => self.leaving.add(thread),
+                    #[cfg(feature = "process")]
+                    Some(Seat::Process(_)) => {}
+                    None => {}
                 }
             }
         }
@@ -400,10 +469,10 @@ impl Supervisor {
 
     fn main_said(&mut self, message: Message) {
         match message {
-            // It waits for its stop; that it was entered has been told.
-            Message::Ready | Message::Pong(_) => {}
+            // It waits for its stop; that it was entered has been told, and its end counts when it is gone.
+            Message::Ready | Message::Pong(_) | Message::Ending(_) => {}
             #[cfg(feature = "process")]
-            Message::Signalled(_) => {}
+            Message::Signalled(_) | Message::Exiting => {}
             Message::Request(_, reply) => {
                 let _ = reply.send(Err(io::Error::new(
                     io::ErrorKind::Unsupported,
@@ -411,13 +480,13 @@ impl Supervisor {
                 )));
             }
             Message::Ended(ended) => {
-                let failed = self.judge(MAIN, std::process::id(), ended) == Ending::Failed;
+                let ending = self.judge(MAIN, std::process::id(), ended);
                 if let Some(main) = self.main.take() {
-                    main.join();
+                    self.leaving.add(main);
                 }
                 self.happened(match self.main_value {
-                    None if failed => Event::MainFailed,
-                    _ => Event::MainLeft { failed },
+                    None if ending == Ending::Failed => Event::MainFailed,
+                    _ => Event::MainLeft(ending),
                 });
             }
         }
@@ -438,13 +507,11 @@ impl Supervisor {
         let link = Link::Main {
             supervisor: self.supervisor.clone(),
         };
-        let body = make(
-            self.supervisor.clone(),
-            self.config.isolation == Isolation::Process,
-        );
+        let supervisor = self.supervisor.clone();
+        let to_processes = self.config.isolation == Isolation::Process;
         match Thread::spawn(
             Shared::new(identity, link),
-            body,
+            Box::new(move || make(supervisor, to_processes)),
             self.config.shutdown_timeout,
         ) {
             Ok(thread) => self.main = Some(thread),
@@ -458,14 +525,15 @@ impl Supervisor {
     fn leave_main(&mut self, reason: StopReason, by: Duration) {
         match &self.main {
             Some(main) => main.worker.stop.set(self.stop(reason, by)),
-            None => self.arisen.push_back(Event::MainLeft { failed: false }),
+            None => self.arisen.push_back(Event::MainLeft(Ending::Clean)),
         }
     }
 
     /// What a worker is told: a little less than the time that it really has.
     fn stop(&self, reason: StopReason, by: Duration) -> Stop {
-        let reserve = (by.saturating_sub(self.now()) / 10).min(RESERVE);
-        Stop::new(reason, self.at(by.saturating_sub(reserve)))
+        let now = self.now();
+        let told = now.saturating_add(without_reserve(by.saturating_sub(now)));
+        Stop::new(reason, self.at(told))
     }
 
     fn answer(&mut self, id: WorkerId, request: Request) -> Answer {
@@ -489,13 +557,14 @@ impl Supervisor {
 
     /// Tells a failure, and the policy's word for it.
     fn judge(&mut self, name: &str, pid: u32, ended: Ended) -> Ending {
-        match ended.failure {
-            Some(failure) => {
-                self.tell_failure(name, pid, &failure);
-                Ending::Failed
-            }
-            None if ended.overran => Ending::Overran,
-            None => Ending::Clean,
+        if let Some(failure) = &ended.failure {
+            self.tell_failure(name, pid, failure);
+        }
+        match (ended.failure, ended.overran) {
+            (Some(_), true) => Ending::OverranAndFailed,
+            (Some(_), false) => Ending::Failed,
+            (None, true) => Ending::Overran,
+            (None, false) => Ending::Clean,
         }
     }
 
@@ -521,7 +590,24 @@ impl Supervisor {
         }
     }
 
+    /// Has the end enforced, once there is one to come.
+    fn set_watchdog(&mut self) {
+        let Some(end) = self.policy.hard_end() else {
+            return;
+        };
+        let at = self.at(end).into_std();
+        #[cfg(feature = "process")]
+        self.watchdog
+            .guard(self.workers.values().filter_map(|live| match &live.seat {
+                Seat::Process(process) => Some(process.killer.clone()),
+                Seat::Thread(_) => None,
+            }));
+        self.watchdog.set(at, self.policy.exit_code());
+    }
+
     fn carry_out(&mut self, actions: Vec<Action>) {
+        // First: any of these may write a log line, and wait for ever for somebody to read it.
+        self.set_watchdog();
         for action in actions {
             match action {
                 Action::EnterMain => self.enter_main(),
@@ -531,11 +617,13 @@ impl Supervisor {
                 Action::Spawn { id, role, image } => self.spawn(id, role, image),
                 Action::Stop { id, reason, by } => {
                     let stop = self.stop(reason, by);
+                    self.sockets.leaving(id);
                     if let Some(live) = self.workers.get_mut(&id) {
                         live.seat.stop(stop);
                     }
                 }
                 Action::Kill(id) => {
+                    self.sockets.leaving(id);
                     if let Some(live) = self.workers.get(&id) {
                         live.seat.kill();
                     }
@@ -557,25 +645,27 @@ impl Supervisor {
         }
     }
 
-    /// A time of the policy's on the clock of the drivers; one that is out of its range is far away.
+    /// A time of the policy's on the clock of the drivers.
     fn at(&self, time: Duration) -> Instant {
-        const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-        self.epoch.checked_add(time.min(FAR)).unwrap_or(self.epoch)
+        after(self.epoch, time)
     }
 
     fn spawn(&mut self, id: WorkerId, role: Role, image: Image) {
         self.sockets.begin(id, role);
         match self.try_spawn(id, role, image) {
             Ok(seat) => {
+                let has_loop = match role {
+                    Role::Slot(_) => true,
+                    Role::Extra(extra) => !self.config.extra_sync[extra],
+                };
                 self.workers.insert(
                     id,
                     Live {
                         role,
-                        has_loop: match role {
-                            Role::Slot(_) => true,
-                            Role::Extra(extra) => !self.config.extra_sync[extra],
-                        },
-                        ready: false,
+                        turning: false,
+                        // Without a loop it counts as ready at start.
+                        ready: !has_loop,
+                        ending: false,
                         pulse: Pulse::default(),
                         seat,
                     },
@@ -636,17 +726,13 @@ impl Supervisor {
             to_completion: to_completion
                 .then(|| Stop::new(StopReason::Completed, self.at(Duration::MAX))),
         };
-        let body = match role {
-            Role::Slot(_) => (self.job.make)(self.main_value.as_ref()),
-            Role::Extra(extra) => (self.job.extras[extra].make)(),
-        };
         let link = Link::Thread {
             id,
             supervisor: self.supervisor.clone(),
         };
         Thread::spawn(
             Shared::new(identity, link),
-            body,
+            self.job.start(role, self.main_value.as_ref()),
             self.config.shutdown_timeout,
         )
         .map(Seat::Thread)
@@ -706,10 +792,13 @@ impl Supervisor {
                 "{} is stuck: its event loop is blocked and can't be ended ({total} so far)",
                 self.worker_name(id)
             )),
-            Report::ReturnedUnasked(id) => report::failure(format_args!(
-                "{} returned although it had not been asked to stop",
-                self.worker_name(id)
-            )),
+            Report::ReturnedUnasked(id) => {
+                let pid = self.workers.get(&id).map_or(0, |live| live.seat.pid());
+                report::failure(format_args!(
+                    "{} (pid {pid}) returned although it had not been asked to stop",
+                    self.worker_name(id)
+                ));
+            }
             Report::Backoff { role, delay } => {
                 report::log!(
                     warn,
@@ -732,7 +821,8 @@ impl Supervisor {
             Report::RollDone => report::log!(info, "rolling restart done"),
             Report::RollGivenUp { slot, mixed } => report::failure(format_args!(
                 "rolling restart given up: the successor of worker {slot} failed to start{}",
-                if mixed {
+                // Threads run what the supervisor runs.
+                if mixed && self.config.isolation == Isolation::Process {
                     "; workers now run different versions"
                 } else {
                     ""
@@ -757,7 +847,8 @@ fn is_traced(pid: u32) -> bool {
     tracer.is_some_and(|tracer| tracer.trim() != "0")
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
+/// For ever, if there is no deadline.
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,

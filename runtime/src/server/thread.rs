@@ -1,15 +1,16 @@
 //! Workers that are threads of the supervisor's process.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::event_loop::{self, Ended, Failure};
-use super::job::Body;
+use super::job::StartBody;
 use super::link::Message;
+use super::report;
 use super::worker::Shared;
 
 /// A thread that runs a worker or an extra.
@@ -20,7 +21,11 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    pub(crate) fn spawn(worker: Shared, body: Body, patience: Duration) -> io::Result<Thread> {
+    pub(crate) fn spawn(
+        worker: Shared,
+        start: StartBody,
+        patience: Duration,
+    ) -> io::Result<Thread> {
         let worker = Arc::new(worker);
         let kill = CancellationToken::new();
         let thread = std::thread::Builder::new()
@@ -33,7 +38,7 @@ impl Thread {
                         worker: &worker,
                         ended: None,
                     };
-                    last_word.ended = Some(event_loop::run(&worker, body, patience, &kill));
+                    last_word.ended = Some(event_loop::run(&worker, start, patience, &kill));
                 }
             })?;
         Ok(Thread {
@@ -47,11 +52,40 @@ impl Thread {
     pub(crate) fn kill(&self) {
         self.kill.cancel();
     }
+}
 
-    /// Waits for the thread, which has told its end.
-    pub(crate) fn join(self) {
-        // Its end, a panic included, has been told by its last word.
-        let _ = self.thread.join();
+/// The threads that have told their end and may still run destructors of thread-local values: the user's code,
+/// for which the supervisor doesn't wait as long as it has something to do.
+pub(crate) struct Leaving {
+    /// Each has a copy for as long as it lasts.
+    held: mpsc::Sender<()>,
+    gone: mpsc::Receiver<()>,
+}
+
+impl Leaving {
+    pub(crate) fn new() -> Leaving {
+        let (held, gone) = mpsc::channel();
+        Leaving { held, gone }
+    }
+
+    pub(crate) fn add(&self, thread: Thread) {
+        let (held, name) = (self.held.clone(), thread.worker.name().to_owned());
+        let joining = std::thread::Builder::new()
+            .name("join".to_owned())
+            .spawn(move || {
+                // Its end, a panic included, has been told by its last word.
+                let _ = thread.thread.join();
+                drop(held);
+            });
+        if let Err(error) = joining {
+            report::log!(warn, %error, "the thread of {name} isn't waited for");
+        }
+    }
+
+    /// Waits for all of them, and for `limit` at most. Whether they are gone.
+    pub(crate) fn join(self, limit: Duration) -> bool {
+        drop(self.held);
+        self.gone.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Disconnected)
     }
 }
 

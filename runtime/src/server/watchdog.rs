@@ -1,8 +1,10 @@
 //! The last resort: ends the process when the supervisor itself doesn't come to its end.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "process")]
+use super::image::Killer;
 use super::report;
 
 /// How late the supervisor may be, a log that doesn't take its lines at once included.
@@ -20,17 +22,35 @@ struct Deadline {
     changed: Condvar,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Due {
     at: Option<Instant>,
     code: i32,
     over: bool,
+    /// Workers that would outlive the supervisor.
+    #[cfg(feature = "process")]
+    processes: Vec<Killer>,
 }
 
 impl Watchdog {
-    /// Ends the process with `code` some time after `at`. The first call starts the thread.
+    /// Has these killed too, instead of those given before.
+    #[cfg(feature = "process")]
+    pub(super) fn guard(&mut self, processes: impl Iterator<Item = Killer>) {
+        let deadline = self.deadline();
+        deadline.lock().processes = processes.collect();
+    }
+
+    /// Ends the process with `code` some time after `at`.
     pub(crate) fn set(&mut self, at: Instant, code: i32) {
-        let deadline = self.deadline.get_or_insert_with(|| {
+        let deadline = self.deadline();
+        let mut due = deadline.lock();
+        (due.at, due.code) = (Some(at), code);
+        deadline.changed.notify_one();
+    }
+
+    /// The first call starts the thread.
+    fn deadline(&mut self) -> &Deadline {
+        self.deadline.get_or_insert_with(|| {
             let deadline = Arc::new(Deadline::default());
             let watched = Arc::clone(&deadline);
             let thread = std::thread::Builder::new()
@@ -40,28 +60,27 @@ impl Watchdog {
                 report::log!(warn, %error, "no watchdog: the end of the server is not enforced");
             }
             deadline
-        });
-        let mut due = deadline.due.lock().unwrap_or_else(PoisonError::into_inner);
-        (due.at, due.code) = (Some(at), code);
-        deadline.changed.notify_one();
+        })
+    }
+}
+
+impl Deadline {
+    fn lock(&self) -> MutexGuard<'_, Due> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
         if let Some(deadline) = &self.deadline {
-            deadline
-                .due
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .over = true;
+            deadline.lock().over = true;
             deadline.changed.notify_one();
         }
     }
 }
 
 fn watch(deadline: &Deadline) {
-    let mut due = deadline.due.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut due = deadline.lock();
     let mut late = false;
     while !due.over {
         let wait = match due.at {
@@ -79,6 +98,12 @@ fn watch(deadline: &Deadline) {
         due = guard;
         if timeout.timed_out() && due.at == before && !due.over {
             if late {
+                #[cfg(feature = "process")]
+                for process in &due.processes {
+                    // One that can't be killed still ends by itself once its supervisor is gone; the log is
+                    // no place to say so, for it may be what all of this waits for.
+                    let _ = process.kill();
+                }
                 std::process::exit(due.code);
             }
             late = true;

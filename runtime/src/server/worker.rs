@@ -279,7 +279,8 @@ impl Worker {
     }
 
     /// Gives up this worker's socket on `addr`, written as it was when it was asked for, or a Unix socket by
-    /// its path: once its listeners are dropped the port brings no new connections to this worker.
+    /// its path: once its listeners are dropped the port brings no new connections to this worker. All that was
+    /// asked for by that name is given up: TCP and UDP, and with port 0 every port.
     ///
     /// # Errors
     ///
@@ -289,12 +290,19 @@ impl Worker {
     ///
     /// Dropping the future is safe; the socket may be given up or not.
     pub async fn unlisten(&self, addr: impl fmt::Display) -> io::Result<()> {
+        let link = &self.shared.link;
         let asked = addr.to_string();
-        self.shared
-            .link
-            .request(Request::Unlisten { asked })
-            .await
-            .map(drop)
+        // The supervisor's working directory need not be this worker's.
+        let path = std::path::absolute(&asked).ok();
+        let path = path.and_then(|path| path.into_os_string().into_string().ok());
+        let (not_found, asked) = match (link.request(Request::Unlisten { asked }).await, path) {
+            (Err(error), Some(asked)) if error.kind() == io::ErrorKind::NotFound => (error, asked),
+            (given_up, _) => return given_up.map(drop),
+        };
+        match link.request(Request::Unlisten { asked }).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(not_found),
+            given_up => given_up.map(drop),
+        }
     }
 
     async fn inet_socket(

@@ -18,6 +18,7 @@ use super::image::{self, Started};
 use super::link::{self, Link, Request};
 use super::policy::Role;
 use super::signals::{Asked, Signals};
+use super::stop::{after, without_reserve};
 use super::supervisor::Job;
 use super::wire::{
     Answer, Assembly, Assignment, Attached, Bytes, Next, Sender, ToSupervisor, ToWorker, Wanted,
@@ -28,6 +29,8 @@ use super::{Isolation, Signal, Stop, StopReason, report};
 
 /// By when a supervisor has told a worker what it is to be.
 const ASSIGNMENT: Duration = Duration::from_secs(60);
+/// What a line of the log gets to be taken, where it may be what a worker's end waits for.
+const LOG_LINE: Duration = Duration::from_millis(500);
 /// What a worker's last word gets to be read.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
@@ -79,7 +82,7 @@ pub(crate) fn run(socket: OwnedFd, job: Job, init: Option<Box<dyn FnOnce() + Sen
 
 fn try_run(
     socket: OwnedFd,
-    mut job: Job,
+    job: Job,
     init: Option<Box<dyn FnOnce() + Send>>,
 ) -> Result<ExitCode, WireError> {
     let mut end = WorkerEnd::new(socket)?;
@@ -87,36 +90,38 @@ fn try_run(
     sender.send(&ToSupervisor::Hello {
         pid: std::process::id(),
     })?;
-    let Some((assignment, main)) = receive_assignment(&mut end)? else {
-        return Ok(ExitCode::FAILURE);
+    let (assignment, main) = match receive_assignment(&mut end)? {
+        Orders::Work(assignment, main) => (assignment, main),
+        Orders::Stop => return last_word(&sender, None, false),
+        Orders::None => return Ok(ExitCode::FAILURE),
     };
 
     if let Role::Slot(index) = assignment.role {
         set_process_index(index);
     }
     if let Some(init) = init {
-        init();
+        if !run_init(init, &end)? {
+            return Ok(ExitCode::FAILURE);
+        }
     }
-    let failure = match main.map(|bytes| job.decode(&bytes)).transpose() {
+    let stop_signals: Vec<Signal> = assignment
+        .stop_signals
+        .iter()
+        .copied()
+        .map(Signal::from_raw)
+        .collect();
+    watch_signals(&stop_signals, sender.clone())?;
+    let worker = Arc::new(shared(&assignment, &job, sender.clone()));
+    let patience = assignment.shutdown_timeout;
+    let listening = Arc::clone(&worker);
+    thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || listen_to_supervisor(end, &listening, patience))?;
+    // The user's code, which may hang, from here on.
+    let ended = match main.map(|bytes| job.decode(&bytes)).transpose() {
         Ok(value) => {
-            let worker = Arc::new(shared(&assignment, &job, sender.clone()));
-            let body = match assignment.role {
-                Role::Slot(_) => (job.make)(value.as_ref()),
-                Role::Extra(extra) => (job.extras[extra].make)(),
-            };
-            let stop_signals: Vec<Signal> = assignment
-                .stop_signals
-                .iter()
-                .copied()
-                .map(Signal::from_raw)
-                .collect();
-            watch_signals(&stop_signals, sender.clone())?;
-            let patience = assignment.shutdown_timeout;
-            let listening = Arc::clone(&worker);
-            thread::Builder::new()
-                .name("control".to_owned())
-                .spawn(move || listen_to_supervisor(end, &listening, patience))?;
-            event_loop::run(&worker, body, patience, &CancellationToken::new())
+            let start = job.start(assignment.role, value.as_ref());
+            event_loop::run(&worker, start, patience, &CancellationToken::new())
         }
         Err(error) => Ended {
             failure: Some(Failure::Error(error)),
@@ -124,13 +129,21 @@ fn try_run(
         },
     };
 
-    let Ended { failure, overran } = failure;
+    let Ended { failure, overran } = ended;
+    let failure = failure.map(|failure| super::wire::clipped(failure.to_string()));
+    last_word(&sender, failure, overran)
+}
+
+fn last_word(
+    sender: &Sender,
+    failure: Option<String>,
+    overran: bool,
+) -> Result<ExitCode, WireError> {
     let code = if failure.is_none() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     };
-    let failure = failure.map(|failure| super::wire::clipped(failure.to_string()));
     sender.send(&ToSupervisor::Ended { failure, overran })?;
     if !sender.finish(Instant::now() + LAST_WORD)? {
         report::failure(format_args!(
@@ -141,10 +154,17 @@ fn try_run(
     Ok(code)
 }
 
-/// None if the supervisor is gone already.
-fn receive_assignment(
-    end: &mut WorkerEnd,
-) -> Result<Option<(Assignment, Option<Vec<u8>>)>, WireError> {
+/// What a supervisor has for a worker to do.
+enum Orders {
+    /// With the main context's value, if there is one.
+    Work(Assignment, Option<Vec<u8>>),
+    /// Asked to stop before there was anything to do.
+    Stop,
+    /// The supervisor is gone.
+    None,
+}
+
+fn receive_assignment(end: &mut WorkerEnd) -> Result<Orders, WireError> {
     let until = Some(Instant::now() + ASSIGNMENT);
     let mut assignment: Option<Assignment> = None;
     let mut value = Assembly::default();
@@ -152,18 +172,18 @@ fn receive_assignment(
         match (end.next(until)?, assignment.take()) {
             (Next::Message(ToWorker::Hello(given), _), None) => {
                 if !given.main {
-                    return Ok(Some((given, None)));
+                    return Ok(Orders::Work(given, None));
                 }
                 assignment = Some(given);
             }
             (Next::Message(ToWorker::Main { bytes, last }, _), Some(given)) => {
                 if let Some(value) = value.add(&bytes, last)? {
-                    return Ok(Some((given, Some(value))));
+                    return Ok(Orders::Work(given, Some(value)));
                 }
                 assignment = Some(given);
             }
-            // Asked to stop, or nobody there to ask for anything, before there was anything to do.
-            (Next::Message(ToWorker::Stop { .. }, _) | Next::Closed, _) => return Ok(None),
+            (Next::Message(ToWorker::Stop { .. }, _), _) => return Ok(Orders::Stop),
+            (Next::Closed, _) => return Ok(Orders::None),
             (Next::Message(..), given) => assignment = given,
             (Next::TimedOut, _) => {
                 let late =
@@ -175,7 +195,7 @@ fn receive_assignment(
 }
 
 fn shared(assignment: &Assignment, job: &Job, sender: Sender) -> Shared {
-    let far = tokio::time::Instant::now() + Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    let far = after(tokio::time::Instant::now(), Duration::MAX);
     let identity = Identity {
         index: match assignment.role {
             Role::Slot(index) => Some(index),
@@ -228,40 +248,61 @@ fn listen_to_supervisor(mut end: WorkerEnd, worker: &Shared, patience: Duration)
             Err(error) => break Some(error),
         }
     };
-    if let Some(error) = failed {
-        report::failure(format_args!(
-            "{}: the supervisor can't be understood: {error}",
-            worker.name()
-        ));
-    }
+    // Before anything is said: a log may hold up this thread, and with it the end.
     let now = tokio::time::Instant::now();
-    worker
-        .stop
-        .set(Stop::new(StopReason::SupervisorGone, now + patience));
+    let (told, killed_at) = (after(now, without_reserve(patience)), after(now, patience));
+    worker.stop.set(Stop::new(StopReason::SupervisorGone, told));
     if let Link::Process(link) = &worker.link {
         link.abandon();
     }
-    thread::sleep(patience);
-    report::failure(format_args!(
-        "{} did not stop after its supervisor was gone: killed",
-        worker.name()
-    ));
-    if let Err(error) =
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
-    {
-        report::failure(format_args!(
-            "{} cannot kill itself: {error}",
-            worker.name()
-        ));
+    if let Some(error) = failed {
+        let name = worker.name();
+        report::failure_within(
+            LOG_LINE.min(patience),
+            format!("{name}: the supervisor can't be understood: {error}"),
+        );
     }
+    thread::sleep(killed_at.saturating_duration_since(tokio::time::Instant::now()));
+    let name = worker.name();
+    report::failure_within(
+        LOG_LINE,
+        format!("{name} did not stop after its supervisor was gone: killed"),
+    );
+    let own = rustix::process::getpid();
+    if let Err(error) = rustix::process::kill_process(own, rustix::process::Signal::KILL) {
+        report::failure(format_args!("{name} cannot kill itself: {error}"));
+    }
+}
+
+/// While `init` runs nothing else does, not even the thread that listens to the supervisor; so the kernel sees to
+/// it that a worker whose supervisor goes meanwhile doesn't stay. False if it is gone already.
+fn run_init(init: Box<dyn FnOnce() + Send>, end: &WorkerEnd) -> io::Result<bool> {
+    end_with_supervisor(true)?;
+    if end.is_closed()? {
+        return Ok(false);
+    }
+    init();
+    end_with_supervisor(false)?;
+    Ok(true)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn end_with_supervisor(on: bool) -> io::Result<()> {
+    use rustix::process::{Signal, set_parent_process_death_signal};
+
+    Ok(set_parent_process_death_signal(on.then_some(Signal::KILL))?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn end_with_supervisor(_: bool) -> io::Result<()> {
+    Ok(())
 }
 
 fn carry_out(message: ToWorker, attached: Attached<OwnedFd>, worker: &Shared) {
     match message {
         ToWorker::Stop { reason, left } => {
-            worker
-                .stop
-                .set(Stop::new(reason.into(), tokio::time::Instant::now() + left));
+            let deadline = after(tokio::time::Instant::now(), left);
+            worker.stop.set(Stop::new(reason.into(), deadline));
         }
         ToWorker::Tell => worker.reloads.send_modify(|count| *count += 1),
         ToWorker::Ping(number) => worker.ping(number),
@@ -297,6 +338,11 @@ impl ProcessLink {
         self.send(&ToSupervisor::Ready);
     }
 
+    pub(crate) fn ending(&self, failure: Option<Failure>) {
+        let failure = failure.map(|failure| super::wire::clipped(failure.to_string()));
+        self.send(&ToSupervisor::Ending { failure });
+    }
+
     pub(crate) fn pong(&self, number: u64) {
         self.send(&ToSupervisor::Pong(number));
     }
@@ -316,12 +362,21 @@ impl ProcessLink {
             let Some(waiting) = &mut *waiting else { return };
             waiting.insert(number, reply);
         }
-        self.send(&to_message(number, request));
+        if let Err(error) = self.sender.send(&to_message(number, request)) {
+            // Nobody else will ever answer.
+            if let Some(reply) = self.take(number) {
+                let _ = reply.send(Err(io::Error::other(error)));
+            }
+        }
+    }
+
+    fn take(&self, number: u64) -> Option<oneshot::Sender<link::Answer>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.as_mut()?.remove(&number)
     }
 
     fn answered(&self, number: u64, answer: Answer, attached: Attached<OwnedFd>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(reply) = waiting.as_mut().and_then(|waiting| waiting.remove(&number)) else {
+        let Some(reply) = self.take(number) else {
             return;
         };
         let answer = match (answer, attached) {
@@ -366,4 +421,22 @@ fn to_message(request: u64, asked: Request) -> ToSupervisor {
         }
     };
     ToSupervisor::Listen { request, wanted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_request_that_cannot_be_sent_is_answered() {
+        let (_supervisor, socket) = UnixStream::pair().unwrap();
+        let link = ProcessLink::new(WorkerEnd::new(socket.into()).unwrap().sender());
+        let asked = "x".repeat(100_000);
+        let (reply, mut answer) = oneshot::channel();
+        link.request(Request::Unlisten { asked }, reply);
+        assert!(answer.try_recv().unwrap().is_err());
+        assert!(link.waiting.lock().unwrap().as_ref().unwrap().is_empty());
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use aioxide::{Worker, server, worker_index};
 use aioxide_tests::fixture;
@@ -32,10 +33,18 @@ async fn metrics(worker: Worker) -> io::Result<()> {
     Ok(())
 }
 
-fn router(worker: Worker) {
+/// With `AIOXIDE_FAULT=router` in the environment it fails when it is to stop, for which it doesn't wait.
+fn router(worker: Worker) -> io::Result<()> {
     info!(index = ?worker_index(), pid = std::process::id(), "router: set up");
+    if std::env::var("AIOXIDE_FAULT").is_ok_and(|fault| fault == "router") {
+        while !worker.is_stopping() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        return Err(io::Error::other("the fixture's error on stopping"));
+    }
     let stop = worker.stopped_blocking();
     info!("router: torn down: {stop}");
+    Ok(())
 }
 
 #[server(extra = [metrics, router])]

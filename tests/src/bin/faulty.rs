@@ -1,4 +1,4 @@
-//! A server whose worker 0 goes wrong, in a given way and at a given moment of its life.
+//! A server of which one worker goes wrong, in a given way and at a given moment of its life.
 
 use std::fs::File;
 use std::io;
@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aioxide::{Exit, Worker, actxmgr, server};
+use aioxide::{Exit, Worker, actxmgr, server, worker_index};
 use aioxide_tests::fixture;
 use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, Signal};
@@ -22,7 +22,10 @@ struct Options {
     fault: Option<Fault>,
     #[arg(long, value_enum, default_value = "ready")]
     at: Moment,
-    /// Which generations of worker 0 go wrong: this one and, with `--from-then-on`, all that follow.
+    /// Which worker goes wrong.
+    #[arg(long, default_value_t = 0)]
+    worker: usize,
+    /// Which generations of it go wrong: this one and, with `--from-then-on`, all that follow.
     #[arg(long, default_value_t = 0)]
     generation: u64,
     #[arg(long)]
@@ -30,6 +33,21 @@ struct Options {
     /// Wait for as long before the server is run at all, in milliseconds.
     #[arg(long, default_value_t = 0)]
     before_run: u64,
+    #[arg(skip)]
+    cloned: Cloned,
+}
+
+/// Its clones go wrong where worker 0 runs, if it is so.
+#[derive(Default)]
+struct Cloned(Option<Fault>);
+
+impl Clone for Cloned {
+    fn clone(&self) -> Cloned {
+        if let Some(fault) = self.0.filter(|_| worker_index() == Some(0)) {
+            go_wrong(fault).expect("the fault leaves a worker");
+        }
+        Cloned(self.0)
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -42,10 +60,18 @@ enum Fault {
     Return,
     Block,
     Descriptors,
+    /// It goes on, but its thread, which in a process is the main one, never ends.
+    ExitHandler,
+    /// It fails, and leaves a task that waits for SIGUSR1.
+    Task,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Moment {
+    /// In the `init` of its process.
+    Init,
+    /// When its arguments are cloned for it.
+    Cloning,
     /// Before it listens.
     Starting,
     /// When SIGUSR1 comes.
@@ -60,6 +86,20 @@ async fn resource(worker: usize, generation: u64) {
     info!(worker, generation, "torn down: {exit}");
 }
 
+/// Hangs when it is dropped, as the thread ends.
+struct Hanging;
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        info!("hangs at its end");
+        loop {
+            std::thread::sleep(Duration::from_secs(60));
+        }
+    }
+}
+
+thread_local!(static EXIT_HANDLER: Hanging = const { Hanging });
+
 /// Returns for faults that leave the worker alive.
 fn go_wrong(fault: Fault) -> Result<(), String> {
     let signal = |signal| {
@@ -71,11 +111,15 @@ fn go_wrong(fault: Fault) -> Result<(), String> {
         Fault::Stop => signal(Signal::STOP),
         Fault::Abort => std::process::abort(),
         Fault::Panic => panic!("the fixture's panic"),
-        Fault::Error => Err("the fixture's error".to_owned()),
+        Fault::Error | Fault::Task => Err("the fixture's error".to_owned()),
         Fault::Return => Ok(()),
         Fault::Block => loop {
             std::thread::park();
         },
+        Fault::ExitHandler => {
+            EXIT_HANDLER.with(|_| ());
+            Ok(())
+        }
         Fault::Descriptors => {
             let next = File::open("/dev/null").map_err(|error| error.to_string())?;
             set_descriptor_limit(next.as_raw_fd() as u64)
@@ -105,7 +149,7 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
 #[server]
 async fn faulty(worker: Worker, options: Options) -> Result<(), String> {
     let generation = worker.generation();
-    let concerned = worker.index() == 0
+    let concerned = worker.index() == options.worker
         && (generation == options.generation
             || options.from_then_on && generation > options.generation);
     let fault = options.fault.filter(|_| concerned);
@@ -136,6 +180,17 @@ async fn faulty(worker: Worker, options: Options) -> Result<(), String> {
             Some(()) = reloads.recv() => match at(Moment::Ready) {
                 Some(Fault::Descriptors) if descriptors_are_out() => set_descriptor_limit(1024)?,
                 Some(Fault::Return) => return Ok(()),
+                Some(fault @ Fault::Task) => {
+                    worker.tasks().spawn_local(async move {
+                        let told = reloads.recv().await;
+                        info!(?told, "the task that was left is done");
+                    });
+                    return go_wrong(fault);
+                }
+                Some(fault @ Fault::ExitHandler) => {
+                    go_wrong(fault)?;
+                    return go_wrong(Fault::Error);
+                }
                 Some(fault) => {
                     go_wrong(fault)?;
                     info!("went wrong");
@@ -163,9 +218,17 @@ fn image_size() -> u64 {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let mut options = Options::parse();
+    options.cloned = Cloned(options.fault.filter(|_| options.at == Moment::Cloning));
     fixture::log();
     std::thread::sleep(Duration::from_millis(options.before_run));
     let server = options.server.clone();
-    server.apply(faulty(options)).run()
+    let at_init = options.fault.filter(|_| options.at == Moment::Init);
+    let init = move || {
+        if let Some(fault) = at_init.filter(|_| worker_index() == Some(0)) {
+            info!("goes wrong in init");
+            go_wrong(fault).expect("the fault leaves a worker");
+        }
+    };
+    server.apply(faulty(options)).init(init).run()
 }

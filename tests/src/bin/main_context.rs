@@ -1,7 +1,7 @@
 //! A server whose workers get a value from the main context.
 //!
 //! `AIOXIDE_FAULT` in the environment says what goes wrong with that: `enter`, `leave`, `slow-enter`,
-//! `slow-leave`, `undecodable` or nothing.
+//! `slow-leave`, `slow-detached`, `undecodable` or nothing.
 
 use std::io;
 use std::process::ExitCode;
@@ -17,6 +17,9 @@ use tracing::info;
 struct Options {
     #[command(flatten)]
     server: fixture::ServerOptions,
+    /// Wait for as long before the server is run at all, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    before_run: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,7 +28,7 @@ struct Shared {
     number: u64,
     #[serde(deserialize_with = "sound")]
     sound: bool,
-    /// More than one frame's.
+    /// More than one frame's, and more than the control socket takes at once.
     bytes: Vec<u8>,
 }
 
@@ -35,7 +38,7 @@ impl Shared {
             name: "a value of the main context's".to_owned(),
             number: u64::MAX,
             sound: !has_fault("undecodable"),
-            bytes: (0..200_000_u32).map(|n| n as u8).collect(),
+            bytes: (0..500_000_u32).map(|n| n as u8).collect(),
         }
     }
 }
@@ -57,6 +60,13 @@ async fn slow_if(fault: &str) {
     }
 }
 
+/// Its teardown is left to itself.
+#[actxmgr]
+async fn detached() {
+    yield_().await;
+    slow_if("slow-detached").await;
+}
+
 #[actxmgr]
 async fn shared() -> io::Result<Shared> {
     info!("main context: entering");
@@ -67,6 +77,7 @@ async fn shared() -> io::Result<Shared> {
     let (_shared, exit) = yield_(Shared::new()).await;
     info!("main context: left: {exit}");
     slow_if("slow-leave").await;
+    drop(detached().await);
     if has_fault("leave") {
         return Err(io::Error::other("the fixture's error on leaving"));
     }
@@ -93,8 +104,12 @@ fn check(worker: &Worker, shared: &Shared) {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse().server;
+    let Options {
+        server: options,
+        before_run,
+    } = Options::parse();
     fixture::log();
+    std::thread::sleep(Duration::from_millis(before_run));
     let server = match options.isolation {
         Workers::Thread => of_threads(),
         Workers::Process => of_processes(),

@@ -23,6 +23,9 @@ struct Options {
     /// Worker 0 starts this shell command, with the stdin and the environment that it has itself.
     #[arg(long)]
     grandchild: Option<String>,
+    /// How long a task takes that each worker leaves when it is asked to stop, in milliseconds.
+    #[arg(long)]
+    task: Option<u64>,
     /// The workers run to their own end.
     #[arg(long)]
     completes: bool,
@@ -72,6 +75,12 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
             }
         }
     };
+    if let Some(time) = options.task {
+        worker.tasks().spawn(async move {
+            tokio::time::sleep(Duration::from_millis(time)).await;
+            info!(worker = index, "the task is done");
+        });
+    }
     tokio::time::sleep(Duration::from_millis(options.slow_stop)).await;
     serving.drain(&stop).await;
     resource.exit_with(Exit::Stopped(stop)).await;

@@ -16,6 +16,9 @@ struct Options {
     server: fixture::ServerOptions,
     #[arg(long)]
     unix: PathBuf,
+    /// The Unix socket's permissions.
+    #[arg(long, value_parser = |text: &str| u32::from_str_radix(text, 8))]
+    mode: Option<u32>,
 }
 
 async fn answer(mut stream: impl AsyncWrite + Unpin, index: u8) -> io::Result<()> {
@@ -27,7 +30,10 @@ async fn sockets(worker: Worker, options: Options) -> io::Result<()> {
     let (index, number) = (worker.index(), worker.index() as u8);
     let first = worker.listen("127.0.0.1:0").await?;
     let second = worker.listen("127.0.0.1:0").await?;
-    let unix = worker.listen_unix(&options.unix).await?;
+    let unix = match options.mode {
+        Some(mode) => worker.listen_unix_with_mode(&options.unix, mode).await?,
+        None => worker.listen_unix(&options.unix).await?,
+    };
     let udp = worker.bind_udp("127.0.0.1:0").await?;
     info!(
         worker = index,
@@ -36,6 +42,7 @@ async fn sockets(worker: Worker, options: Options) -> io::Result<()> {
         udp = %udp.local_addr()?,
         "listens"
     );
+    let address = first.local_addr()?;
     let first = worker.serve(first, move |stream| answer(stream, number));
     let second = worker.serve(second, move |stream| answer(stream, number));
     let unix = worker.serve(unix, move |stream| answer(stream, number));
@@ -48,10 +55,28 @@ async fn sockets(worker: Worker, options: Options) -> io::Result<()> {
         Ok::<(), io::Error>(())
     });
 
-    let stop = yield_().await;
+    let mut reloads = worker.reloads();
+    let mut ready = std::pin::pin!(yield_());
+    let mut given_up = Some((first, unix));
+    let stop = loop {
+        tokio::select! {
+            stop = &mut ready => break stop,
+            // As they were asked for or are bound.
+            Some(()) = reloads.recv() => {
+                drop(given_up.take());
+                worker.unlisten(address).await?;
+                worker.unlisten(options.unix.display()).await?;
+                let again = worker.unlisten(address).await.expect_err("it is given up");
+                info!(worker = index, "gave up; then: {again}");
+            }
+        }
+    };
 
     datagrams.abort();
-    tokio::join!(first.drain(&stop), second.drain(&stop), unix.drain(&stop));
+    second.drain(&stop).await;
+    if let Some((first, unix)) = given_up {
+        tokio::join!(first.drain(&stop), unix.drain(&stop));
+    }
     info!(worker = index, "torn down: {stop}");
     Ok(())
 }

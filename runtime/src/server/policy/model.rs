@@ -48,7 +48,7 @@ const TAME: Behaviour = Behaviour {
 #[derive(Clone, Copy, Debug)]
 struct Main {
     enters: Option<(u64, bool)>,
-    leaves: Option<(u64, bool)>,
+    leaves: Option<(u64, Ending)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +88,19 @@ struct Seen {
     killed: bool,
     /// Killed for what counts as a failure.
     at_fault: bool,
+    /// Has told its end, which has been dealt with.
+    ending: bool,
+}
+
+impl Seen {
+    /// It has told its end; unless it was asked to leave before, its place is filled again at once.
+    fn is_vacating(&self) -> bool {
+        self.ending && !self.asked
+    }
+
+    fn serves(&self) -> bool {
+        self.ready && !self.told && !self.is_vacating()
+    }
 }
 
 struct World {
@@ -231,11 +244,11 @@ impl World {
             let mut workers = self.workers.values().filter(|worker| worker.role == *role);
             if workers
                 .clone()
-                .any(|worker| worker.killed || (worker.ready && !worker.told))
+                .any(|worker| worker.killed || worker.serves())
             {
                 continue;
             }
-            let limit = if workers.any(|worker| !worker.told) {
+            let limit = if workers.any(|worker| !worker.told && !worker.is_vacating()) {
                 PARK_STARTING
             } else {
                 PARK_BACKOFF
@@ -298,8 +311,12 @@ impl World {
                     }
                     let life = worker.behaviour.life;
                     match life {
-                        Life::Ends(after, ending) => {
+                        // Who is killed has no time to say so.
+                        Life::Ends(after, ending @ Ending::KilledByStopSignal) => {
                             self.later(after, Occurrence::Event(Event::Ended(id, ending)));
+                        }
+                        Life::Ends(after, ending) => {
+                            self.later(after, Occurrence::Event(Event::Ending(id, ending)));
                         }
                         Life::Hangs(after) => self.later(after, Occurrence::Event(Event::Hung(id))),
                         Life::Lasts => {}
@@ -307,6 +324,28 @@ impl World {
                 }
                 _ => return,
             },
+            Event::Ending(id, ending) => {
+                let Some(worker) = self.workers.get_mut(&id) else {
+                    return;
+                };
+                let completes = self.config.run_to_completion && !ending.has_failed();
+                let late = match worker.behaviour.leaves {
+                    Some((after, _)) => after,
+                    None => 100_000,
+                };
+                worker.ending = !(worker.told
+                    || completes
+                    || self.end.is_some()
+                    || matches!(worker.role, Role::Extra(_)));
+                let ended = match worker.ending {
+                    true => Ending::Clean,
+                    false => ending,
+                };
+                if worker.ending {
+                    self.changed_at.insert(worker.role, self.now);
+                }
+                self.later(late, Occurrence::Event(Event::Ended(id, ended)));
+            }
             Event::Ended(id, ending) => {
                 let Some(worker) = self.workers.remove(&id) else {
                     return;
@@ -315,11 +354,13 @@ impl World {
                 let failed = if worker.killed {
                     worker.at_fault
                 } else {
-                    ending == Ending::Failed
+                    ending.has_failed()
                 };
                 if self.end.is_some() && failed && self.cause == 0 {
                     self.cause = 1;
                 }
+                let counts = self.end.is_some() && self.forced.is_none();
+                self.timed_out |= counts && ending.has_overrun();
             }
             Event::Hung(id) => match self.workers.get(&id) {
                 Some(worker) if !worker.killed => {}
@@ -344,12 +385,13 @@ impl World {
                 self.main_alive = false;
                 self.cause = 2;
             }
-            Event::MainLeft { failed } => {
+            Event::MainLeft(ending) => {
                 self.main_alive = false;
                 self.entering = false;
-                if failed && self.cause == 0 {
+                if ending.has_failed() && self.cause == 0 {
                     self.cause = 2;
                 }
+                self.timed_out |= ending.has_overrun() && self.end.is_some();
             }
             Event::Reload | Event::ScaleUp | Event::ScaleDown | Event::Tell => {}
         }
@@ -400,7 +442,7 @@ impl World {
                 }
                 Action::Park(role) => {
                     let ready = |worker: &Seen| {
-                        worker.role == role && worker.ready && !worker.told && !worker.killed
+                        worker.role == role && worker.serves() && !worker.ending && !worker.killed
                     };
                     assert!(!self.workers.values().any(ready), "parked in use");
                     assert!(self.end.is_none());
@@ -413,8 +455,8 @@ impl World {
     }
 
     fn leave_main(&mut self) {
-        if let Some((after, failed)) = self.main.leaves {
-            self.later(after, Occurrence::Event(Event::MainLeft { failed }));
+        if let Some((after, ending)) = self.main.leaves {
+            self.later(after, Occurrence::Event(Event::MainLeft(ending)));
         }
     }
 
@@ -466,6 +508,7 @@ impl World {
             asked: false,
             killed: false,
             at_fault: false,
+            ending: false,
         };
         self.workers.insert(id, seen);
     }
@@ -544,7 +587,7 @@ impl World {
             }
             Report::StartTimedOut(id) => assert!(!self.workers[&id].ready),
             Report::StopTimedOut(id) => {
-                assert!(self.workers[&id].told);
+                assert!(self.workers[&id].told || self.workers[&id].ending);
                 self.stop_timed_out = Some(id);
             }
             Report::MainTimedOut => self.timed_out = true,
@@ -555,7 +598,13 @@ impl World {
                 self.timed_out |= self.end.is_some();
             }
             Report::ReturnedUnasked(id) => {
-                assert_eq!(self.event, Some(Event::Ended(id, Ending::Clean)));
+                let unasked = match self.event {
+                    Some(Event::Ended(of, ending) | Event::Ending(of, ending)) => {
+                        of == id && !ending.has_failed()
+                    }
+                    _ => false,
+                };
+                assert!(unasked);
                 assert_eq!(self.end, None);
             }
             Report::Backoff { role, .. } => {
@@ -610,6 +659,8 @@ fn ending() -> impl Strategy<Value = Ending> {
         Ending::Clean,
         Ending::Failed,
         Ending::Failed,
+        Ending::Overran,
+        Ending::OverranAndFailed,
         Ending::KilledByStopSignal,
     ])
 }
@@ -662,7 +713,7 @@ fn outside() -> impl Strategy<Value = Outside> {
 fn main_context() -> impl Strategy<Value = Main> {
     let enters = prop_oneof![8 => (0..1000_u64, Just(true)).prop_map(Some),
         1 => (time(), any::<bool>()).prop_map(Some), 1 => Just(None)];
-    let leaves = prop_oneof![8 => (time(), any::<bool>()).prop_map(Some), 1 => Just(None)];
+    let leaves = prop_oneof![8 => (time(), ending()).prop_map(Some), 1 => Just(None)];
     (enters, leaves).prop_map(|(enters, leaves)| Main { enters, leaves })
 }
 

@@ -165,7 +165,7 @@ fn entering_stop_signal_drops_the_enter_and_exits_0() {
         [server.stopping(reason), A::DropEnter { reason, by }]
     );
     assert_eq!(server.on(E::MainEntered), []);
-    assert_eq!(server.on(E::MainLeft { failed: false }), [A::Exit(0)]);
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(0)]);
 }
 
 #[test]
@@ -420,6 +420,49 @@ fn serving_return_unasked_is_a_failure() {
     let mut server = Server::serving(config());
     assert_eq!(server.clean(0)[0], A::Report(R::ReturnedUnasked(id(0))));
     assert_eq!(server.clean(1), [A::Exit(1)]);
+}
+
+#[test]
+fn serving_ending_vacates_the_slot_before_the_worker_is_gone() {
+    let mut server = Server::serving(Config {
+        on_failure: OnFailure::Restart,
+        ..config()
+    });
+    let ending = E::Ending(id(0), Ending::Failed);
+    assert_eq!(
+        server.on(ending),
+        [A::Report(R::Backoff {
+            role: S0,
+            delay: ms(100)
+        })]
+    );
+    assert_eq!(server.wait(ms(100)), [spawn(2, S0, 0)]);
+    server.ready(2);
+    assert_eq!(server.clean(0), [], "counted before");
+    assert_eq!(server.policy.slots[0].failures.len(), 1);
+
+    server.on(E::Ending(id(2), Ending::Clean));
+    server.wait(ms(500));
+    let actions = deeds(server.on(E::Ending(id(3), Ending::Failed)));
+    assert_eq!(actions, [A::Park(S0)], "as no third worker may come");
+    assert_eq!(server.wait(SECOND), []);
+    assert_eq!(server.clean(2), [spawn(4, S0, 0)]);
+    assert!(
+        server
+            .wait(25 * SECOND)
+            .contains(&A::Report(R::StopTimedOut(id(3)))),
+        "it has a deadline"
+    );
+}
+
+#[test]
+fn serving_ending_with_shutdown_tells_the_worker_its_share_of_the_time() {
+    let mut server = Server::serving(config());
+    let actions = deeds(server.on(E::Ending(id(0), Ending::Failed)));
+    let stop = |number| server.stop(number, StopReason::Failure, 25 * SECOND);
+    assert_eq!(actions, [A::Close(S0), A::Close(S1), stop(0), stop(1)]);
+    server.clean(1);
+    assert_eq!(deeds(server.clean(0)), [A::Exit(1)]);
 }
 
 #[test]
@@ -888,7 +931,7 @@ fn stopping_goes_from_workers_to_extras_to_main() {
     );
     let by = server.now + 25 * SECOND;
     assert_eq!(server.clean(0), [A::LeaveMain { reason, by }]);
-    assert_eq!(server.on(E::MainLeft { failed: false }), [A::Exit(0)]);
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(0)]);
 }
 
 #[test]
@@ -954,11 +997,11 @@ fn stopping_leaves_main_its_share_whatever_is_stuck() {
             }),
             A::LeaveMain {
                 reason: StopReason::Signal(TERM),
-                by: start + ms(1500)
+                by: start + 2 * SECOND
             },
         ]
     );
-    assert_eq!(server.on(E::MainLeft { failed: true }), [A::Exit(3)]);
+    assert_eq!(server.on(E::MainLeft(Ending::Failed)), [A::Exit(3)]);
 }
 
 #[test]
@@ -1023,7 +1066,7 @@ fn leaving_main_failed_exits_2_unless_something_failed_before() {
         });
         server.on(E::StopSignal(TERM));
         server.on(E::Ended(id(0), ending));
-        assert_eq!(server.on(E::MainLeft { failed: true }), [A::Exit(code)]);
+        assert_eq!(server.on(E::MainLeft(Ending::Failed)), [A::Exit(code)]);
     }
 }
 
@@ -1158,5 +1201,24 @@ fn endless_timeouts_do_not_overflow() {
     for number in [1, 2, 3, 0] {
         server.clean(number);
     }
-    assert_eq!(server.on(E::MainLeft { failed: false }), [A::Exit(0)]);
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(0)]);
+}
+
+#[test]
+fn what_was_cut_off_outweighs_a_failure() {
+    for ending in [Ending::Overran, Ending::OverranAndFailed] {
+        let mut server = Server::serving(config());
+        server.on(E::StopSignal(TERM));
+        server.on(E::Ended(id(0), ending));
+        assert_eq!(server.clean(1), [A::Exit(3)]);
+
+        let mut server = Server::serving(Config {
+            has_main: true,
+            ..config()
+        });
+        server.on(E::StopSignal(TERM));
+        server.failed(0);
+        server.clean(1);
+        assert_eq!(server.on(E::MainLeft(ending)), [A::Exit(3)]);
+    }
 }

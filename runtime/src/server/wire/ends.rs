@@ -135,6 +135,13 @@ impl WorkerEnd {
         self.sender.clone()
     }
 
+    /// Whether the supervisor is gone, whatever it has sent before.
+    pub(in crate::server) fn is_closed(&self) -> io::Result<bool> {
+        let mut polled = [PollFd::new(&self.sender.0.socket, PollFlags::empty())];
+        poll(&mut polled, Some(Instant::now()))?;
+        Ok(polled[0].revents().contains(PollFlags::HUP))
+    }
+
     /// Waits for the supervisor's next message, until a time at most. Also sends what could not be sent
     /// at once.
     pub(in crate::server) fn next(&mut self, until: Option<Instant>) -> Result<Next, WireError> {
@@ -385,7 +392,11 @@ mod tests {
 
         let past = Some(Instant::now());
         assert!(matches!(worker.next(past).unwrap(), Next::TimedOut));
+        supervisor.send(&ToWorker::Tell, None).unwrap();
+        assert!(!worker.is_closed().unwrap());
         drop(supervisor);
+        assert!(worker.is_closed().unwrap());
+        assert_eq!(message(&mut worker).0, ToWorker::Tell);
         assert!(matches!(worker.next(None).unwrap(), Next::Closed));
         worker.sender().send(&ToSupervisor::Ready).unwrap();
     }

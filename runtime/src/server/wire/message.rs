@@ -58,6 +58,10 @@ pub(in crate::server) enum ToSupervisor {
     Pong(u64),
     /// Something that whoever reads the supervisor's log should know.
     Reported(String),
+    /// The worker has come to its end without having been asked, for this reason if it has failed.
+    Ending {
+        failure: Option<String>,
+    },
     /// The worker is about to exit, for this reason if it has failed.
     Ended {
         failure: Option<String>,

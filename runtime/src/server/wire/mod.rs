@@ -20,7 +20,7 @@ pub(super) use message::{
 };
 
 /// Counts up with every change that an older other side would not understand.
-const PROTOCOL: u16 = 1;
+const PROTOCOL: u16 = 2;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
