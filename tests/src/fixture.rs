@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use aioxide::{Isolation, OnFailure, Server};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tracing_subscriber::EnvFilter;
 
 /// A server's options on the command line; times are in milliseconds.
 #[derive(Clone, Args)]
 #[allow(missing_docs)]
 pub struct ServerOptions {
-    #[arg(long, value_enum, default_value = "thread")]
-    pub isolation: Workers,
+    #[arg(long, default_value_t)]
+    pub isolation: Isolation,
     #[arg(long, default_value_t = 2)]
     pub workers: usize,
-    #[arg(long, value_enum, default_value = "shutdown")]
-    pub on_failure: AfterFailure,
+    #[arg(long, default_value_t)]
+    pub on_failure: OnFailure,
     #[arg(long, default_value_t = 10)]
     pub max_restarts: u32,
     #[arg(long, default_value_t = 60_000)]
@@ -30,37 +30,13 @@ pub struct ServerOptions {
     pub share_port: bool,
 }
 
-/// [`Isolation`] on the command line.
-#[derive(Clone, Copy, ValueEnum)]
-#[allow(missing_docs)]
-pub enum Workers {
-    Thread,
-    Process,
-}
-
-/// [`OnFailure`] on the command line.
-#[derive(Clone, Copy, ValueEnum)]
-#[allow(missing_docs)]
-pub enum AfterFailure {
-    Shutdown,
-    Restart,
-    Ignore,
-}
-
 impl ServerOptions {
     /// The server with these options.
     pub fn apply(&self, server: Server) -> Server {
         let server = server
-            .isolation(match self.isolation {
-                Workers::Thread => Isolation::Thread,
-                Workers::Process => Isolation::Process,
-            })
+            .isolation(self.isolation)
             .workers(self.workers)
-            .on_failure(match self.on_failure {
-                AfterFailure::Shutdown => OnFailure::Shutdown,
-                AfterFailure::Restart => OnFailure::Restart,
-                AfterFailure::Ignore => OnFailure::Ignore,
-            })
+            .on_failure(self.on_failure)
             .max_restarts(self.max_restarts)
             .share_port(self.share_port)
             .restart_window(Duration::from_millis(self.restart_window))

@@ -11,11 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aioxide::{Exit, Isolation, Worker, actxmgr, server, timer};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use rustix::process::{Resource, Rlimit};
 use tokio::net::TcpStream;
 use tracing::info;
-use tracing_subscriber::EnvFilter;
 
 /// Sends back whatever it is sent, until the client closes its side.
 #[derive(Clone, Parser)]
@@ -26,29 +25,12 @@ struct Options {
     /// How many workers.
     #[arg(long, short, default_value_t = 4)]
     workers: usize,
-    /// What a worker is.
-    #[arg(long, value_enum, default_value = "thread")]
-    isolation: Workers,
+    /// What a worker is: `thread` or `process`.
+    #[arg(long, default_value_t)]
+    isolation: Isolation,
     /// How long open connections are waited for when the server is stopped, in seconds.
     #[arg(long, default_value_t = 25)]
     shutdown_timeout: u64,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Workers {
-    /// A thread of the one process.
-    Thread,
-    /// A process of its own.
-    Process,
-}
-
-impl From<Workers> for Isolation {
-    fn from(workers: Workers) -> Isolation {
-        match workers {
-            Workers::Thread => Isolation::Thread,
-            Workers::Process => Isolation::Process,
-        }
-    }
 }
 
 /// What one worker knows of its connections.
@@ -115,13 +97,7 @@ fn allow_many_connections() {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let isolation = options.isolation.into();
-    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(level)
-        .with_writer(io::stderr)
-        // It would report by `eprintln!`, which panics once the terminal is gone.
-        .log_internal_errors(false)
-        .init();
+    let isolation = options.isolation;
+    aioxide::logging::init();
     echo(options).isolation(isolation).run()
 }

@@ -20,9 +20,8 @@ use aioxide::{Isolation, Worker, actxmgr, server};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use tracing::info;
-use tracing_subscriber::EnvFilter;
 
 /// Answers HTTP requests, some of them slowly.
 #[derive(Clone, Parser)]
@@ -33,29 +32,12 @@ struct Options {
     /// How many workers.
     #[arg(long, short, default_value_t = 4)]
     workers: usize,
-    /// What a worker is.
-    #[arg(long, value_enum, default_value = "thread")]
-    isolation: Workers,
+    /// What a worker is: `thread` or `process`.
+    #[arg(long, default_value_t)]
+    isolation: Isolation,
     /// How long requests that are under way are waited for when the server is stopped, in seconds.
     #[arg(long, default_value_t = 25)]
     shutdown_timeout: u64,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Workers {
-    /// A thread of the one process.
-    Thread,
-    /// A process of its own.
-    Process,
-}
-
-impl From<Workers> for Isolation {
-    fn from(workers: Workers) -> Isolation {
-        match workers {
-            Workers::Thread => Isolation::Thread,
-            Workers::Process => Isolation::Process,
-        }
-    }
 }
 
 /// What the requests of one worker share.
@@ -118,13 +100,7 @@ async fn http(worker: Worker, options: Options) -> io::Result<()> {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let isolation = options.isolation.into();
-    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(level)
-        .with_writer(io::stderr)
-        // It would report by `eprintln!`, which panics once the terminal is gone.
-        .log_internal_errors(false)
-        .init();
+    let isolation = options.isolation;
+    aioxide::logging::init();
     http(options).isolation(isolation).run()
 }

@@ -17,7 +17,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,7 +36,6 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection, Transaction};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{error, info};
-use tracing_subscriber::EnvFilter;
 
 /// How long a client may leave a connection without a request: less than a stop may take.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -295,12 +293,6 @@ async fn shorten(
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(level)
-        .with_writer(io::stderr)
-        // It would report by `eprintln!`, which panics once the terminal is gone.
-        .log_internal_errors(false)
-        .init();
+    aioxide::logging::init();
     shorten(options).run()
 }

@@ -18,16 +18,14 @@
 //! many worked on.
 
 use std::error::Error;
-use std::io;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::thread;
 
 use aioxide::{Isolation, Worker, server};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use tokio::io::unix::AsyncFd;
 use tracing::info;
-use tracing_subscriber::EnvFilter;
 use zmq::{Context, DONTWAIT, POLLIN, POLLOUT, Socket};
 
 /// How many messages wait for a worker, on either side, besides those that the system buffers: few, so that a
@@ -46,26 +44,9 @@ struct Options {
     /// How many workers.
     #[arg(long, short, default_value_t = 4)]
     workers: usize,
-    /// What router and workers are.
-    #[arg(long, value_enum, default_value = "thread")]
-    isolation: Workers,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Workers {
-    /// Threads of the one process.
-    Thread,
-    /// Processes of their own.
-    Process,
-}
-
-impl From<Workers> for Isolation {
-    fn from(workers: Workers) -> Isolation {
-        match workers {
-            Workers::Thread => Isolation::Thread,
-            Workers::Process => Isolation::Process,
-        }
-    }
+    /// What router and workers are: `thread` or `process`.
+    #[arg(long, default_value_t)]
+    isolation: Isolation,
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -193,13 +174,7 @@ async fn work(worker: usize, job: Vec<Vec<u8>>) {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let isolation = options.isolation.into();
-    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(level)
-        .with_writer(io::stderr)
-        // It would report by `eprintln!`, which panics once the terminal is gone.
-        .log_internal_errors(false)
-        .init();
+    let isolation = options.isolation;
+    aioxide::logging::init();
     pipeline(options).isolation(isolation).run()
 }

@@ -7,8 +7,8 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aioxide::{Worker, actxmgr, server};
-use aioxide_tests::fixture::{self, Workers};
+use aioxide::{Isolation, Worker, actxmgr, server};
+use aioxide_tests::fixture;
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -111,8 +111,8 @@ fn main() -> ExitCode {
     fixture::log();
     std::thread::sleep(Duration::from_millis(before_run));
     let server = match options.isolation {
-        Workers::Thread => of_threads(),
-        Workers::Process => of_processes(),
+        Isolation::Thread => of_threads(),
+        Isolation::Process => of_processes(),
     };
     options.apply(server).run()
 }
