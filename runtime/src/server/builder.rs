@@ -75,8 +75,8 @@ pub struct Server {
 impl Server {
     /// A server whose workers each run `worker`, on an event loop of their own.
     ///
-    /// `worker` is cloned for every start. It gets ready by awaiting [`Worker::ready`], and returns `()` or
-    /// `Result<(), E>`; its future need not be `Send`.
+    /// `worker` is cloned for every start, where the worker runs and for one worker at a time. It gets ready by
+    /// awaiting [`Worker::ready`], and returns `()` or `Result<(), E>`; its future need not be `Send`.
     pub fn new<F, Fut>(worker: F) -> Server
     where
         F: Fn(Worker) -> Fut + Clone + Send + 'static,
@@ -186,7 +186,8 @@ impl Server {
     }
 
     /// Which signals stop the server; SIGINT and SIGTERM by default. The first one seen is told to every
-    /// teardown. One that no program can handle, SIGKILL for example, is refused by [`run`](Server::run).
+    /// teardown. One that no program can handle, SIGKILL for example, is refused by [`run`](Server::run), and so is
+    /// none at all.
     pub fn stop_signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Server {
         self.stop_signals = signals.into_iter().collect();
         self
@@ -290,6 +291,9 @@ impl Server {
         };
 
         let workers = self.number_of_workers()?;
+        if self.stop_signals.is_empty() {
+            return Err(StartError::NoStopSignal);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -436,6 +440,8 @@ enum StartError {
     InRuntime,
     #[error("the number of workers is {0}; allowed is 1 to {MOST_WORKERS}")]
     Workers(usize),
+    #[error("no stop signal is given; at least one is needed")]
+    NoStopSignal,
     #[error("{WORKERS_VARIABLE} is `{0}`; allowed is a number from 1 to {MOST_WORKERS}")]
     WorkersVariable(String),
     #[cfg(feature = "process")]

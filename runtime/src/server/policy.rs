@@ -704,8 +704,9 @@ impl Policy {
         }
         self.vacated(now, id, &worker, ending);
         if self.is_running() {
+            // What it has still to do may wait for a stop.
             let by = now.saturating_add(self.config.shutdown_timeout);
-            self.set_phase(id, Phase::Draining { by });
+            self.stop_worker(id, StopReason::Failure, by);
         }
         let place = self.place(worker.role);
         place.leaving.push(id);
@@ -752,6 +753,8 @@ impl Policy {
         self.forgive(now, role, worker.ready_at);
         self.unpark(role);
         let place = self.place(role);
+        // It may have listened before it was ready.
+        place.served = true;
         let killed_for_failure = matches!(worker.phase, Phase::Killed { failed: true, .. });
         let asked = !killed_for_failure
             && (ending == Ending::KilledByStopSignal

@@ -312,7 +312,7 @@ impl Attendant {
                 self.heard.ended = Some((failure, overran));
                 self.say(Message::Exiting);
                 if !self.stopping {
-                    self.exits_by = Instant::now().checked_add(self.exit);
+                    self.exits_by = Instant::now().checked_add(self.exit.max(LAST_MESSAGES));
                 }
             }
         }

@@ -67,6 +67,13 @@ impl Pulse {
         self.waiting_since = Some(now);
     }
 
+    /// From now on its silence counts for the hang timeout.
+    pub(crate) fn ready(&mut self, now: Duration) {
+        if let Some(since) = &mut self.waiting_since {
+            *since = now;
+        }
+    }
+
     /// Nobody could answer, or listen, for this long.
     pub(crate) fn gap(&mut self, by: Duration) {
         if let Some(since) = &mut self.waiting_since {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use super::{
     process::{self, Processes},
     wire::Assignment,
 };
+use crate::panic;
 
 /// The driver was out for at least this long: suspended, or stopped by a signal.
 const GAP: Duration = Duration::from_secs(1);
@@ -135,6 +137,8 @@ struct Live {
     /// never has one.
     turning: bool,
     ready: bool,
+    /// It was to stop, and got no socket any more.
+    refused: bool,
     /// It has told that it comes to its end, and why.
     ending: bool,
     pulse: Pulse,
@@ -142,14 +146,10 @@ struct Live {
 }
 
 impl Live {
-    /// Whether its event loop should answer.
-    fn has_pulse(&self) -> bool {
-        self.turning && !self.ending
-    }
-
-    /// Whether it has failed if it doesn't: it is ready, and nobody has asked it to stop.
+    /// Whether it has failed if its event loop doesn't answer: it is ready, and neither has it come to its end nor has
+    /// anybody asked it to stop.
     fn must_answer(&self) -> bool {
-        self.ready && !self.seat.is_stopping()
+        self.ready && !self.ending && !self.seat.is_stopping()
     }
 }
 
@@ -251,6 +251,18 @@ impl Supervisor {
                 if !self.leaving.join(LAST_DESTRUCTORS) {
                     report::log!(warn, "destructors of thread-local values are cut");
                 }
+                let Supervisor {
+                    job, main_value, ..
+                } = self;
+                // The user's destructors, which no longer have a say in the code.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop((job, main_value)))) {
+                    let panic = panic::into_text(panic);
+                    report::log!(
+                        error,
+                        panic,
+                        "what the workers were made of panicked when dropped"
+                    );
+                }
                 return code;
             }
             let deadline = self.next_deadline();
@@ -279,7 +291,7 @@ impl Supervisor {
         let pulses = self
             .workers
             .values()
-            .any(Live::has_pulse)
+            .any(|live| live.turning)
             .then_some(self.pulses_at);
         self.policy.next_deadline().into_iter().chain(pulses).min()
     }
@@ -317,7 +329,7 @@ impl Supervisor {
     fn feel_pulses(&mut self, now: Duration) {
         let mut hung = Vec::new();
         let hang_timeout = self.hang_timeout;
-        for (id, live) in self.workers.iter_mut().filter(|(_, live)| live.has_pulse()) {
+        for (id, live) in self.workers.iter_mut().filter(|(_, live)| live.turning) {
             let name = self.job.name(live.role);
             let hang_timeout = hang_timeout.filter(|_| live.must_answer());
             match live.pulse.check(now, hang_timeout) {
@@ -330,8 +342,9 @@ impl Supervisor {
                 }
                 Some(Finding::Hung) if is_traced(live.seat.pid()) => live.pulse.excuse(now),
                 Some(Finding::Hung) => {
+                    let time = hang_timeout.unwrap_or_default();
                     report::failure(format_args!(
-                        "{name} hangs: its event loop has been blocked for {hang_timeout:?}"
+                        "{name} hangs: its event loop has been blocked for {time:?}"
                     ));
                     hung.push(*id);
                 }
@@ -375,8 +388,10 @@ impl Supervisor {
     fn worker_said(&mut self, id: WorkerId, message: Message) {
         match message {
             Message::Ready => {
+                let now = self.now();
                 if let Some(live) = self.workers.get_mut(&id) {
                     live.ready = true;
+                    live.pulse.ready(now);
                     report::log!(debug, "{} is ready", self.job.name(live.role));
                 }
                 self.happened(Event::Ready(id));
@@ -384,7 +399,11 @@ impl Supervisor {
             Message::Pong(number) => {
                 let now = self.now();
                 if let Some(live) = self.workers.get_mut(&id) {
-                    live.turning = true;
+                    if !live.turning {
+                        live.turning = true;
+                        // While no loop turned, nothing was due.
+                        self.pulses_at = self.pulses_at.max(now);
+                    }
                     if let Some(blocked) = live.pulse.answered(now, number) {
                         let name = self.job.name(live.role);
                         report::log!(
@@ -398,6 +417,9 @@ impl Supervisor {
             Message::Signalled(signal) => self.happened(Event::WorkerSignalled(id, signal)),
             Message::Request(request, reply) => {
                 let answer = self.answer(id, request);
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.refused |= answer.is_err() && live.seat.is_stopping();
+                }
                 // The worker may have dropped its `listen`; the slot keeps the socket.
                 let _ = reply.send(answer);
             }
@@ -418,9 +440,14 @@ impl Supervisor {
                 live.ending = true;
                 let (name, pid) = (self.job.name(live.role), live.seat.pid());
                 let overran = false;
-                let ending = self.judge(&name, pid, Ended { failure, overran });
+                let starting = !live.ready;
+                let ending = self.judge(&name, pid, starting, Ended { failure, overran });
                 self.sockets.leaving(id);
                 self.happened(Event::Ending(id, ending));
+                // What the policy makes nothing of before the worker is gone counts then.
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.ending = live.seat.is_stopping();
+                }
             }
             Message::Ended(mut ended) => {
                 let Some(live) = self.workers.get(&id) else {
@@ -431,11 +458,13 @@ impl Supervisor {
                 }
                 let name = self.job.name(live.role);
                 let pid = live.seat.pid();
-                let stopped_at_start = !live.ready && live.seat.is_stopping();
+                let (starting, refused) = (!live.ready, live.refused);
                 self.sockets.ended(id);
                 let ending = match ended.failure {
-                    // It gets no more sockets and has to give up: that is what it was asked to do.
-                    Some(failure @ (Failure::Error(_) | Failure::Panic(_))) if stopped_at_start => {
+                    // Without a socket it has to give up: that is what it was asked to do.
+                    Some(failure @ (Failure::Error(_) | Failure::Panic(_)))
+                        if starting && refused =>
+                    {
                         let cause = failure.to_string();
                         match self.told.contains(&cause) {
                             true => report::log!(info, "{name} (pid {pid}) failed likewise"),
@@ -453,7 +482,7 @@ impl Supervisor {
                         report::log!(info, "{name} (pid {pid}) was {failure}");
                         Ending::KilledByStopSignal
                     }
-                    _ => self.judge(&name, pid, ended),
+                    _ => self.judge(&name, pid, starting, ended),
                 };
                 // Known until then by what the policy has to report of it.
                 self.happened(Event::Ended(id, ending));
@@ -480,7 +509,7 @@ impl Supervisor {
                 )));
             }
             Message::Ended(ended) => {
-                let ending = self.judge(MAIN, std::process::id(), ended);
+                let ending = self.judge(MAIN, std::process::id(), false, ended);
                 if let Some(main) = self.main.take() {
                     self.leaving.add(main);
                 }
@@ -516,7 +545,12 @@ impl Supervisor {
         ) {
             Ok(thread) => self.main = Some(thread),
             Err(error) => {
-                self.tell_failure(MAIN, std::process::id(), &Failure::Spawn(error.to_string()));
+                self.tell_failure(
+                    MAIN,
+                    std::process::id(),
+                    true,
+                    &Failure::Spawn(error.to_string()),
+                );
                 self.arisen.push_back(Event::MainFailed);
             }
         }
@@ -556,9 +590,9 @@ impl Supervisor {
     }
 
     /// Tells a failure, and the policy's word for it.
-    fn judge(&mut self, name: &str, pid: u32, ended: Ended) -> Ending {
+    fn judge(&mut self, name: &str, pid: u32, starting: bool, ended: Ended) -> Ending {
         if let Some(failure) = &ended.failure {
-            self.tell_failure(name, pid, failure);
+            self.tell_failure(name, pid, starting, failure);
         }
         match (ended.failure, ended.overran) {
             (Some(_), true) => Ending::OverranAndFailed,
@@ -568,10 +602,10 @@ impl Supervisor {
         }
     }
 
-    fn tell_failure(&mut self, name: &str, pid: u32, failure: &Failure) {
+    fn tell_failure(&mut self, name: &str, pid: u32, starting: bool, failure: &Failure) {
         let cause = failure.to_string();
         // When the server goes down because no worker can start, all of them say the same.
-        if self.stopping && self.told.contains(&cause) {
+        if starting && self.stopping && self.told.contains(&cause) {
             report::log!(info, "{name} (pid {pid}) failed likewise");
             return;
         }
@@ -665,6 +699,7 @@ impl Supervisor {
                         turning: false,
                         // Without a loop it counts as ready at start.
                         ready: !has_loop,
+                        refused: false,
                         ending: false,
                         pulse: Pulse::default(),
                         seat,
@@ -677,6 +712,7 @@ impl Supervisor {
                 self.tell_failure(
                     &name,
                     std::process::id(),
+                    true,
                     &Failure::Spawn(error.to_string()),
                 );
                 self.arisen.push_back(Event::Ended(id, Ending::Failed));

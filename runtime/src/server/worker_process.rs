@@ -221,12 +221,17 @@ fn watch_signals(stop: &[Signal], sender: Sender) -> io::Result<()> {
         let _entered = runtime.enter();
         Signals::install(stop)?
     };
+    let stop = stop.to_vec();
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             runtime.block_on(async {
             loop {
+                // A hang-up is the supervisor's business, whatever it would ask for there.
                 if let Asked::Stop(signal) = signals.next().await {
+                    if !stop.contains(&signal) {
+                        continue;
+                    }
                     if let Err(error) = sender.send(&ToSupervisor::Signalled(signal.as_raw())) {
                         report::log!(warn, %error, "{signal} could not be reported to the supervisor");
                     }

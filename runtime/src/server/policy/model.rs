@@ -344,7 +344,10 @@ impl World {
                 if worker.ending {
                     self.changed_at.insert(worker.role, self.now);
                 }
-                self.later(late, Occurrence::Event(Event::Ended(id, ended)));
+                // One whose place is filled again ends when it is told to stop, and never if it isn't.
+                if !worker.is_vacating() {
+                    self.later(late, Occurrence::Event(Event::Ended(id, ended)));
+                }
             }
             Event::Ended(id, ending) => {
                 let Some(worker) = self.workers.remove(&id) else {
@@ -544,6 +547,12 @@ impl World {
             Role::Extra(_) => assert!(worker.asked),
         }
         if let Some((after, ending)) = worker.behaviour.leaves {
+            let ending = match ending {
+                // Told before.
+                Ending::Failed | Ending::KilledByStopSignal if worker.ending => Ending::Clean,
+                Ending::OverranAndFailed if worker.ending => Ending::Overran,
+                other => other,
+            };
             self.later(after, Occurrence::Event(Event::Ended(id, ending)));
         }
     }

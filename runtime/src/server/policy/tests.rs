@@ -429,13 +429,12 @@ fn serving_ending_vacates_the_slot_before_the_worker_is_gone() {
         ..config()
     });
     let ending = E::Ending(id(0), Ending::Failed);
-    assert_eq!(
-        server.on(ending),
-        [A::Report(R::Backoff {
-            role: S0,
-            delay: ms(100)
-        })]
-    );
+    let backoff = A::Report(R::Backoff {
+        role: S0,
+        delay: ms(100),
+    });
+    let stop = server.stop(0, StopReason::Failure, 25 * SECOND);
+    assert_eq!(server.on(ending), [backoff, stop]);
     assert_eq!(server.wait(ms(100)), [spawn(2, S0, 0)]);
     server.ready(2);
     assert_eq!(server.clean(0), [], "counted before");
@@ -444,7 +443,8 @@ fn serving_ending_vacates_the_slot_before_the_worker_is_gone() {
     server.on(E::Ending(id(2), Ending::Clean));
     server.wait(ms(500));
     let actions = deeds(server.on(E::Ending(id(3), Ending::Failed)));
-    assert_eq!(actions, [A::Park(S0)], "as no third worker may come");
+    let stop = server.stop(3, StopReason::Failure, 25 * SECOND);
+    assert_eq!(actions, [stop, A::Park(S0)], "as no third worker may come");
     assert_eq!(server.wait(SECOND), []);
     assert_eq!(server.clean(2), [spawn(4, S0, 0)]);
     assert!(
