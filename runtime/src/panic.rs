@@ -1,4 +1,4 @@
-//! Panics of the user's code that go no further.
+//! Panics of foreign code that go no further.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,4 +13,13 @@ pub(crate) fn into_text(payload: Box<dyn Any + Send>) -> String {
         std::mem::forget(again);
     }
     text.unwrap_or_else(|| "with a value that is no text".to_owned())
+}
+
+/// Logs what `event` logs. A subscriber may panic: `tracing_subscriber::fmt` does when it writes to a terminal that
+/// has been closed, just when a server is to stop for it.
+pub(crate) fn guarded(event: impl FnOnce()) {
+    // Nowhere is left to say it.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(event)) {
+        into_text(panic);
+    }
 }

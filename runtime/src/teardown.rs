@@ -168,14 +168,11 @@ pub fn on_error(hook: impl Fn(&TeardownError) + Send + Sync + 'static) {
 
 /// Logs `error` and tells the hook. Never panics: it is called from `Drop`.
 pub(crate) fn report(error: &TeardownError) {
-    // A subscriber is foreign code as well.
-    let _ = catch_unwind(AssertUnwindSafe(|| {
-        tracing::error!(context = error.name(), "{error}")
-    }));
+    panic::guarded(|| tracing::error!(context = error.name(), "{error}"));
     let hook = HOOK.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let Some(hook) = hook else { return };
     if catch_unwind(AssertUnwindSafe(|| hook(error))).is_err() {
-        let _ = catch_unwind(|| tracing::error!("the hook of `teardown::on_error` panicked"));
+        panic::guarded(|| tracing::error!("the hook of `teardown::on_error` panicked"));
     }
 }
 
@@ -285,10 +282,9 @@ pub async fn drain(timeout: Duration) -> Drained {
         if runtime.is_some() {
             let in_time = tokio::time::timeout(timeout, all).await.is_ok();
             if !in_time {
-                // A subscriber is foreign code, and a drain is what a server stops with.
-                let _ = catch_unwind(AssertUnwindSafe(|| {
+                panic::guarded(|| {
                     tracing::warn!(?timeout, "detached teardowns are left after the drain");
-                }));
+                });
             }
         } else {
             let mut alarm = Alarm::after(timeout);
@@ -382,9 +378,9 @@ impl Alarm {
             },
             Err(error) => {
                 // Without a thread there is no way to wait with a limit: don't wait.
-                let _ = catch_unwind(AssertUnwindSafe(|| {
+                panic::guarded(|| {
                     tracing::error!(%error, "no thread for the timeout of a drain outside a runtime");
-                }));
+                });
                 shared.lock().unwrap_or_else(PoisonError::into_inner).0 = true;
                 Alarm {
                     shared,

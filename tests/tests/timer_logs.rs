@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aioxide::{Overlap, Tick, Timer, TimerBuilder, timer};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
 const fn ms(millis: u64) -> Duration {
@@ -15,6 +15,14 @@ const fn ms(millis: u64) -> Duration {
 
 fn every(interval: u64) -> TimerBuilder {
     Timer::every(ms(interval))
+}
+
+fn paused() -> Runtime {
+    Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
 }
 
 /// What is logged while `f` runs.
@@ -37,12 +45,7 @@ fn logged(f: impl Future<Output = ()>) -> String {
         .without_time()
         .with_writer(move || writer.clone())
         .finish();
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    tracing::subscriber::with_default(subscriber, || runtime.block_on(f));
+    tracing::subscriber::with_default(subscriber, || paused().block_on(f));
     let bytes = sink.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
 }
@@ -134,4 +137,30 @@ fn starvation_and_crowds_are_warned_of() {
         timer.stop().await;
     });
     assert_eq!(log, "", "a cap of one's own is meant");
+}
+
+/// As one that `tracing_subscriber::fmt` writes to when the terminal is gone.
+struct Gone;
+
+impl std::io::Write for Gone {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        panic!("the terminal is gone")
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_log_that_panics_does_not_end_a_timer() {
+    let subscriber = tracing_subscriber::fmt().with_writer(|| Gone).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        paused().block_on(async {
+            let timer = probe();
+            sleep(ms(450)).await;
+            timer.stop().await;
+            let stats = timer.stats();
+            assert_eq!((stats.failed, stats.completed), (3, 2));
+        });
+    });
 }

@@ -15,6 +15,7 @@ use super::frame::{Frame, Left};
 use super::futures::{Catch, Caught, Entered, Entering, Leaving, catch, never_yielded};
 use super::returns::{Fallible, Kind, Never};
 use super::{Context, Exit, Guard, Outcome, Return};
+use crate::panic;
 use crate::teardown::{self, TeardownError};
 
 /// Makes one context of many: it enters all of them concurrently, yields their guards, and exits all of them
@@ -163,35 +164,69 @@ async fn run_all<F: Future + Unpin>(
     .await;
 }
 
+/// A member that failed to enter.
+struct Refused<E> {
+    index: usize,
+    name: &'static str,
+    text: String,
+    error: E,
+}
+
+impl<E> Refused<E> {
+    /// Where another member's error comes back.
+    fn log(self) {
+        let Refused { name, text, .. } = self;
+        panic::guarded(|| {
+            tracing::error!(
+                context = name,
+                "failed to enter, as did another member of its group: {text}"
+            );
+        });
+    }
+}
+
 async fn enter_all<R>(members: Vec<Entering<'static, R>>) -> Result<Vec<Guard<R>>, Error<R>>
 where
-    R: Return,
+    R: Return<Body: Outcome>,
 {
     // In the order in which they enter: dropped so, none has to be looked for among those before it.
     let mut entered: Vec<(usize, Entered<'static, R>)> = Vec::with_capacity(members.len());
-    let mut refused: Option<(usize, Error<R>)> = None;
+    let mut refused: Option<Refused<Error<R>>> = None;
     run_all(members, |index, result| {
         match result {
             Ok(member) => entered.push((index, member)),
-            Err((name, body)) => match R::Kind::result(body) {
-                Ok(()) => never_yielded(name),
-                Err(error) => match &refused {
-                    Some((first, _)) if *first < index => {
-                        tracing::error!(
-                            context = name,
-                            "failed to enter, as did another member of its group"
-                        );
+            Err((name, body)) => {
+                let text = body.failure().unwrap_or_default();
+                let Err(error) = R::Kind::result(body) else {
+                    never_yielded(name)
+                };
+                let new = Refused {
+                    index,
+                    name,
+                    text,
+                    error,
+                };
+                let later = match refused.take() {
+                    Some(first) if first.index < index => {
+                        refused = Some(first);
+                        Some(new)
                     }
-                    _ => refused = Some((index, error)),
-                },
-            },
+                    later => {
+                        refused = Some(new);
+                        later
+                    }
+                };
+                if let Some(later) = later {
+                    later.log();
+                }
+            }
         }
         refused.is_none()
     })
     .await;
     entered.sort_by_key(|&(index, _)| index);
     let entered = entered.into_iter().map(|(_, member)| member);
-    let Some((_, error)) = refused else {
+    let Some(Refused { error, .. }) = refused else {
         return Ok(entered.map(Guard).collect());
     };
     let leaving = entered

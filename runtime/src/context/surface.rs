@@ -62,16 +62,10 @@ macro_rules! surface {
             /// # Cancellation
             ///
             /// Dropped before the yield, the function's local variables are dropped and nothing is torn
-            /// down; with `finish_setup` the setup is finished and torn down, detached.
+            /// down; with [`finish_setup`](Context::finish_setup) the setup is finished and torn down, detached.
             #[inline(always)]
             pub fn enter(self) -> $Enter<$($args)* R> {
                 $Enter(self.0)
-            }
-
-            /// Lets a setup whose caller is gone come to its end, detached, and tears it down then. For
-            /// setups that leave something behind when they are cut off half-way.
-            pub fn finish_setup(self) -> Self {
-                $Context(self.0.set(|meta| meta.finish_setup = true))
             }
         }
 
@@ -80,7 +74,7 @@ macro_rules! surface {
             E: From<Elapsed>,
         {
             /// Bounds the setup: when `limit` has passed, it is given up and the enter fails. With
-            /// [`finish_setup`](Self::finish_setup) it goes on nonetheless, detached and without a limit.
+            /// [`finish_setup`](Context::finish_setup) it goes on nonetheless, detached and without a limit.
             ///
             /// Entered where tokio has no time driver, the context panics.
             pub fn setup_timeout(self, limit: Duration) -> Self {
@@ -361,6 +355,14 @@ surface! {
 
 fn elapsed<T, E: From<Elapsed>>(elapsed: Elapsed) -> Result<T, E> {
     Err(elapsed.into())
+}
+
+impl<R: Return> Context<R> {
+    /// Lets a setup whose caller is gone come to its end, detached, and tears it down then. For
+    /// setups that leave something behind when they are cut off half-way.
+    pub fn finish_setup(self) -> Self {
+        Context(self.0.set(|meta| meta.finish_setup = true))
+    }
 }
 
 /// What `#[actxmgr]` expands to.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::Write;
-use std::panic::AssertUnwindSafe;
 #[cfg(feature = "process")]
 use std::sync::mpsc;
 #[cfg(feature = "process")]
@@ -11,17 +10,10 @@ use std::time::Duration;
 /// `log!(warn, "…")` is `tracing::warn!("…")` of the target `aioxide::server`, whatever becomes of the log.
 macro_rules! log {
     ($level:ident, $($event:tt)*) => {
-        $crate::server::report::guarded(|| ::tracing::$level!(target: "aioxide::server", $($event)*))
+        $crate::panic::guarded(|| ::tracing::$level!(target: "aioxide::server", $($event)*))
     };
 }
 pub(crate) use log;
-
-/// A subscriber may panic: `tracing_subscriber::fmt` does when it writes to a terminal that has been closed,
-/// just when the server is to stop for it.
-pub(crate) fn guarded(event: impl FnOnce()) {
-    // Nowhere is left to say it.
-    let _ = std::panic::catch_unwind(AssertUnwindSafe(event));
-}
 
 /// Logs an error. A server without a tracing subscriber still says why it ended.
 pub(crate) fn failure(message: fmt::Arguments<'_>) {

@@ -178,12 +178,15 @@ impl Shared {
 
     fn drop_caught(&self, index: u64, drop: impl FnOnce()) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
-            tracing::error!(
-                timer = &*self.name,
-                tick = index,
-                panic = panic::into_text(panic),
-                "a tick panicked while it was dropped"
-            );
+            let panic = panic::into_text(panic);
+            panic::guarded(|| {
+                tracing::error!(
+                    timer = &*self.name,
+                    tick = index,
+                    panic,
+                    "a tick panicked while it was dropped"
+                );
+            });
         }
     }
 
@@ -387,10 +390,12 @@ impl Driver {
                 }
                 Some(Action::Cancel { starved }) => {
                     if starved {
-                        tracing::warn!(
-                            timer = &**self.shared.name(),
-                            "{STARVED} ticks in a row were cancelled by their successors, none was completed",
-                        );
+                        panic::guarded(|| {
+                            tracing::warn!(
+                                timer = &**self.shared.name(),
+                                "{STARVED} ticks in a row were cancelled by their successors, none was completed",
+                            );
+                        });
                     }
                     self.ask(now);
                     if now >= self.until {
@@ -553,30 +558,34 @@ impl Driver {
     /// Counts a tick that has ended, and logs it if it failed. True if it came to its own good end.
     fn account(&self, index: u64, end: End) -> bool {
         let counts = &self.shared.counts;
-        // Asked only by a failure: the name is far from what a tick touches.
-        let timer = || -> &str { self.shared.name() };
         match end {
             End::Returned if self.asked => {
                 add(&counts.cancelled, 1);
-                return false;
+                false
             }
             End::Returned => {
                 add(&counts.completed, 1);
-                return true;
+                true
             }
-            End::Failed(error) => {
-                tracing::error!(timer = timer(), tick = index, error, "a tick failed");
-            }
-            End::Panicked(panic) => {
-                tracing::error!(timer = timer(), tick = index, panic, "a tick panicked");
-            }
-            End::TimedOut => {
-                let timeout = self.limits().timeout;
-                tracing::error!(timer = timer(), tick = index, ?timeout, "a tick timed out");
+            failed => {
+                add(&counts.failed, 1);
+                panic::guarded(|| self.log(index, failed));
+                false
             }
         }
-        add(&counts.failed, 1);
-        false
+    }
+
+    fn log(&self, tick: u64, end: End) {
+        let timer: &str = self.shared.name();
+        match end {
+            End::Returned => {}
+            End::Failed(error) => tracing::error!(timer, tick, error, "a tick failed"),
+            End::Panicked(panic) => tracing::error!(timer, tick, panic, "a tick panicked"),
+            End::TimedOut => {
+                let timeout = self.limits().timeout;
+                tracing::error!(timer, tick, ?timeout, "a tick timed out");
+            }
+        }
     }
 
     fn publish(&mut self) {
@@ -590,11 +599,13 @@ impl Driver {
         }
         let crowded = self.schedule.crowded();
         if crowded && !self.crowded {
-            tracing::warn!(
-                timer = &**self.shared.name(),
-                running = self.schedule.running(),
-                "ticks are skipped because so many still run; do they ever end?",
-            );
+            panic::guarded(|| {
+                tracing::warn!(
+                    timer = &**self.shared.name(),
+                    running = self.schedule.running(),
+                    "ticks are skipped because so many still run; do they ever end?",
+                );
+            });
         }
         self.crowded = crowded;
     }
