@@ -19,6 +19,7 @@ const TURN: Duration = Duration::from_millis(10);
 
 const HOOKS: &str = "boxed async-trait hooks";
 const GUARD: &str = "aioxide guard";
+const WITH: &str = "aioxide with";
 const JOINED: &str = "join_all of boxed hooks";
 const GROUP: &str = "aioxide group";
 
@@ -101,7 +102,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Table>> {
         way("async-stream, boxed", ways::one_yield_stream)?,
         way(HOOKS, ways::boxed_hooks)?,
         way(GUARD, ways::aioxide_guard)?,
-        way("aioxide with", ways::aioxide_with)?,
+        way(WITH, ways::aioxide_with)?,
         way("guarden", ways::guarden_guard)?,
         way("a task per context", ways::task_per_context)?,
     ];
@@ -118,6 +119,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Table>> {
     let mut entered = Table::new("Context, enter and exit", HOOKS, ONE, LIMITS_ONE);
     rounds(plan, &mut entered, one, 1.0)?;
     entered.bound_on_ratio(GUARD, HOOKS, 0, 2.0);
+    entered.bound_on_ratio(WITH, HOOKS, 0, 2.0);
 
     let title = format!("Group of {}, enter and exit", ways::MEMBERS);
     let mut grouped = Table::new(title, JOINED, MANY, LIMITS_MANY);

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::Plan;
+use super::{Plan, in_turn};
 use crate::processes::memory;
 use crate::running::{BARE_THREADS, Kind, PROCESSES, Server, kinds};
 use crate::stats::Spread;
@@ -28,8 +28,10 @@ const PRIVATE: f64 = 1024.0;
 
 pub(super) fn measure(plan: &Plan) -> Result<Vec<Table>> {
     let mut table = Table::new("Memory", BARE_THREADS.name, COLUMNS, LIMITS);
-    for _ in 0..plan.few_rounds() {
-        for kind in kinds(plan.python.as_ref()) {
+    let mut kinds = kinds(plan.python.as_ref());
+    for round in 0..plan.few_rounds() {
+        for kind in in_turn(&mut kinds, round) {
+            let kind = *kind;
             let [few, many] = [FEW, MANY].map(|workers| of(plan, kind, workers));
             let (few, many) = (few?, many?);
             let more = |name: usize| (many[name] - few[name]) / (MANY - FEW) as f64;
