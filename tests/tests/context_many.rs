@@ -21,6 +21,19 @@ impl Log {
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
+
+    /// Waits until there are `number` entries, and takes them.
+    async fn take_after(&self, number: usize) -> Vec<String> {
+        let enough = async {
+            while self.0.lock().unwrap().len() < number {
+                tokio::task::yield_now().await;
+            }
+        };
+        let in_time = tokio::time::timeout(DEADLINE, enough).await.is_ok();
+        let seen = self.take();
+        assert!(in_time, "nothing more comes than {seen:?}");
+        seen
+    }
 }
 
 /// Fails to set up or to tear down if its number says so; suspends in both.
@@ -305,6 +318,69 @@ async fn inner_goes_before_outer() {
     gate.notify_one();
     assert_eq!(drain(DEADLINE).await.abandoned, [""; 0]);
     assert_eq!(log.take(), ["inner", "1 cancelled"]);
+}
+
+/// Those that wait for nothing are entered before the one that never ends by itself: were they dropped by its
+/// task, they would wait.
+#[tokio::test]
+async fn nobody_waits_for_what_another_task_has_dropped() {
+    let log = Log::default();
+    let gate = Arc::new(Notify::new());
+    let by_a_task = always(log.clone(), 1).await;
+    let by_the_thread = always(log.clone(), 2).await;
+    let inner = gated(log.clone(), "inner", Arc::clone(&gate)).await;
+    tokio::spawn(async { drop(inner) }).await.unwrap();
+    tokio::spawn(async { drop(by_a_task) }).await.unwrap();
+    assert_eq!(log.take_after(1).await, ["1 cancelled"]);
+    drop(by_the_thread);
+    assert_eq!(log.take_after(1).await, ["2 cancelled"]);
+    gate.notify_one();
+    drain(DEADLINE).await;
+    assert_eq!(log.take(), ["inner"]);
+}
+
+/// Brings the task that calls it to the other worker of its runtime.
+async fn change_threads() {
+    let first = std::thread::current().id();
+    while std::thread::current().id() == first {
+        // Keeps this worker busy, so that the other one is there to take the task up.
+        let (moved, busy) = std::sync::mpsc::channel::<()>();
+        tokio::spawn(async move {
+            let _ = busy.recv_timeout(Duration::from_millis(100));
+        });
+        // Unlike `yield_now`, which puts the wake off until this worker is idle, this one can be stolen at once.
+        let mut woken = false;
+        std::future::poll_fn(|cx| {
+            if std::mem::replace(&mut woken, true) {
+                return std::task::Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        })
+        .await;
+        drop(moved);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_changes_threads_waits_for_what_it_has_dropped() {
+    let log = Log::default();
+    let gate = Arc::new(Notify::new());
+    let task = tokio::spawn({
+        let (log, gate) = (log.clone(), Arc::clone(&gate));
+        async move {
+            let outer = always(log.clone(), 1).await;
+            drop(gated(log, "inner", Arc::clone(&gate)).await);
+            change_threads().await;
+            let mut leaving = outer.exit();
+            assert!(futures_poll(&mut leaving).await.is_pending());
+            tokio::spawn(async move { gate.notify_one() });
+            leaving.await;
+        }
+    });
+    let ended = tokio::time::timeout(DEADLINE, task).await;
+    ended.expect("it ends").unwrap();
+    assert_eq!(log.take(), ["inner", "1 completed"]);
 }
 
 #[tokio::test]
