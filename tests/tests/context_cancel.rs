@@ -345,6 +345,10 @@ fn check(world: &World, inside: Inside, cut_short: &Exit) {
         ids
     };
     assert_eq!(sorted(&left), sorted(&journal.entered));
+    // Also of a setup that is cut, if it is to be finished.
+    for id in journal.leaving.keys() {
+        assert!(journal.entered.contains(id), "{id} was not set up");
+    }
     for (id, exit) in &journal.left {
         let expected = journal.exit_of(*id).unwrap_or(cut_short);
         assert_eq!(exit, expected, "of {id}");
