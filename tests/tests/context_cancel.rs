@@ -12,6 +12,7 @@ use std::time::Duration;
 use aioxide::{Exit, ExitStack, Guard, actxmgr, drain, group};
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -21,8 +22,15 @@ struct Journal {
     entered: Vec<u32>,
     /// In the order in which they ended.
     left: Vec<(u32, Exit)>,
-    /// With which exit a context is left, from the point where that is settled.
-    leaving: BTreeMap<u32, Exit>,
+    /// With which exit a context is left, from the point where that is settled, and the highest id entered by
+    /// then.
+    leaving: BTreeMap<u32, (Exit, u32)>,
+}
+
+impl Journal {
+    fn exit_of(&self, id: u32) -> Option<&Exit> {
+        self.leaving.get(&id).map(|(exit, _)| exit)
+    }
 }
 
 /// What a program runs with: its journal, and the number of steps after which it panics.
@@ -51,7 +59,14 @@ impl World {
     }
 
     fn leaving(&self, id: u32, exit: Exit) {
-        self.journal.lock().unwrap().leaving.insert(id, exit);
+        let mut journal = self.journal.lock().unwrap();
+        let highest = journal.entered.iter().max().copied().unwrap_or(0);
+        journal.leaving.insert(id, (exit, highest));
+    }
+
+    /// With which exit it is left is open again.
+    fn staying(&self, id: u32) {
+        self.journal.lock().unwrap().leaving.remove(&id);
     }
 }
 
@@ -149,12 +164,90 @@ async fn stacked(world: World) {
     stack.exit().await.unwrap();
 }
 
+async fn tupled(world: World) {
+    let outer = noted(world.clone(), 1).await.unwrap();
+    let of = |id| noted(world.clone(), id);
+    let members = group((of(2), of(3), of(4))).await.unwrap();
+    world.step().await;
+    for id in 2..5 {
+        world.leaving(id, Exit::Completed);
+    }
+    members.exit().await.unwrap();
+    world.leaving(1, Exit::Completed);
+    outer.exit().await.unwrap();
+}
+
+/// Holds the contexts `id` and `id + 1`, the latter inside the former.
+#[actxmgr]
+async fn noted_stack(world: World, id: u32) -> io::Result<ExitStack> {
+    let mut stack = ExitStack::new();
+    stack.enter(noted(world.clone(), id)).await?;
+    stack.enter(noted(world, id + 1)).await?;
+    let (stack, exit) = yield_(stack).await;
+    stack.exit_with(exit).await.map_err(io::Error::other)
+}
+
+async fn stacks_in_a_group(world: World) {
+    let outer = noted(world.clone(), 1).await.unwrap();
+    let stacks = group([10, 20].map(|id| noted_stack(world.clone(), id)));
+    let stacks = stacks.await.unwrap();
+    world.step().await;
+    for id in [10, 11, 20, 21] {
+        world.leaving(id, Exit::Completed);
+    }
+    stacks.exit().await.unwrap();
+    world.leaving(1, Exit::Completed);
+    outer.exit().await.unwrap();
+}
+
+async fn finishing(world: World) {
+    let mut guards = Guards(Vec::new());
+    for id in 1..4 {
+        // Cut in its setup, it is left by nobody, be there a panic or not.
+        world.leaving(id, Exit::Cancelled);
+        let guard = noted(world.clone(), id).finish_setup().await.unwrap();
+        world.staying(id);
+        guards.0.push((id, guard));
+        world.step().await;
+    }
+    while let Some((id, guard)) = guards.0.pop() {
+        world.leaving(id, Exit::Completed);
+        guard.exit().await.unwrap();
+    }
+}
+
 type Program = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Drops what it runs, all of it or before a given poll.
+/// How a program is cut.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cut {
+    /// Whoever polls it drops it.
+    Drop,
+    /// Whoever polls it panics; it is dropped in the unwinding.
+    Panic,
+    /// The task is aborted from outside.
+    Abort,
+}
+
+impl Cut {
+    const ALL: [Cut; 3] = [Cut::Drop, Cut::Panic, Cut::Abort];
+
+    /// What the contexts see that were not being left yet.
+    fn exit(self) -> Exit {
+        match self {
+            Cut::Drop | Cut::Abort => Exit::Cancelled,
+            Cut::Panic => Exit::Panicked,
+        }
+    }
+}
+
+/// Runs a program to its end, or cuts it before a given poll.
 struct CutAt {
     program: Option<Program>,
     polls: usize,
+    cut: Cut,
+    /// Told when it waits to be aborted.
+    abort: Arc<Notify>,
 }
 
 impl Future for CutAt {
@@ -163,8 +256,17 @@ impl Future for CutAt {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
         if self.polls == 0 {
-            self.program = None;
-            return Poll::Ready(false);
+            match self.cut {
+                Cut::Drop => {
+                    self.program = None;
+                    return Poll::Ready(false);
+                }
+                Cut::Panic => panic!("the poll at which it is cut"),
+                Cut::Abort => {
+                    self.abort.notify_one();
+                    return Poll::Pending;
+                }
+            }
         }
         self.polls -= 1;
         let program = self.program.as_mut().expect("polled after its end");
@@ -181,20 +283,32 @@ fn runtimes() -> [Runtime; 2] {
     ]
 }
 
-/// Runs `program` as a task that is cut before the poll `cut`, and gives whether it ended by itself.
-fn run(runtime: &Runtime, world: &World, program: Program, cut: usize) -> bool {
+/// Runs `program` as a task that is cut before the poll `polls`, and gives whether it ended by itself.
+fn run(runtime: &Runtime, world: &World, program: Program, polls: usize, cut: Cut) -> bool {
     runtime.block_on(async {
-        let task = tokio::spawn(CutAt {
+        let abort = Arc::new(Notify::new());
+        let mut task = tokio::spawn(CutAt {
             program: Some(program),
-            polls: cut,
+            polls,
+            cut,
+            abort: Arc::clone(&abort),
         });
-        let ended = match tokio::time::timeout(DEADLINE, task)
+        let ended = async {
+            tokio::select! {
+                ended = &mut task => ended,
+                () = abort.notified() => {
+                    task.abort();
+                    task.await
+                }
+            }
+        };
+        let ended = match tokio::time::timeout(DEADLINE, ended)
             .await
             .expect("it hangs")
         {
             Ok(ended) => ended,
             Err(error) => {
-                assert!(error.is_panic());
+                assert!(error.is_panic() || cut == Cut::Abort && error.is_cancelled());
                 false
             }
         };
@@ -210,45 +324,63 @@ fn run(runtime: &Runtime, world: &World, program: Program, cut: usize) -> bool {
     })
 }
 
-/// `nested`: in a strict order, last first. Otherwise the first is the outermost one and ends last.
-fn check(world: &World, nested: bool, cut_short: &Exit) {
+/// Whether the first of two contexts is inside the second, and so has to end before it.
+type Inside = fn(u32, u32) -> bool;
+
+/// All that were entered, one after the other.
+const NESTED: Inside = |inner, outer| inner > outer;
+/// All in the first one.
+const IN_THE_FIRST: Inside = |_, outer| outer == 1;
+
+fn check(world: &World, inside: Inside, cut_short: &Exit) {
     let journal = world.journal.lock().unwrap();
-    let mut left: Vec<u32> = journal.left.iter().map(|(id, _)| *id).collect();
-    if nested {
-        let mut expected = journal.entered.clone();
-        expected.reverse();
-        assert_eq!(left, expected);
-    } else {
-        assert!(!left.contains(&1) || left.last() == Some(&1), "{left:?}");
-        let mut expected = journal.entered.clone();
-        expected.sort();
-        left.sort();
-        assert_eq!(left, expected);
+    let left: Vec<u32> = journal.left.iter().map(|(id, _)| *id).collect();
+    for (at, &outer) in left.iter().enumerate() {
+        let late = left[at + 1..].iter().find(|&&inner| inside(inner, outer));
+        assert_eq!(late, None, "inside {outer}: {left:?}");
+    }
+    let sorted = |ids: &[u32]| {
+        let mut ids = ids.to_vec();
+        ids.sort();
+        ids
+    };
+    assert_eq!(sorted(&left), sorted(&journal.entered));
+    // Also of a setup that is cut, if it is to be finished.
+    for id in journal.leaving.keys() {
+        assert!(journal.entered.contains(id), "{id} was not set up");
     }
     for (id, exit) in &journal.left {
-        let expected = journal.leaving.get(id).unwrap_or(cut_short);
+        let expected = journal.exit_of(*id).unwrap_or(cut_short);
         assert_eq!(exit, expected, "of {id}");
     }
 }
 
-fn exhaust(name: &str, nested: bool, program: impl Fn(World) -> Program) {
+fn exhaust(name: &str, inside: Inside, program: impl Fn(World) -> Program) {
     for runtime in &runtimes() {
-        let mut cut = 0;
-        loop {
-            let world = World::new(usize::MAX);
-            let ended = run(runtime, &world, program(world.clone()), cut);
-            check(&world, nested, &Exit::Cancelled);
-            if ended {
-                break;
+        for cut in Cut::ALL {
+            let mut polls = 0;
+            loop {
+                let world = World::new(usize::MAX);
+                let ended = run(runtime, &world, program(world.clone()), polls, cut);
+                check(&world, inside, &cut.exit());
+                if ended {
+                    break;
+                }
+                polls += 1;
             }
-            cut += 1;
+            assert!(polls > 5, "{name} was cut at {polls} polls");
         }
-        assert!(cut > 5, "{name} was cut at {cut} polls");
         let mut step = 0;
         loop {
             let world = World::new(step);
-            let ended = run(runtime, &world, program(world.clone()), usize::MAX);
-            check(&world, nested, &Exit::Panicked);
+            let ended = run(
+                runtime,
+                &world,
+                program(world.clone()),
+                usize::MAX,
+                Cut::Drop,
+            );
+            check(&world, inside, &Exit::Panicked);
             if ended {
                 break;
             }
@@ -260,29 +392,45 @@ fn exhaust(name: &str, nested: bool, program: impl Fn(World) -> Program) {
 
 #[test]
 fn plain_context() {
-    exhaust("plain", true, |world| Box::pin(plain(world)));
+    exhaust("plain", NESTED, |world| Box::pin(plain(world)));
 }
 
 #[test]
 fn nested_guards_three_deep() {
-    exhaust("nested guards", true, |world| {
+    exhaust("nested guards", NESTED, |world| {
         Box::pin(nested_guards(world))
     });
 }
 
 #[test]
 fn nested_with_three_deep() {
-    exhaust("nested with", true, |world| Box::pin(nested_with(world)));
+    exhaust("nested with", NESTED, |world| Box::pin(nested_with(world)));
 }
 
 #[test]
 fn group_in_a_context() {
-    exhaust("group", false, |world| Box::pin(grouped(world)));
+    exhaust("group", IN_THE_FIRST, |world| Box::pin(grouped(world)));
+}
+
+#[test]
+fn tuple_in_a_context() {
+    exhaust("tuple", IN_THE_FIRST, |world| Box::pin(tupled(world)));
 }
 
 #[test]
 fn exit_stack() {
-    exhaust("stack", true, |world| Box::pin(stacked(world)));
+    exhaust("stack", NESTED, |world| Box::pin(stacked(world)));
+}
+
+#[test]
+fn stacks_in_contexts_in_a_group() {
+    let inside: Inside = |inner, outer| outer == 1 || inner == outer + 1;
+    exhaust("stacks", inside, |world| Box::pin(stacks_in_a_group(world)));
+}
+
+#[test]
+fn setups_that_are_finished() {
+    exhaust("finishing", NESTED, |world| Box::pin(finishing(world)));
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -370,26 +518,26 @@ proptest! {
     #[test]
     fn random_programs(
         ops in proptest::collection::vec(op(), 1..20),
-        cut in 0usize..120,
+        polls in 0usize..120,
+        cut in proptest::sample::select(&Cut::ALL[..]),
         panic_in in prop_oneof![3 => Just(usize::MAX), 1 => 0usize..6],
         flavour in 0usize..2,
     ) {
         let runtime = &runtimes()[flavour];
         let world = World::new(panic_in);
-        run(runtime, &world, Box::pin(random(world.clone(), ops)), cut);
+        run(runtime, &world, Box::pin(random(world.clone(), ops)), polls, cut);
         let journal = world.journal.lock().unwrap();
         for (at, (id, exit)) in journal.left.iter().enumerate() {
-            let expected = journal.leaving.get(id);
-            match expected {
+            match journal.exit_of(*id) {
                 Some(expected) => prop_assert_eq!(exit, expected),
                 None => prop_assert!(matches!(exit, Exit::Cancelled | Exit::Panicked)),
             }
-            // Ids are given in the order of entering, and the program is a stack: whatever was entered after
-            // `id` and ended after it must have been entered after `id` had begun to end.
-            let inner_later = journal.left[at + 1..].iter().filter(|(later, _)| later > id);
-            for (later, _) in inner_later {
+            // Ids are given in the order of entering, and the program is a stack: what has a greater one and was
+            // entered before `id` began to be left, was entered inside it.
+            for (later, _) in journal.left[at + 1..].iter().filter(|(later, _)| later > id) {
+                let begun = journal.leaving.get(id).map(|(_, highest)| *highest);
                 prop_assert!(
-                    journal.leaving.contains_key(id),
+                    begun.is_some_and(|highest| highest < *later),
                     "{} ended after {}, inside which it was entered", later, id
                 );
             }

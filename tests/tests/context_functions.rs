@@ -281,6 +281,30 @@ async fn arguments_are_dropped_as_in_an_async_fn() {
     assert_eq!(take(&log), as_async_fn);
 }
 
+#[actxmgr]
+async fn suspended_in_its_setup(log: Log) {
+    let _local = Drops("local", Arc::clone(&log));
+    push(&log, "begun");
+    tokio::task::yield_now().await;
+    push(&log, "set up");
+    yield_().await;
+    push(&log, "torn down");
+}
+
+#[tokio::test]
+async fn a_setup_that_is_given_up_drops_its_locals() {
+    let log = Log::default();
+    let mut enter = suspended_in_its_setup(log.clone()).enter();
+    let polled = std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(std::pin::Pin::new(&mut enter).poll(cx).is_pending())
+    });
+    assert!(polled.await);
+    assert_eq!(take(&log), ["begun"]);
+    drop(enter);
+    assert_eq!(take(&log), ["local"], "at once");
+    assert_eq!(drain(DEADLINE).await.completed, 0);
+}
+
 #[derive(Debug, PartialEq)]
 enum Failure {
     TimedOut(Elapsed),
@@ -351,6 +375,28 @@ async fn setup_and_teardown_are_bounded() {
         Failure::TimedOut(elapsed) => elapsed,
     });
     assert_eq!(io.kind(), io::ErrorKind::TimedOut);
+}
+
+#[actxmgr(setup_timeout = 50ms, finish_setup)]
+async fn bounded_and_finished(log: Log) -> Result<(), Failure> {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    push(&log, "set up");
+    let exit = yield_().await;
+    push(&log, exit);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setup_is_finished_after_its_timeout() {
+    let log = Log::default();
+    let late = bounded_and_finished(log.clone()).await.map(drop);
+    assert_eq!(
+        late.unwrap_err().to_string(),
+        "the setup of `bounded_and_finished` took longer than 50ms"
+    );
+    assert_eq!(take(&log), [""; 0], "it is half-way");
+    assert_eq!(drain(DEADLINE).await.completed, 1);
+    assert_eq!(take(&log), ["set up", "cancelled"]);
 }
 
 #[actxmgr(finish_setup)]
@@ -443,6 +489,39 @@ async fn values_of_all_kinds() {
     task.await.unwrap();
 }
 
+struct Door(Log);
+
+impl Door {
+    fn exit(&self) -> &'static str {
+        push(&self.0, "by the door");
+        "out"
+    }
+}
+
+#[actxmgr]
+async fn room(log: Log) -> Door {
+    let (door, exit) = yield_(Door(log)).await;
+    push(
+        &door.0,
+        format_args!("{exit} in {:?}", tokio::task::try_id()),
+    );
+}
+
+#[tokio::test]
+async fn a_guard_is_left_by_the_task_that_it_was_moved_to() {
+    let log = Log::default();
+    let guard = room(log.clone()).await;
+    assert_eq!((*guard).exit(), "out");
+    assert_eq!(take(&log), ["by the door"], "the value's own method");
+    let task = tokio::spawn(async move {
+        guard.exit().await;
+        tokio::task::try_id()
+    });
+    let id = task.await.unwrap();
+    assert!(id.is_some());
+    assert_eq!(take(&log), [format!("completed in {id:?}")]);
+}
+
 #[tokio::test]
 async fn guards_move_as_values_do() {
     let log = Log::default();
@@ -494,6 +573,29 @@ fn handles_are_small() {
     assert!(size_of::<Guard<io::Result<[u8; 64]>>>() <= WORDS);
     assert!(size_of::<aioxide::context::Enter<io::Result<[u8; 64]>>>() <= WORDS);
     assert!(size_of::<aioxide::context::Leave<io::Result<[u8; 64]>>>() <= WORDS);
+    assert!(size_of::<aioxide::BorrowedContext<'_, io::Result<[u8; 64]>>>() <= WORDS);
+    assert!(size_of::<aioxide::BorrowedGuard<'_, io::Result<[u8; 64]>>>() <= WORDS);
+    assert!(size_of::<aioxide::context::BorrowedEnter<'_, io::Result<[u8; 64]>>>() <= WORDS);
+    assert!(size_of::<aioxide::context::BorrowedLeave<'_, io::Result<[u8; 64]>>>() <= WORDS);
+}
+
+#[actxmgr]
+async fn bytes<const N: usize>() -> io::Result<[u8; N]> {
+    yield_([0; N]).await;
+    Ok(())
+}
+
+/// The sizes of the futures of `with` and `exit_as`.
+fn sizes<const N: usize>() -> [usize; 2] {
+    let with = bytes::<N>().with(async |_| Ok::<_, io::Error>(()));
+    let guard = futures_executor(bytes::<N>().into_future()).unwrap();
+    let exit_as = guard.exit_as(Ok::<_, io::Error>(()));
+    [size_of_val(&with), size_of_val(&exit_as)]
+}
+
+#[test]
+fn the_futures_of_with_and_exit_as_do_not_grow_with_the_value() {
+    assert_eq!(sizes::<1>(), sizes::<65_536>());
 }
 
 /// Not `Send`, and no longer there when the function is suspended.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aioxide::{Always, Exit, ExitStack, actxmgr, drain, group};
-use tokio::sync::Notify;
+use tokio::sync::{Barrier, Notify};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -20,6 +20,19 @@ impl Log {
 
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    /// Waits until there are `number` entries, and takes them.
+    async fn take_after(&self, number: usize) -> Vec<String> {
+        let enough = async {
+            while self.0.lock().unwrap().len() < number {
+                tokio::task::yield_now().await;
+            }
+        };
+        let in_time = tokio::time::timeout(DEADLINE, enough).await.is_ok();
+        let seen = self.take();
+        assert!(in_time, "nothing more comes than {seen:?}");
+        seen
     }
 }
 
@@ -132,6 +145,84 @@ async fn a_panic_in_a_group_waits_for_the_others() {
     });
     assert!(task.await.unwrap_err().is_panic());
     assert_eq!(log.take(), ["0 completed", "1 completed"]);
+}
+
+/// Tears down together with as many others as `barrier` is for; without one it fails to enter, after others.
+#[actxmgr]
+async fn meeting(barrier: Option<Arc<Barrier>>) -> io::Result<u32> {
+    let Some(barrier) = barrier else {
+        tokio::task::yield_now().await;
+        return Err(io::Error::other("nobody to meet"));
+    };
+    yield_(0).await;
+    barrier.wait().await;
+    Ok(())
+}
+
+async fn in_time<F: IntoFuture>(future: F) -> F::Output {
+    let ended = tokio::time::timeout(DEADLINE, future).await;
+    ended.expect("the teardowns run one after the other")
+}
+
+#[tokio::test]
+async fn members_are_torn_down_concurrently() {
+    let log = Log::default();
+    let of = |number| {
+        let barrier = Arc::new(Barrier::new(number));
+        move || meeting(Some(Arc::clone(&barrier)))
+    };
+    let refused = || meeting(None);
+
+    let member = of(4);
+    let guards = group((0..4).map(|_| member())).await.unwrap();
+    in_time(guards.exit()).await.unwrap();
+    let member = of(3);
+    let guards = group((member(), member(), member())).await.unwrap();
+    in_time(guards.exit()).await.unwrap();
+
+    let member = of(3);
+    let contexts = [member(), refused(), member(), member()];
+    in_time(group(contexts)).await.map(drop).unwrap_err();
+    let member = of(3);
+    let contexts = (member(), refused(), member(), member());
+    in_time(group(contexts)).await.map(drop).unwrap_err();
+
+    let member = of(4);
+    drop(group((0..4).map(|_| member())).await.unwrap());
+    assert_eq!(drain(DEADLINE).await.abandoned, [""; 0]);
+    let member = of(3);
+    drop(group((member(), member(), member())).await.unwrap());
+    assert_eq!(drain(DEADLINE).await.abandoned, [""; 0]);
+
+    let member = of(3);
+    let mut entering = group([member(), stuck(log.clone()), member(), member()]).enter();
+    assert!(futures_poll(&mut entering).await.is_pending());
+    drop(entering);
+    assert_eq!(drain(DEADLINE).await.abandoned, [""; 0]);
+    let member = of(3);
+    let mut entering = group((member(), stuck(log.clone()), member(), member())).enter();
+    assert!(futures_poll(&mut entering).await.is_pending());
+    drop(entering);
+    assert_eq!(drain(DEADLINE).await.abandoned, [""; 0]);
+}
+
+#[tokio::test]
+async fn members_taken_out_of_their_group_do_not_wait_for_each_other() {
+    let log = Log::default();
+    let (one, two) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let mut guards = group([
+        gated(log.clone(), "one", Arc::clone(&one)),
+        gated(log.clone(), "two", Arc::clone(&two)),
+    ])
+    .await;
+    let mut taken = std::mem::take(&mut *guards);
+    guards.exit().await;
+    drop(taken.pop());
+    drop(taken);
+    one.notify_one();
+    assert_eq!(log.take_after(1).await, ["one"]);
+    two.notify_one();
+    assert_eq!(log.take_after(1).await, ["two"]);
 }
 
 #[tokio::test]
@@ -307,6 +398,69 @@ async fn inner_goes_before_outer() {
     assert_eq!(log.take(), ["inner", "1 cancelled"]);
 }
 
+/// Those that wait for nothing are entered before the one that never ends by itself: were they dropped by its
+/// task, they would wait.
+#[tokio::test]
+async fn nobody_waits_for_what_another_task_has_dropped() {
+    let log = Log::default();
+    let gate = Arc::new(Notify::new());
+    let by_a_task = always(log.clone(), 1).await;
+    let by_the_thread = always(log.clone(), 2).await;
+    let inner = gated(log.clone(), "inner", Arc::clone(&gate)).await;
+    tokio::spawn(async { drop(inner) }).await.unwrap();
+    tokio::spawn(async { drop(by_a_task) }).await.unwrap();
+    assert_eq!(log.take_after(1).await, ["1 cancelled"]);
+    drop(by_the_thread);
+    assert_eq!(log.take_after(1).await, ["2 cancelled"]);
+    gate.notify_one();
+    drain(DEADLINE).await;
+    assert_eq!(log.take(), ["inner"]);
+}
+
+/// Brings the task that calls it to the other worker of its runtime.
+async fn change_threads() {
+    let first = std::thread::current().id();
+    while std::thread::current().id() == first {
+        // Keeps this worker busy, so that the other one is there to take the task up.
+        let (moved, busy) = std::sync::mpsc::channel::<()>();
+        tokio::spawn(async move {
+            let _ = busy.recv_timeout(Duration::from_millis(100));
+        });
+        // Unlike `yield_now`, which puts the wake off until this worker is idle, this one can be stolen at once.
+        let mut woken = false;
+        std::future::poll_fn(|cx| {
+            if std::mem::replace(&mut woken, true) {
+                return std::task::Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        })
+        .await;
+        drop(moved);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_changes_threads_waits_for_what_it_has_dropped() {
+    let log = Log::default();
+    let gate = Arc::new(Notify::new());
+    let task = tokio::spawn({
+        let (log, gate) = (log.clone(), Arc::clone(&gate));
+        async move {
+            let outer = always(log.clone(), 1).await;
+            drop(gated(log, "inner", Arc::clone(&gate)).await);
+            change_threads().await;
+            let mut leaving = outer.exit();
+            assert!(futures_poll(&mut leaving).await.is_pending());
+            tokio::spawn(async move { gate.notify_one() });
+            leaving.await;
+        }
+    });
+    let ended = tokio::time::timeout(DEADLINE, task).await;
+    ended.expect("it ends").unwrap();
+    assert_eq!(log.take(), ["inner", "1 completed"]);
+}
+
 #[tokio::test]
 async fn exit_waits_for_an_inner_guard_dropped_before() {
     let log = Log::default();
@@ -368,6 +522,23 @@ async fn drain_names_what_it_leaves() {
     gate.notify_one();
     assert_eq!(drain(DEADLINE).await.completed, 1);
     assert_eq!(log.take(), ["1 cancelled", "late"]);
+}
+
+/// Enters and drops another context in its teardown.
+#[actxmgr]
+async fn dropping(log: Log) {
+    yield_().await;
+    drop(member(log.clone(), 2, "").await);
+    log.push("dropped");
+}
+
+#[tokio::test]
+async fn drain_waits_for_what_arrives_meanwhile() {
+    let log = Log::default();
+    drop(dropping(log.clone()).await);
+    let drained = drain(DEADLINE).await;
+    assert_eq!(drained.completed, 2);
+    assert_eq!(log.take(), ["dropped", "2 cancelled"]);
 }
 
 #[tokio::test]

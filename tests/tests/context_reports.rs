@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use aioxide::teardown::{TeardownError, on_error, stats};
-use aioxide::{actxmgr, drain};
+use aioxide::{actxmgr, drain, group};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
@@ -19,6 +19,10 @@ fn reports(name: &str) -> Vec<TeardownError> {
         .partition(|report| report.name() == name);
     *all = left;
     taken
+}
+
+fn texts(name: &str) -> Vec<String> {
+    reports(name).iter().map(ToString::to_string).collect()
 }
 
 fn collected() -> &'static Mutex<Vec<TeardownError>> {
@@ -46,8 +50,10 @@ async fn a_detached_failure_is_reported() {
     let before = stats();
     drop(failing().await.unwrap());
     drain(DEADLINE).await;
-    let texts: Vec<_> = reports("failing").iter().map(ToString::to_string).collect();
-    assert_eq!(texts, ["the teardown of `failing` failed: disk full"]);
+    assert_eq!(
+        texts("failing"),
+        ["the teardown of `failing` failed: disk full"]
+    );
     assert!(stats().failed > before.failed);
 }
 
@@ -72,6 +78,126 @@ async fn the_second_error_is_reported() {
     assert_eq!(reports("failing_beside_its_body").len(), 2);
 }
 
+macro_rules! members {
+    ($($name:ident)*) => {$(
+        /// A member of a group that goes wrong where it is told to.
+        #[actxmgr]
+        async fn $name(number: u8, wrong: &'static str) -> io::Result<()> {
+            if wrong == "setup" {
+                tokio::task::yield_now().await;
+                return Err(io::Error::other(format!("setup of {number}")));
+            }
+            yield_().await;
+            match wrong {
+                "panic" => panic!("panic of {number}"),
+                "teardown" => Err(io::Error::other(format!("teardown of {number}"))),
+                _ => Ok(()),
+            }
+        }
+    )*};
+}
+
+members!(of_a_list of_a_tuple beside_a_setup beside_a_setup_in_a_tuple panics panics_in_a_tuple);
+
+#[tokio::test]
+async fn the_errors_of_the_other_members_are_reported() {
+    collected();
+    let wrong = ["", "teardown", "", "teardown"];
+    let members = (0..)
+        .zip(wrong)
+        .map(|(number, wrong)| of_a_list(number, wrong));
+    let error = group(members).await.unwrap().exit().await.unwrap_err();
+    assert_eq!(error.to_string(), "teardown of 1");
+    assert_eq!(
+        texts("of_a_list"),
+        ["the teardown of `of_a_list` failed: teardown of 3"]
+    );
+
+    let members = (
+        of_a_tuple(0, ""),
+        of_a_tuple(1, "teardown"),
+        of_a_tuple(2, ""),
+        of_a_tuple(3, "teardown"),
+    );
+    let error = group(members).await.unwrap().exit().await.unwrap_err();
+    assert_eq!(error.to_string(), "teardown of 1");
+    assert_eq!(
+        texts("of_a_tuple"),
+        ["the teardown of `of_a_tuple` failed: teardown of 3"]
+    );
+}
+
+#[tokio::test]
+async fn the_errors_beside_a_member_that_fails_to_enter_are_reported() {
+    collected();
+    let members = ["teardown", "setup", "teardown"];
+    let members = (0..)
+        .zip(members)
+        .map(|(number, wrong)| beside_a_setup(number, wrong));
+    let error = group(members).await.map(drop).unwrap_err();
+    assert_eq!(error.to_string(), "setup of 1");
+    let mut texts_of_list = texts("beside_a_setup");
+    texts_of_list.sort();
+    assert_eq!(
+        texts_of_list,
+        [0, 2].map(|n| format!("the teardown of `beside_a_setup` failed: teardown of {n}"))
+    );
+
+    let members = (
+        beside_a_setup_in_a_tuple(0, "setup"),
+        beside_a_setup_in_a_tuple(1, "teardown"),
+        beside_a_setup_in_a_tuple(2, "panic"),
+    );
+    let error = group(members).await.map(drop).unwrap_err();
+    assert_eq!(error.to_string(), "setup of 0");
+    assert_eq!(
+        texts("beside_a_setup_in_a_tuple"),
+        [
+            "the teardown of `beside_a_setup_in_a_tuple` failed: teardown of 1",
+            "the teardown of `beside_a_setup_in_a_tuple` panicked: panic of 2",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_goes_wrong_beside_a_panic_of_a_member_is_reported() {
+    collected();
+    let left = tokio::spawn(async {
+        let wrong = ["panic", "teardown", "panic", ""];
+        let members = (0..)
+            .zip(wrong)
+            .map(|(number, wrong)| panics(number, wrong));
+        group(members).await.unwrap().exit().await
+    });
+    let panic = left.await.unwrap_err().into_panic();
+    assert_eq!(panic.downcast_ref::<String>().unwrap(), "panic of 0");
+    assert_eq!(
+        texts("panics"),
+        [
+            "the teardown of `panics` panicked: panic of 2",
+            "the teardown of `panics` failed: teardown of 1",
+        ]
+    );
+
+    let left = tokio::spawn(async {
+        let members = (
+            panics_in_a_tuple(0, "panic"),
+            panics_in_a_tuple(1, "panic"),
+            panics_in_a_tuple(2, "teardown"),
+        );
+        group(members).await.unwrap().exit().await
+    });
+    let panic = left.await.unwrap_err().into_panic();
+    assert_eq!(panic.downcast_ref::<String>().unwrap(), "panic of 0");
+    assert_eq!(
+        texts("panics_in_a_tuple"),
+        [
+            "the teardown of `panics_in_a_tuple` panicked: panic of 1",
+            "the teardown of `panics_in_a_tuple` failed: teardown of 2",
+        ]
+    );
+}
+
 #[actxmgr]
 async fn panicking() {
     yield_().await;
@@ -83,12 +209,8 @@ async fn a_detached_panic_is_reported() {
     collected();
     drop(panicking().await);
     assert_eq!(drain(DEADLINE).await.completed, 1);
-    let texts: Vec<_> = reports("panicking")
-        .iter()
-        .map(ToString::to_string)
-        .collect();
     assert_eq!(
-        texts,
+        texts("panicking"),
         ["the teardown of `panicking` panicked: in the teardown"]
     );
 

@@ -181,10 +181,14 @@ impl<R: Return> Leaving<'_, R> {
         Poll::Ready(left)
     }
 
+    pub(super) fn name(&mut self) -> &'static str {
+        let frame = self.frame.get_mut().as_mut();
+        frame.map_or("", |frame| frame.meta().name)
+    }
+
     /// Polls to the end of a teardown whose error nobody takes, because there is a first one or a panic.
     pub(super) async fn reported(mut self) {
-        let frame = self.frame.get_mut().as_mut();
-        let name = frame.map_or("", |frame| frame.meta().name);
+        let name = self.name();
         match catch(self).await {
             Ok(left) => left.report(),
             Err(panic) => teardown::report_panic(name, panic),
@@ -229,15 +233,13 @@ pin_project! {
     }
 }
 
-pub(super) type Caught<T> = Result<T, Box<dyn Any + Send>>;
-
 #[inline(always)]
 pub(super) fn catch<F: Future>(future: F) -> Catch<F> {
     Catch { future }
 }
 
 impl<F: Future> Future for Catch<F> {
-    type Output = Caught<F::Output>;
+    type Output = Result<F::Output, Box<dyn Any + Send>>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {

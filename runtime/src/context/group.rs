@@ -12,7 +12,7 @@ use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
 
 use super::frame::{Frame, Left};
-use super::futures::{Catch, Caught, Entered, Entering, Leaving, catch, never_yielded};
+use super::futures::{Catch, Entered, Entering, Leaving, catch, never_yielded};
 use super::returns::{Fallible, Kind, Never};
 use super::{Context, Exit, Guard, Outcome, Return};
 use crate::panic;
@@ -236,9 +236,35 @@ where
     Err(error)
 }
 
+/// A member on its way out. Its panic is caught, and comes with the member's name.
+struct Leaver<R: Return> {
+    name: &'static str,
+    leaving: Catch<Leaving<'static, R>>,
+}
+
+impl<R: Return> Leaver<R> {
+    fn new(mut leaving: Leaving<'static, R>) -> Self {
+        Leaver {
+            name: leaving.name(),
+            leaving: catch(leaving),
+        }
+    }
+}
+
+impl<R: Return> Future for Leaver<R> {
+    type Output = Result<Left<R>, Panic>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let name = self.name;
+        Pin::new(&mut self.leaving)
+            .poll(cx)
+            .map_err(|payload| Panic { name, payload })
+    }
+}
+
 async fn leave_all<R: Return>(members: Vec<Leaving<'static, R>>) -> Failures<R::Kind> {
     let mut failures = Failures::new();
-    let members = members.into_iter().map(catch).collect::<Vec<Catch<_>>>();
+    let members = members.into_iter().map(Leaver::new).collect::<Vec<_>>();
     run_all(members, |index, left| {
         failures.add(index, left, |error: Error<R>| error);
         true
@@ -247,10 +273,22 @@ async fn leave_all<R: Return>(members: Vec<Leaving<'static, R>>) -> Failures<R::
     failures
 }
 
+/// The panic of a member's teardown.
+struct Panic {
+    name: &'static str,
+    payload: Box<dyn Any + Send>,
+}
+
+impl Panic {
+    fn report(self) {
+        teardown::report_panic(self.name, self.payload);
+    }
+}
+
 /// What went wrong while the members left.
 struct Failures<K: Kind> {
     first: Option<(usize, TeardownError, K::Error)>,
-    panic: Option<Box<dyn Any + Send>>,
+    panic: Option<Panic>,
 }
 
 impl<K: Kind> Failures<K> {
@@ -265,7 +303,7 @@ impl<K: Kind> Failures<K> {
     fn add<R: Return>(
         &mut self,
         index: usize,
-        left: Caught<Left<R>>,
+        left: Result<Left<R>, Panic>,
         lift: impl FnOnce(Error<R>) -> K::Error,
     ) {
         let left = match left {
@@ -274,7 +312,7 @@ impl<K: Kind> Failures<K> {
                 self.panic = Some(panic);
                 return;
             }
-            Err(panic) => return teardown::report_panic(NAME, panic),
+            Err(panic) => return panic.report(),
         };
         let Err(report) = left.outcome() else { return };
         let Err(error) = R::Kind::result(left.into_body()) else {
@@ -298,7 +336,7 @@ impl<K: Kind> Failures<K> {
                 if let Some((_, report, _)) = first {
                     teardown::report(&report);
                 }
-                resume_unwind(panic)
+                resume_unwind(panic.payload)
             }
             (None, Some((_, _, error))) => Err(error),
             (None, None) => Ok(()),
@@ -311,7 +349,7 @@ impl<K: Kind> Failures<K> {
             teardown::report(&report);
         }
         if let Some(panic) = self.panic {
-            teardown::report_panic(NAME, panic);
+            panic.report();
         }
     }
 }
@@ -402,14 +440,14 @@ impl<R: Return> Member<R> {
 }
 
 /// A member of a tuple on its way out; `None` when it is out.
-struct Leaver<R: Return>(Option<Catch<Leaving<'static, R>>>);
+struct TupleLeaver<R: Return>(Option<Leaver<R>>);
 
-impl<R: Return> Leaver<R> {
+impl<R: Return> TupleLeaver<R> {
     fn new(guard: Option<Guard<R>>, exit: Exit) -> Self {
-        Leaver(guard.map(|guard| catch(guard.0.leave(exit))))
+        TupleLeaver(guard.map(|guard| Leaver::new(guard.0.leave(exit))))
     }
 
-    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Caught<Left<R>>>> {
+    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<Left<R>, Panic>>> {
         let Some(leaving) = &mut self.0 else {
             return Poll::Ready(None);
         };
@@ -463,7 +501,7 @@ macro_rules! tuple {
                         }
                         (refused, $($member,)+) => (Exit::Cancelled, refused, $($member,)+),
                     };
-                    let ($(mut $member,)+) = ($(Leaver::new($member, exit.clone()),)+);
+                    let ($(mut $member,)+) = ($(TupleLeaver::new($member, exit.clone()),)+);
                     let mut failures = Failures::<K>::new();
                     poll_fn(|cx| {
                         let mut waiting = false;
