@@ -90,6 +90,15 @@ pub fn pid_in(line: &str) -> rustix::process::Pid {
         .unwrap_or_else(|| panic!("no pid in `{line}`"))
 }
 
+/// The address after `on`, inside a line of a fixture's log.
+#[track_caller]
+pub fn address_in(line: &str) -> SocketAddr {
+    let rest = line.split(" on ").nth(1);
+    rest.and_then(|rest| rest.split(' ').next())
+        .and_then(|address| address.parse().ok())
+        .unwrap_or_else(|| panic!("no address in `{line}`"))
+}
+
 /// Nobody listens there any more.
 #[track_caller]
 pub fn assert_closed(address: SocketAddr) {
@@ -184,14 +193,27 @@ impl Running {
 
     /// Waits until a line that contains `text` is logged; each line serves one call.
     pub fn wait_for(&mut self, text: &str) -> String {
+        let line = self.find(text, self.read);
+        self.read = line + 1;
+        self.log[line].clone()
+    }
+
+    /// As [`wait_for`](Running::wait_for), for a line of which it isn't known whether it comes before others:
+    /// one that has served a call before is as good.
+    pub fn wait_until_logged(&mut self, text: &str) -> String {
+        let line = self.find(text, 0);
+        self.log[line].clone()
+    }
+
+    /// Where in the log the first line with `text` is, from this one on; it may have yet to come.
+    fn find(&mut self, text: &str, mut line: usize) -> usize {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            while self.read < self.log.len() {
-                let line = &self.log[self.read];
-                self.read += 1;
-                if line.contains(text) {
-                    return line.clone();
+            while let Some(logged) = self.log.get(line) {
+                if logged.contains(text) {
+                    return line;
                 }
+                line += 1;
             }
             match self
                 .lines
@@ -214,11 +236,7 @@ impl Running {
 
     /// Waits until the server says that it is ready, and tells where it listens.
     pub fn wait_until_ready(&mut self) -> SocketAddr {
-        let line = self.wait_for("ready, listening on");
-        let address = line.rsplit(' ').next().unwrap_or_default();
-        address
-            .parse()
-            .unwrap_or_else(|error| panic!("no address at the end of `{line}`: {error}"))
+        address_in(&self.wait_for("ready, listening on"))
     }
 
     /// Waits until the server has started a process, and gives that.

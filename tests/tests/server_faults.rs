@@ -8,7 +8,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aioxide_tests::{Ended, Folder, PATIENCE, Running, Signal, assert_closed, connect, pid_in};
+use aioxide_tests::{
+    Ended, Folder, PATIENCE, Running, Signal, address_in, assert_closed, connect, pid_in,
+};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, test_kill_process};
 
 fn start(program: impl AsRef<Path>, isolation: &str, args: &str) -> Running {
@@ -42,31 +44,39 @@ fn wait_until_gone(pid: Pid) {
 /// How a worker's failure is to be told, and how a server with it is to end.
 struct Fault {
     name: &'static str,
-    cause: &'static str,
+    /// `None` for one that just goes no further: what is told then depends on when it does so.
+    cause: Option<&'static str>,
+    /// How a worker that could tell leaves its own context.
+    torn_down: Option<&'static str>,
     /// Beside the times that decide when it is noticed.
     args: &'static str,
     /// The exit code when worker 0 goes wrong so while it drains.
     draining: i32,
 }
 
+const GOES_NO_FURTHER: &str = "--start-timeout 2000 --shutdown-timeout 2000 --hang-timeout 2000";
+
 /// What only a process can survive the others of.
 const OF_PROCESSES: [Fault; 3] = [
     Fault {
         name: "kill",
-        cause: "failed: killed by SIGKILL",
+        cause: Some("killed by SIGKILL"),
+        torn_down: None,
         args: "",
         draining: 1,
     },
     Fault {
         name: "abort",
-        cause: "failed: killed by SIGABRT",
+        cause: Some("killed by SIGABRT"),
+        torn_down: None,
         args: "",
         draining: 1,
     },
     Fault {
         name: "stop",
-        cause: "failed: killed by SIGKILL",
-        args: "--start-timeout 2000 --shutdown-timeout 2000 --hang-timeout 2000",
+        cause: None,
+        torn_down: None,
+        args: GOES_NO_FURTHER,
         draining: 3,
     },
 ];
@@ -74,23 +84,102 @@ const OF_PROCESSES: [Fault; 3] = [
 const OF_BOTH: [Fault; 3] = [
     Fault {
         name: "panic",
-        cause: "failed: panicked: the fixture's panic",
+        cause: Some("panicked: the fixture's panic"),
+        torn_down: Some("panicked"),
         args: "",
         draining: 1,
     },
     Fault {
         name: "error",
-        cause: "failed: the fixture's error",
+        cause: Some("the fixture's error"),
+        torn_down: Some("cancelled"),
         args: "",
         draining: 1,
     },
     Fault {
         name: "block",
-        cause: "",
-        args: "--start-timeout 2000 --shutdown-timeout 2000 --hang-timeout 2000",
+        cause: None,
+        torn_down: None,
+        args: GOES_NO_FURTHER,
         draining: 3,
     },
 ];
+
+/// What a worker was about when it went wrong.
+#[derive(Clone, Copy)]
+enum When {
+    Starting,
+    Ready,
+    Draining,
+}
+
+impl Fault {
+    /// Whether nothing but the end of the whole process ends it.
+    fn is_stuck(&self, isolation: &str) -> bool {
+        self.name == "block" && isolation == "thread"
+    }
+
+    /// The log tells once that worker 0 of this generation failed so, and of no failure else than of those that
+    /// are `expected` beside.
+    #[track_caller]
+    fn assert_told(
+        &self,
+        ended: &Ended,
+        isolation: &str,
+        when: When,
+        generation: u64,
+        expected: &[&str],
+    ) {
+        let set_up = format!("set up worker=0 generation={generation} ");
+        let set_up = ended.lines(&set_up).next();
+        let pid = pid_in(set_up.unwrap_or_else(|| panic!("not set up: {:#?}", ended.log)));
+        let failed = format!("worker 0 (pid {pid}) failed: ");
+
+        // How each line begins, and what follows.
+        let mut told = Vec::new();
+        if self.cause.is_none() {
+            told.push(match when {
+                When::Starting => ("worker 0 was not ready within", "2s"),
+                // That is a failure of a process only.
+                When::Ready if self.is_stuck(isolation) => {
+                    ("the event loop of worker 0 has been blocked for", "")
+                }
+                When::Ready => ("worker 0 hangs: its event loop has been blocked for", "2s"),
+                When::Draining => ("worker 0 did not stop by its deadline", ""),
+            });
+        }
+        match self.cause {
+            Some(cause) => told.push((&failed, cause)),
+            None if isolation == "process" => told.push((&failed, "killed by SIGKILL")),
+            None => told.push(("worker 0 is stuck", "(1 so far)")),
+        }
+        let mut errors = ended.errors();
+        for (begins, follows) in told {
+            let before = errors.len();
+            errors.retain(|line| !(line.contains(begins) && line.contains(follows)));
+            assert_eq!(
+                errors.len() + 1,
+                before,
+                "{} in `{begins}..{follows}`: {:#?}",
+                self.name,
+                ended.log
+            );
+        }
+        errors.retain(|line| !expected.iter().any(|expected| line.contains(expected)));
+        errors.retain(|line| !(self.name == "panic" && line.contains("panicked at")));
+        assert!(errors.is_empty(), "{errors:#?}: {:#?}", ended.log);
+
+        if let Some(how) = self.torn_down {
+            let torn_down = format!("torn down: {how} worker=0 generation={generation}");
+            assert_eq!(
+                ended.lines(&torn_down).count(),
+                1,
+                "{torn_down}: {:#?}",
+                ended.log
+            );
+        }
+    }
+}
 
 fn faults(isolation: &str) -> impl Iterator<Item = &'static Fault> {
     let processes = OF_PROCESSES.iter().filter(move |_| isolation == "process");
@@ -118,13 +207,18 @@ fn assert_torn_down(ended: &Ended, worker: usize, generation: u64, why: &str) {
 
 fn starting(isolation: &str) {
     for fault in faults(isolation) {
-        let name = fault.name;
-        let server = faulty(
-            isolation,
-            &format!("--fault {name} --at starting {}", fault.args),
-        );
+        let (name, args) = (fault.name, fault.args);
+        let args = format!("--fault {name} --at starting --when-told {args}");
+        let mut server = faulty(isolation, &args);
+        let address = address_in(&server.wait_for("listens on"));
+        server.wait_until_logged("worker 1 is ready");
+        server.wait_until_logged("set up worker=0");
+        server.signal(Signal::USR1);
         let ended = server.wait();
-        assert_ended(&ended, 1, fault.cause);
+        assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+        fault.assert_told(&ended, isolation, When::Starting, 0, &[]);
+        assert_torn_down(&ended, 1, 0, "a worker failed");
+        assert_closed(address);
     }
 }
 
@@ -144,15 +238,20 @@ fn ready(isolation: &str) {
         let mut server = faulty(isolation, &format!("--fault {name} {}", fault.args));
         let address = server.wait_until_ready();
         server.signal(Signal::USR1);
-        if name == "block" && isolation == "thread" {
+        if fault.is_stuck(isolation) {
+            // Told, and left alone as long as the server runs.
             server.wait_for("the event loop of worker 0 has been blocked for");
             let ended = server.stop(Signal::TERM);
-            assert_ended(&ended, 3, "worker 0 is stuck");
+            assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
+            let expected = ["worker 0 did not stop by its deadline"];
+            fault.assert_told(&ended, isolation, When::Ready, 0, &expected);
             assert_torn_down(&ended, 1, 0, "SIGTERM");
+            assert_closed(address);
             continue;
         }
         let ended = server.wait();
-        assert_ended(&ended, 1, fault.cause);
+        assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+        fault.assert_told(&ended, isolation, When::Ready, 0, &[]);
         assert_torn_down(&ended, 1, 0, "a worker failed");
         assert_closed(address);
     }
@@ -167,7 +266,8 @@ fn draining(isolation: &str) {
         );
         let address = server.wait_until_ready();
         let ended = server.stop(Signal::TERM);
-        assert_ended(&ended, fault.draining, fault.cause);
+        assert_eq!(ended.code, Some(fault.draining), "{:#?}", ended.log);
+        fault.assert_told(&ended, isolation, When::Draining, 0, &[]);
         assert_torn_down(&ended, 1, 0, "SIGTERM");
         assert_closed(address);
     }
@@ -186,7 +286,9 @@ fn successor_in_a_roll(isolation: &str) {
         server.wait_for("rolling restart given up: the successor of worker 0 failed to start");
         serves(address);
         let ended = server.stop(Signal::TERM);
-        assert_ended(&ended, 0, fault.cause);
+        assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+        let given_up = ["rolling restart given up"];
+        fault.assert_told(&ended, isolation, When::Starting, 1, &given_up);
         assert_torn_down(&ended, 0, 0, "SIGTERM");
         assert_torn_down(&ended, 1, 0, "SIGTERM");
         assert_closed(address);
@@ -228,7 +330,8 @@ fn predecessor_in_a_roll(isolation: &str) {
         server.wait_for("rolling restart done");
         serves(address);
         let ended = server.stop(Signal::TERM);
-        assert_ended(&ended, 0, fault.cause);
+        assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+        fault.assert_told(&ended, isolation, When::Draining, 0, &[]);
         assert_torn_down(&ended, 0, 1, "SIGTERM");
         assert_torn_down(&ended, 1, 0, "rolling restart");
         assert_torn_down(&ended, 1, 1, "SIGTERM");
@@ -240,7 +343,7 @@ fn predecessor_in_a_roll(isolation: &str) {
 fn ready_and_restarted(isolation: &str) {
     for fault in faults(isolation) {
         let name = fault.name;
-        if name == "block" && isolation == "thread" {
+        if fault.is_stuck(isolation) {
             continue;
         }
         let mut server = faulty(
@@ -253,7 +356,8 @@ fn ready_and_restarted(isolation: &str) {
         server.wait_for("worker 0 is ready");
         serves(address);
         let ended = server.stop(Signal::TERM);
-        assert_ended(&ended, 0, fault.cause);
+        assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+        fault.assert_told(&ended, isolation, When::Ready, 0, &[]);
         assert_torn_down(&ended, 0, 1, "SIGTERM");
         assert_torn_down(&ended, 1, 0, "SIGTERM");
         assert_closed(address);
@@ -463,6 +567,7 @@ fn descriptors_run_out_while_draining(isolation: &str) {
     let ended = server.stop(Signal::TERM);
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
     assert_torn_down(&ended, 0, 0, "SIGTERM");
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
     assert_closed(address);
 }
 
