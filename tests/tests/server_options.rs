@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use aioxide_tests::{Ended, Folder, Running, Signal, assert_closed, connect, pid_in};
 
@@ -176,7 +177,7 @@ fn a_synchronous_extra_does_not_hang(isolation: &str) {
     );
     server.wait_for("workers are ready");
     // That nothing happens while the timeout passes, and a second of grace, is what is tested.
-    std::thread::sleep(std::time::Duration::from_secs(4));
+    std::thread::sleep(Duration::from_secs(4));
     let ended = server.stop(Signal::TERM);
     assert_graceful(&ended);
     assert_eq!(ended.lines("router: set up").count(), 1, "{:#?}", ended.log);
@@ -399,6 +400,31 @@ fn tasks_are_waited_for_until_the_deadline(isolation: &str) {
     assert_eq!(ended.lines("tasks cut at the deadline").count(), 2);
 }
 
+/// Its event loop turns, so that it can be ended in either way: dropped or killed.
+fn a_worker_that_waits_past_its_deadline_is_cut(isolation: &str) {
+    let args = "--slow-stop 60000 --shutdown-timeout 1000";
+    let mut server = start(PLAIN, isolation, args);
+    let address = server.wait_until_ready();
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
+    assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+    for worker in 0..2 {
+        let late = format!("worker {worker} did not stop by its deadline");
+        assert_eq!(ended.lines(&late).count(), 1, "{:#?}", ended.log);
+    }
+    // What a thread detaches when it is dropped still runs; a process just ends.
+    let torn_down = if isolation == "thread" { 2 } else { 0 };
+    assert_eq!(
+        ended.lines("torn down: cancelled worker=").count(),
+        torn_down,
+        "{:#?}",
+        ended.log
+    );
+    assert_eq!(ended.lines("torn down").count(), torn_down);
+    assert_eq!(ended.lines("is stuck").count(), 0, "{:#?}", ended.log);
+    assert_closed(address);
+}
+
 #[test]
 fn a_server_inside_a_runtime_is_an_error() {
     let ended = Running::start(&mut Command::new(env!("CARGO_BIN_EXE_in_runtime"))).wait();
@@ -487,4 +513,5 @@ aioxide_tests::under_both_isolations! {
     a_socket_that_is_given_up_is_closed,
     a_port_is_shared_with_another_server_only_if_both_say_so,
     tasks_are_waited_for_until_the_deadline,
+    a_worker_that_waits_past_its_deadline_is_cut,
 }
