@@ -4,6 +4,7 @@ pub mod fixture;
 
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -140,6 +141,8 @@ pub struct Running {
 pub struct Ended {
     /// The exit code; `None` when a signal ended it.
     pub code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
     /// From the question to the end.
     pub took: Duration,
     /// Every line that was logged.
@@ -243,15 +246,21 @@ impl Running {
     pub fn wait_for_child(&self) -> rustix::process::Pid {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let children = format!("/proc/{0}/task/{0}/children", self.pid());
-            let text = std::fs::read_to_string(children).unwrap_or_default();
-            let first = text.split(' ').next().and_then(|pid| pid.parse().ok());
-            match first.and_then(rustix::process::Pid::from_raw) {
-                Some(pid) => return pid,
+            match self.children().first() {
+                Some(pid) => return *pid,
                 None => assert!(Instant::now() < deadline, "no worker is started"),
             }
             thread::yield_now();
         }
+    }
+
+    /// The processes that the server's main thread has started and that are there now.
+    pub fn children(&self) -> Vec<rustix::process::Pid> {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let text = std::fs::read_to_string(children).unwrap_or_default();
+        text.split_whitespace()
+            .filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?))
+            .collect()
     }
 
     /// Sends a signal to the server's first process.
@@ -290,6 +299,7 @@ impl Running {
         let status = self.child.wait().expect("the server can be waited for");
         Ended {
             code: status.code(),
+            signal: status.signal(),
             took: start.elapsed(),
             log: std::mem::take(&mut self.log),
         }
