@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -621,6 +621,18 @@ fn shell(script: &str) {
     assert!(status.is_ok_and(|status| status.success()), "{script}");
 }
 
+/// Puts another executable in the program's place: one that does the same and is five bytes longer.
+fn replace(program: &Path) {
+    shell(&format!(
+        "cp {0} {0}.newer; printf newer >> {0}.newer; mv {0}.newer {0}",
+        program.display()
+    ));
+}
+
+fn size(program: &Path) -> u64 {
+    fs::metadata(program).expect("the program is there").len()
+}
+
 /// The size of the executable, as a worker logs it.
 fn image(line: &str) -> u64 {
     let size = line
@@ -636,16 +648,8 @@ fn a_crash_keeps_the_version_and_a_roll_changes_it() {
     let program = own_program(&folder);
     let mut server = start(&program, "process", "--on-failure restart --fault kill");
     let address = server.wait_until_ready();
-    let old = fs::metadata(&program).expect("the program is there").len();
-
-    let newer = folder.file("newer");
-    shell(&format!(
-        "cp {0} {1} && printf newer >> {1}",
-        program.display(),
-        newer.display()
-    ));
-    fs::rename(&newer, &program).expect("the program can be replaced");
-
+    let old = size(&program);
+    replace(&program);
     server.signal(Signal::USR1);
     assert_eq!(image(&server.wait_for("set up worker=0 generation=1")), old);
     server.signal(Signal::HUP);
@@ -664,13 +668,138 @@ fn a_crash_keeps_the_version_and_a_roll_changes_it() {
     assert_closed(address);
 }
 
+/// What runs is held open from the start: all workers are of that version until a roll is asked for.
+#[test]
+fn a_program_that_is_replaced_before_its_workers_start_is_run_as_it_was() {
+    let folder = Folder::new();
+    let program = own_program(&folder);
+    let args = "--before-run 500 --on-failure restart --fault kill";
+    let mut server = start(&program, "process", args);
+    let old = size(&program);
+    replace(&program);
+    let address = server.wait_until_ready();
+    for worker in 0..2 {
+        let set_up = format!("set up worker={worker} generation=0");
+        assert_eq!(image(&server.wait_until_logged(&set_up)), old);
+    }
+
+    server.signal(Signal::USR1);
+    assert_eq!(image(&server.wait_for("set up worker=0 generation=1")), old);
+    server.wait_for("worker 0 is ready");
+    server.signal(Signal::HUP);
+    server.wait_for("rolling restart done");
+    for set_up in [
+        "set up worker=0 generation=2",
+        "set up worker=1 generation=1",
+    ] {
+        assert_eq!(image(&server.wait_until_logged(set_up)), old + 5);
+    }
+    serves(address);
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, "killed by SIGKILL");
+    assert_closed(address);
+}
+
+/// As many that either worker has one, in all likelihood: worker 0 drains until they are dropped.
+fn held(address: SocketAddr) -> Vec<TcpStream> {
+    let held = (0..16).map(|_| {
+        let mut stream = connect(address);
+        stream.write_all(b"hello").expect("the server reads");
+        stream.read_exact(&mut [0; 5]).expect("the server replies");
+        stream
+    });
+    held.collect()
+}
+
+/// One roll brings one version, whatever comes to the disk between its slots; that is the next roll's.
+#[test]
+fn a_program_that_is_replaced_or_removed_during_a_roll_is_the_next_rolls() {
+    for is_removed in [false, true] {
+        let folder = Folder::new();
+        let program = own_program(&folder);
+        let mut server = start(&program, "process", "");
+        let address = server.wait_until_ready();
+        let old = size(&program);
+        let held = held(address);
+        server.signal(Signal::HUP);
+        assert_eq!(image(&server.wait_for("set up worker=0 generation=1")), old);
+        match is_removed {
+            true => fs::remove_file(&program).expect("the program can be removed"),
+            false => replace(&program),
+        }
+        drop(held);
+        assert_eq!(image(&server.wait_for("set up worker=1 generation=1")), old);
+        server.wait_for("rolling restart done");
+        serves(address);
+
+        server.signal(Signal::HUP);
+        if is_removed {
+            server.wait_for("rolling restart given up: the successor of worker 0 failed to start");
+        } else {
+            for worker in 0..2 {
+                let set_up = format!("set up worker={worker} generation=2");
+                assert_eq!(image(&server.wait_for(&set_up)), old + 5);
+            }
+            server.wait_for("rolling restart done");
+        }
+        serves(address);
+        let ended = server.stop(Signal::TERM);
+        assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+        let expected = if is_removed {
+            vec!["No such file", "rolling restart given up"]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(ended.errors().len(), expected.len(), "{:#?}", ended.log);
+        for error in expected {
+            assert_ended(&ended, 0, error);
+        }
+        let generation = if is_removed { 1 } else { 2 };
+        assert_torn_down(&ended, 0, generation, "SIGTERM");
+        assert_torn_down(&ended, 1, generation, "SIGTERM");
+        assert_closed(address);
+    }
+}
+
+/// Nothing is started any more.
+#[test]
+fn a_program_that_is_replaced_or_removed_while_draining_is_no_loss() {
+    for is_removed in [false, true] {
+        let folder = Folder::new();
+        let program = own_program(&folder);
+        let mut server = start(&program, "process", "");
+        let address = server.wait_until_ready();
+        let held = held(address);
+        server.signal(Signal::TERM);
+        server.wait_for("stopping: SIGTERM");
+        match is_removed {
+            true => fs::remove_file(&program).expect("the program can be removed"),
+            false => replace(&program),
+        }
+        drop(held);
+        let ended = server.wait();
+        assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+        assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+        assert_torn_down(&ended, 0, 0, "SIGTERM");
+        assert_torn_down(&ended, 1, 0, "SIGTERM");
+        assert_closed(address);
+    }
+}
+
 /// What a roll finds on disk is no server: what runs goes on, and is restarted as the version that it was.
 #[test]
 fn a_broken_or_missing_program_breaks_nothing_that_runs() {
-    for breaks in [
-        "rm $0",
-        "rm $0; echo no program > $0",
-        "rm $0; cp /bin/true $0",
+    for (breaks, cause) in [
+        ("rm $0", "No such file"),
+        ("rm $0; echo no program > $0", "Permission denied"),
+        (
+            "rm $0; echo no program > $0; chmod +x $0",
+            "Exec format error",
+        ),
+        (
+            "rm $0; cp /bin/true $0",
+            "exited with code 0 before it reached the `Server::run` that it was started for",
+        ),
     ] {
         let folder = Folder::new();
         let program = own_program(&folder);
@@ -685,7 +814,8 @@ fn a_broken_or_missing_program_breaks_nothing_that_runs() {
         server.wait_for("worker 0 is ready");
         serves(address);
         let ended = server.stop(Signal::TERM);
-        assert_ended(&ended, 0, "worker 0");
+        assert_ended(&ended, 0, cause);
+        assert_ended(&ended, 0, "failed: killed by SIGKILL");
         assert_torn_down(&ended, 1, 0, "SIGTERM");
         assert_closed(address);
     }
