@@ -168,19 +168,18 @@ fn everyone_is_signalled_at_once(isolation: &str) {
 
 #[test]
 fn a_worker_that_is_asked_to_stop_gets_a_successor() {
-    for signal in [Signal::TERM, Signal::INT] {
-        let mut server = plain("process", "");
+    for (signal, name, stop, args) in [
+        (Signal::TERM, "SIGTERM", Signal::INT, ""),
+        (Signal::INT, "SIGINT", Signal::INT, ""),
+        (Signal::QUIT, "SIGQUIT", Signal::QUIT, "--stop-signal QUIT"),
+    ] {
+        let mut server = plain("process", args);
         let first = server.wait_for("set up");
         let address = server.wait_until_ready();
         send(pid_in(&first), signal);
         server.wait_for("rolling restart done");
-        let ended = server.stop(Signal::INT);
+        let ended = server.stop(stop);
         assert_graceful(&ended);
-        let name = if signal == Signal::TERM {
-            "SIGTERM"
-        } else {
-            "SIGINT"
-        };
         let of_first = format!("torn down: stopped: {name} worker=");
         assert!(ended.lines(&of_first).count() >= 1, "{:#?}", ended.log);
         assert_eq!(ended.lines("torn down: stopped: SIG").count(), 3);
@@ -267,10 +266,24 @@ fn after_nohup_a_hang_up_is_ignored(isolation: &str) {
     assert_closed(address);
 }
 
+/// The server's own choice of them, in the place of those that stop by default.
+fn stop_signals_are_what_the_server_says(isolation: &str) {
+    let mut server = plain(isolation, "--stop-signal QUIT");
+    let address = server.wait_until_ready();
+    let ended = server.stop(Signal::QUIT);
+    assert_graceful(&ended);
+    assert_torn_down(&ended, 2, "SIGQUIT");
+    assert_closed(address);
+}
+
 /// Also when the time would have been enough for an orderly stop.
 fn a_second_signal_forces(isolation: &str) {
-    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let mut server = plain(isolation, "--slow-stop 15000");
+    for (signal, code, args) in [
+        (Signal::TERM, 143, ""),
+        (Signal::INT, 130, ""),
+        (Signal::QUIT, 131, "--stop-signal QUIT"),
+    ] {
+        let mut server = plain(isolation, &format!("--slow-stop 15000 {args}"));
         let address = server.wait_until_ready();
         server.signal(signal);
         server.wait_for("stopping: ");
@@ -290,5 +303,6 @@ aioxide_tests::under_both_isolations! {
     usr1_is_told_to_every_worker,
     the_number_of_workers_follows_ttin_and_ttou,
     after_nohup_a_hang_up_is_ignored,
+    stop_signals_are_what_the_server_says,
     a_second_signal_forces,
 }
