@@ -267,6 +267,23 @@ fn workers_that_run_to_completion_end_the_server(isolation: &str) {
     assert_eq!(ended.lines("stopping: SIGTERM").count(), 1);
 }
 
+/// A worker of the second runs through the call of the first, which is none of its business.
+#[test]
+fn two_servers_of_a_program_have_workers_of_their_own() {
+    let ended = Running::start(&mut Command::new(env!("CARGO_BIN_EXE_two_servers"))).wait();
+    assert_graceful(&ended);
+    let pids = |body| {
+        let pids = ended.lines(body).map(pid_in);
+        pids.collect::<std::collections::HashSet<_>>()
+    };
+    let (first, second) = (pids(" first worker="), pids(" second worker="));
+    for (pids, body) in [(&first, " first worker="), (&second, " second worker=")] {
+        assert_eq!(ended.lines(body).count(), 2, "{:#?}", ended.log);
+        assert_eq!(pids.len(), 2, "{:#?}", ended.log);
+    }
+    assert!(first.is_disjoint(&second), "{:#?}", ended.log);
+}
+
 fn all_workers_get_the_same_sockets(isolation: &str) {
     let folder = Folder::new();
     let path = folder.file("socket");
