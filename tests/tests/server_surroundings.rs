@@ -402,6 +402,42 @@ fn few_descriptors_are_an_error_that_says_so(isolation: &str) {
     assert_closed(address);
 }
 
+/// The kernel tells nothing of the ends of children, then, and keeps none of their exit statuses.
+#[test]
+fn a_worker_that_dies_is_missed_although_sigchld_was_ignored_at_start() {
+    // Not a shell's `trap`: dash goes on to hear of its own children.
+    let ignoring = || {
+        let mut env = Command::new("env");
+        env.arg("--ignore-signal=CHLD");
+        env
+    };
+    let status = ignoring()
+        .args(["grep", "SigIgn", "/proc/self/status"])
+        .output();
+    let status = status.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let mask = status.as_ref().ok().and_then(|line| {
+        let mask = line.split_whitespace().nth(1)?;
+        u64::from_str_radix(mask, 16).ok()
+    });
+    let is_ignored = mask.is_some_and(|mask| mask >> (Signal::CHILD.as_raw() - 1) & 1 == 1);
+    assert!(is_ignored, "{status:?}");
+
+    let server = command(PLAIN, "process", "--on-failure restart");
+    let mut ignoring = ignoring();
+    ignoring.arg(server.get_program()).args(server.get_args());
+    let mut server = Running::start(&mut ignoring);
+    let address = server.wait_until_ready();
+    let pid = pid_in(&server.wait_until_logged("set up worker=0"));
+    kill_process(pid, Signal::KILL).expect("the worker is there");
+    let failed = format!("worker 0 (pid {pid}) failed: killed by SIGKILL");
+    server.wait_for(&failed);
+    server.wait_for("worker 0 is ready");
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors().len(), 1, "{:#?}", ended.log);
+    assert_closed(address);
+}
+
 /// All deadlines move by the time for which the supervisor was out.
 fn a_suspended_server_goes_on(isolation: &str) {
     let mut server = Running::start(&mut command(PLAIN, isolation, "--hang-timeout 1000"));
