@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aioxide_tests::{Ended, Folder, Running, Signal, assert_closed, connect, pid_in};
 
@@ -106,6 +106,37 @@ fn a_main_context_that_is_not_left_in_time_ends_with_3(isolation: &str) {
         ended.lines("main context: left: stopped: SIGTERM").count(),
         1
     );
+}
+
+/// The user's code holds up only itself.
+fn a_main_context_that_blocks_keeps_no_signal_from_the_server(isolation: &str) {
+    for (fault, before, blocked) in [
+        ("block-enter", "main context: entering", "stopping: SIGTERM"),
+        (
+            "block-leave",
+            "2 workers are ready",
+            "main context: left: stopped: SIGTERM",
+        ),
+    ] {
+        let mut server = with_main(isolation, fault, "");
+        server.wait_for(before);
+        let asked = Instant::now();
+        server.signal(Signal::TERM);
+        server.wait_until_logged("stopping: SIGTERM");
+        assert!(asked.elapsed() < Duration::from_secs(5));
+        server.wait_until_logged(blocked);
+        // Until then, a second one belongs to the first.
+        std::thread::sleep(Duration::from_millis(600));
+        let ended = server.stop(Signal::TERM);
+        assert_eq!(ended.code, Some(143), "{:#?}", ended.log);
+        assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+
+        let mut server = with_main(isolation, fault, "--shutdown-timeout 1000");
+        server.wait_for(before);
+        let ended = server.stop(Signal::TERM);
+        assert_failed(&ended, 3, "the main context was not left by its deadline");
+        assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+    }
 }
 
 /// While its parts wait for a worker that has yet to begin to read them.
@@ -518,6 +549,7 @@ aioxide_tests::under_both_isolations! {
     a_main_context_that_fails_is_told_by_code_2,
     a_main_context_that_is_being_entered_can_be_stopped,
     a_main_context_that_is_not_left_in_time_ends_with_3,
+    a_main_context_that_blocks_keeps_no_signal_from_the_server,
     a_teardown_of_the_main_context_that_is_cut_ends_with_3,
     extras_run_beside_the_workers_and_stop_after_them,
     a_synchronous_extra_does_not_hang,
