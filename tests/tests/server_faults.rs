@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use aioxide_tests::{
     Ended, Folder, PATIENCE, Running, Signal, address_in, assert_closed, connect, pid_in,
 };
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, test_kill_process};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, prlimit, test_kill_process};
 
 fn start(program: impl AsRef<Path>, isolation: &str, args: &str) -> Running {
     Running::start(
@@ -836,19 +836,23 @@ fn a_program_that_is_removed_before_its_workers_start_is_no_loss() {
     assert_closed(address);
 }
 
+fn limit_descriptors(pid: Pid, current: Option<u64>) {
+    // The hard limit is the one that the server has inherited.
+    let limits = Rlimit {
+        current,
+        ..getrlimit(Resource::Nofile)
+    };
+    prlimit(Some(pid), Resource::Nofile, limits).expect("a limit can be set");
+}
+
 /// A successor can't be started until there are some again; what runs goes on.
 #[test]
 fn a_supervisor_that_runs_out_of_descriptors_goes_on() {
     let mut server = faulty("process", "--on-failure restart --fault kill");
     let address = server.wait_until_ready();
-    let limits = getrlimit(Resource::Nofile);
     let pid = server.pid();
-    let limit = |current| {
-        let limits = Rlimit { current, ..limits };
-        prlimit(Some(pid), Resource::Nofile, limits).expect("a limit can be set");
-    };
     // None beside the standard streams.
-    limit(Some(3));
+    limit_descriptors(pid, Some(3));
     server.signal(Signal::HUP);
     server.wait_for("rolling restart given up: the successor of worker 0 failed to start");
     serves(address);
@@ -856,11 +860,63 @@ fn a_supervisor_that_runs_out_of_descriptors_goes_on() {
     server.signal(Signal::USR1);
     server.wait_for("could not be started");
     server.wait_for("worker 0 is started again in");
-    limit(limits.current);
+    limit_descriptors(pid, getrlimit(Resource::Nofile).current);
     server.wait_for("worker 0 is ready");
     serves(address);
     let ended = server.stop(Signal::TERM);
     assert_ended(&ended, 0, "open files");
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
+    assert_closed(address);
+}
+
+/// It is killed while the successor that the roll brings is still starting: that one takes its place, and what came
+/// to its port meanwhile.
+#[test]
+fn a_predecessor_that_dies_before_its_successor_is_ready_ends_no_roll() {
+    // That fault leaves a worker alone which is only starting.
+    let waits = "--fault return --at starting --generation 1 --when-told";
+    let mut server = faulty("process", waits);
+    let address = server.wait_until_ready();
+    let old = pid_in(&server.wait_until_logged("set up worker=0 generation=0"));
+    server.signal(Signal::HUP);
+    server.wait_for("set up worker=0 generation=1");
+    kill_process(old, Signal::KILL).expect("it stops only when its successor is ready");
+    let failed = format!("worker 0 (pid {old}) failed: killed by SIGKILL");
+    server.wait_for(&failed);
+    let waiting = (0..16).map(|_| {
+        let mut stream = connect(address);
+        stream.write_all(b"hello").expect("the kernel takes it");
+        stream
+    });
+    let waiting: Vec<TcpStream> = waiting.collect();
+    server.signal(Signal::USR1);
+    server.wait_for("worker 0 is ready");
+    for mut stream in waiting {
+        stream.read_exact(&mut [0; 5]).expect("the server replies");
+    }
+    server.wait_for("rolling restart done");
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, &failed);
+    assert_eq!(ended.errors().len(), 1, "{:#?}", ended.log);
+    assert_torn_down(&ended, 0, 1, "SIGTERM");
+    assert_torn_down(&ended, 1, 0, "rolling restart");
+    assert_torn_down(&ended, 1, 1, "SIGTERM");
+    assert_closed(address);
+}
+
+/// An orderly end takes none.
+fn a_supervisor_that_is_out_of_descriptors_stops(isolation: &str) {
+    let mut server = faulty(isolation, "");
+    let address = server.wait_until_ready();
+    let held = held(address);
+    limit_descriptors(server.pid(), Some(3));
+    server.signal(Signal::TERM);
+    server.wait_for("stopping: SIGTERM");
+    drop(held);
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+    assert_torn_down(&ended, 0, 0, "SIGTERM");
     assert_torn_down(&ended, 1, 0, "SIGTERM");
     assert_closed(address);
 }
@@ -888,4 +944,5 @@ aioxide_tests::under_both_isolations! {
     descriptors_run_out_and_come_back,
     descriptors_run_out_while_draining,
     descriptors_run_out_in_a_roll,
+    a_supervisor_that_is_out_of_descriptors_stops,
 }
