@@ -417,6 +417,21 @@ fn a_socket_that_is_given_up_is_closed(isolation: &str) {
     assert_closed(second);
 }
 
+/// The port stays its slot's, and so does what the kernel has accepted.
+fn a_listener_that_is_dropped_and_taken_again_loses_no_connection(isolation: &str) {
+    let mut server = start(PLAIN, isolation, "--workers 1 --relistens");
+    let address = server.wait_until_ready();
+    server.signal(Signal::USR1);
+    server.wait_for("listens no more");
+    let waiting: Vec<_> = (0..16).map(|_| connect(address)).collect();
+    server.signal(Signal::USR1);
+    for mut stream in waiting {
+        assert_eq!(stream.read(&mut [0]).expect("it is served"), 0);
+    }
+    assert_graceful(&server.stop(Signal::TERM));
+    assert_closed(address);
+}
+
 fn a_port_is_shared_with_another_server_only_if_both_say_so(isolation: &str) {
     let mut server = start(PLAIN, isolation, "--share-port");
     let address = server.wait_until_ready();
@@ -560,6 +575,7 @@ aioxide_tests::under_both_isolations! {
     workers_that_run_to_completion_end_the_server,
     all_workers_get_the_same_sockets,
     a_socket_that_is_given_up_is_closed,
+    a_listener_that_is_dropped_and_taken_again_loses_no_connection,
     a_port_is_shared_with_another_server_only_if_both_say_so,
     tasks_are_waited_for_until_the_deadline,
     a_worker_that_waits_past_its_deadline_is_cut,
