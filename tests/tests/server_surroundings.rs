@@ -253,6 +253,41 @@ fn ctrl_c_on_a_terminal_stops_the_server(isolation: &str) {
     assert_closed(address);
 }
 
+/// Ctrl-Z reaches the foreground group too: the workers of a suspended server go on, as processes, and it with
+/// them once it is in the foreground again.
+fn ctrl_z_on_a_terminal_suspends_the_supervisor(isolation: &str) {
+    let (controller, device) = terminal();
+    let server = command(PLAIN, isolation, "");
+    // Without a shell that could continue it, the kernel suspends nothing.
+    let mut shell = Command::new("sh");
+    let script = "set -m; \"$0\" \"$@\"; echo \"suspended: $?\" >&2; read go; fg; exit $?";
+    shell.args(["-c", script]).arg(server.get_program());
+    shell.args(server.get_args());
+    let mut server = Running::start_with(&mut on_terminal(&shell), device);
+    let address = server.wait_until_ready();
+    let mut keys = File::from(controller.try_clone().expect("a terminal"));
+    keys.write_all(b"\x1a").expect("the terminal takes it");
+    server.wait_for(&format!("suspended: {}", 128 + Signal::TSTP.as_raw()));
+    let mut streams: Vec<_> = (0..16).map(|_| connect(address)).collect();
+    let mut all_are_served = || {
+        for stream in &mut streams {
+            assert_eq!(stream.read(&mut [0]).expect("it is served"), 0);
+        }
+    };
+    if isolation == "process" {
+        all_are_served();
+    }
+    keys.write_all(b"\n").expect("the terminal takes it");
+    // Told once it goes on, and so when the keys are its own again.
+    kill_process(only_child(&server), Signal::USR1).expect("the server is there");
+    server.wait_for("told");
+    all_are_served();
+    keys.write_all(b"\x03").expect("the terminal takes it");
+    assert_graceful(&server.wait(), "SIGINT");
+    drop(controller);
+    assert_closed(address);
+}
+
 /// It can't be opened then, and is there nevertheless.
 fn without_free_descriptors_a_terminal_is_not_gone(isolation: &str) {
     let (controller, device) = terminal();
@@ -471,6 +506,7 @@ aioxide_tests::under_both_isolations! {
     a_closed_terminal_stops_a_server_that_logs_to_it,
     a_log_that_nobody_reads_does_not_outlast_the_deadline,
     ctrl_c_on_a_terminal_stops_the_server,
+    ctrl_z_on_a_terminal_suspends_the_supervisor,
     without_free_descriptors_a_terminal_is_not_gone,
     in_the_background_of_a_terminal_nothing_is_scaled,
     without_a_terminal_and_without_standard_streams,
