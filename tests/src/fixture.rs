@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aioxide::{Isolation, OnFailure, Server};
+use aioxide::{Isolation, OnFailure, Server, Signal};
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +28,9 @@ pub struct ServerOptions {
     pub hang_timeout: Option<u64>,
     #[arg(long)]
     pub share_port: bool,
+    /// Without `SIG`, and instead of those that do by default.
+    #[arg(long, value_parser = signal_of_name)]
+    pub stop_signal: Option<Signal>,
 }
 
 impl ServerOptions {
@@ -45,11 +48,23 @@ impl ServerOptions {
                 millis => Duration::from_millis(millis),
             })
             .start_timeout(Duration::from_millis(self.start_timeout));
-        match self.hang_timeout {
+        let server = match self.hang_timeout {
             Some(timeout) => server.hang_timeout(Duration::from_millis(timeout)),
+            None => server,
+        };
+        match self.stop_signal {
+            Some(signal) => server.stop_signals([signal]),
             None => server,
         }
     }
+}
+
+fn signal_of_name(name: &str) -> Result<Signal, String> {
+    let known = [Signal::SIGQUIT, Signal::SIGUSR2, Signal::SIGALRM];
+    let found = known
+        .into_iter()
+        .find(|signal| signal.to_string() == format!("SIG{name}"));
+    found.ok_or_else(|| format!("`{name}` is none of {known:?}"))
 }
 
 /// Logs to stderr, as `RUST_LOG` says. With `AIOXIDE_FAULT=no-log` in the environment nothing is there that logs.

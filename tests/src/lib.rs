@@ -4,6 +4,7 @@ pub mod fixture;
 
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -90,6 +91,15 @@ pub fn pid_in(line: &str) -> rustix::process::Pid {
         .unwrap_or_else(|| panic!("no pid in `{line}`"))
 }
 
+/// The address after `on`, inside a line of a fixture's log.
+#[track_caller]
+pub fn address_in(line: &str) -> SocketAddr {
+    let rest = line.split(" on ").nth(1);
+    rest.and_then(|rest| rest.split(' ').next())
+        .and_then(|address| address.parse().ok())
+        .unwrap_or_else(|| panic!("no address in `{line}`"))
+}
+
 /// Nobody listens there any more.
 #[track_caller]
 pub fn assert_closed(address: SocketAddr) {
@@ -131,6 +141,8 @@ pub struct Running {
 pub struct Ended {
     /// The exit code; `None` when a signal ended it.
     pub code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
     /// From the question to the end.
     pub took: Duration,
     /// Every line that was logged.
@@ -184,14 +196,27 @@ impl Running {
 
     /// Waits until a line that contains `text` is logged; each line serves one call.
     pub fn wait_for(&mut self, text: &str) -> String {
+        let line = self.find(text, self.read);
+        self.read = line + 1;
+        self.log[line].clone()
+    }
+
+    /// As [`wait_for`](Running::wait_for), for a line of which it isn't known whether it comes before others:
+    /// one that has served a call before is as good.
+    pub fn wait_until_logged(&mut self, text: &str) -> String {
+        let line = self.find(text, 0);
+        self.log[line].clone()
+    }
+
+    /// Where in the log the first line with `text` is, from this one on; it may have yet to come.
+    fn find(&mut self, text: &str, mut line: usize) -> usize {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            while self.read < self.log.len() {
-                let line = &self.log[self.read];
-                self.read += 1;
-                if line.contains(text) {
-                    return line.clone();
+            while let Some(logged) = self.log.get(line) {
+                if logged.contains(text) {
+                    return line;
                 }
+                line += 1;
             }
             match self
                 .lines
@@ -214,26 +239,28 @@ impl Running {
 
     /// Waits until the server says that it is ready, and tells where it listens.
     pub fn wait_until_ready(&mut self) -> SocketAddr {
-        let line = self.wait_for("ready, listening on");
-        let address = line.rsplit(' ').next().unwrap_or_default();
-        address
-            .parse()
-            .unwrap_or_else(|error| panic!("no address at the end of `{line}`: {error}"))
+        address_in(&self.wait_for("ready, listening on"))
     }
 
     /// Waits until the server has started a process, and gives that.
     pub fn wait_for_child(&self) -> rustix::process::Pid {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let children = format!("/proc/{0}/task/{0}/children", self.pid());
-            let text = std::fs::read_to_string(children).unwrap_or_default();
-            let first = text.split(' ').next().and_then(|pid| pid.parse().ok());
-            match first.and_then(rustix::process::Pid::from_raw) {
-                Some(pid) => return pid,
+            match self.children().first() {
+                Some(pid) => return *pid,
                 None => assert!(Instant::now() < deadline, "no worker is started"),
             }
             thread::yield_now();
         }
+    }
+
+    /// The processes that the server's main thread has started and that are there now.
+    pub fn children(&self) -> Vec<rustix::process::Pid> {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let text = std::fs::read_to_string(children).unwrap_or_default();
+        text.split_whitespace()
+            .filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?))
+            .collect()
     }
 
     /// Sends a signal to the server's first process.
@@ -272,6 +299,7 @@ impl Running {
         let status = self.child.wait().expect("the server can be waited for");
         Ended {
             code: status.code(),
+            signal: status.signal(),
             took: start.elapsed(),
             log: std::mem::take(&mut self.log),
         }

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aioxide_tests::{Ended, Folder, PATIENCE, Running, Signal, assert_closed, connect, pid_in};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, test_kill_process};
+use aioxide_tests::{
+    Ended, Folder, PATIENCE, Running, Signal, address_in, assert_closed, connect, pid_in,
+};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, prlimit};
 
 fn start(program: impl AsRef<Path>, isolation: &str, args: &str) -> Running {
     Running::start(
@@ -30,11 +32,21 @@ fn serves(address: SocketAddr) {
     stream.read_exact(&mut reply).expect("the server replies");
 }
 
-/// Waits until a process has been reaped.
-fn wait_until_gone(pid: Pid) {
+/// Waits until there is a single listening socket on this port.
+fn wait_until_one_listens(address: SocketAddr) {
+    let port = format!(":{:04X}", address.port());
+    let listens = |line: &&str| {
+        let mut fields = line.split_whitespace();
+        // LISTEN, as the kernel writes it.
+        fields.nth(1).is_some_and(|local| local.ends_with(&port)) && fields.nth(1) == Some("0A")
+    };
     let deadline = Instant::now() + PATIENCE;
-    while test_kill_process(pid).is_ok() {
-        assert!(Instant::now() < deadline, "process {pid} is still there");
+    loop {
+        let sockets = fs::read_to_string("/proc/net/tcp").expect("the kernel lists sockets");
+        match sockets.lines().filter(listens).count() {
+            1 => return,
+            others => assert!(Instant::now() < deadline, "{others} listen on {address}"),
+        }
         thread::yield_now();
     }
 }
@@ -42,31 +54,39 @@ fn wait_until_gone(pid: Pid) {
 /// How a worker's failure is to be told, and how a server with it is to end.
 struct Fault {
     name: &'static str,
-    cause: &'static str,
+    /// `None` for one that just goes no further: what is told then depends on when it does so.
+    cause: Option<&'static str>,
+    /// How a worker that could tell leaves its own context.
+    torn_down: Option<&'static str>,
     /// Beside the times that decide when it is noticed.
     args: &'static str,
     /// The exit code when worker 0 goes wrong so while it drains.
     draining: i32,
 }
 
+const GOES_NO_FURTHER: &str = "--start-timeout 2000 --shutdown-timeout 2000 --hang-timeout 2000";
+
 /// What only a process can survive the others of.
 const OF_PROCESSES: [Fault; 3] = [
     Fault {
         name: "kill",
-        cause: "failed: killed by SIGKILL",
+        cause: Some("killed by SIGKILL"),
+        torn_down: None,
         args: "",
         draining: 1,
     },
     Fault {
         name: "abort",
-        cause: "failed: killed by SIGABRT",
+        cause: Some("killed by SIGABRT"),
+        torn_down: None,
         args: "",
         draining: 1,
     },
     Fault {
         name: "stop",
-        cause: "failed: killed by SIGKILL",
-        args: "--start-timeout 2000 --shutdown-timeout 2000 --hang-timeout 2000",
+        cause: None,
+        torn_down: None,
+        args: GOES_NO_FURTHER,
         draining: 3,
     },
 ];
@@ -74,23 +94,102 @@ const OF_PROCESSES: [Fault; 3] = [
 const OF_BOTH: [Fault; 3] = [
     Fault {
         name: "panic",
-        cause: "failed: panicked: the fixture's panic",
+        cause: Some("panicked: the fixture's panic"),
+        torn_down: Some("panicked"),
         args: "",
         draining: 1,
     },
     Fault {
         name: "error",
-        cause: "failed: the fixture's error",
+        cause: Some("the fixture's error"),
+        torn_down: Some("cancelled"),
         args: "",
         draining: 1,
     },
     Fault {
         name: "block",
-        cause: "",
-        args: "--start-timeout 2000 --shutdown-timeout 2000 --hang-timeout 2000",
+        cause: None,
+        torn_down: None,
+        args: GOES_NO_FURTHER,
         draining: 3,
     },
 ];
+
+/// What a worker was about when it went wrong.
+#[derive(Clone, Copy)]
+enum When {
+    Starting,
+    Ready,
+    Draining,
+}
+
+impl Fault {
+    /// Whether nothing but the end of the whole process ends it.
+    fn is_stuck(&self, isolation: &str) -> bool {
+        self.name == "block" && isolation == "thread"
+    }
+
+    /// The log tells once that worker 0 of this generation failed so, and of no failure else than of those that
+    /// are `expected` beside.
+    #[track_caller]
+    fn assert_told(
+        &self,
+        ended: &Ended,
+        isolation: &str,
+        when: When,
+        generation: u64,
+        expected: &[&str],
+    ) {
+        let set_up = format!("set up worker=0 generation={generation} ");
+        let set_up = ended.lines(&set_up).next();
+        let pid = pid_in(set_up.unwrap_or_else(|| panic!("not set up: {:#?}", ended.log)));
+        let failed = format!("worker 0 (pid {pid}) failed: ");
+
+        // How each line begins, and what follows.
+        let mut told = Vec::new();
+        if self.cause.is_none() {
+            told.push(match when {
+                When::Starting => ("worker 0 was not ready within", "2s"),
+                // That is a failure of a process only.
+                When::Ready if self.is_stuck(isolation) => {
+                    ("the event loop of worker 0 has been blocked for", "")
+                }
+                When::Ready => ("worker 0 hangs: its event loop has been blocked for", "2s"),
+                When::Draining => ("worker 0 did not stop by its deadline", ""),
+            });
+        }
+        match self.cause {
+            Some(cause) => told.push((&failed, cause)),
+            None if isolation == "process" => told.push((&failed, "killed by SIGKILL")),
+            None => told.push(("worker 0 is stuck", "(1 so far)")),
+        }
+        let mut errors = ended.errors();
+        for (begins, follows) in told {
+            let before = errors.len();
+            errors.retain(|line| !(line.contains(begins) && line.contains(follows)));
+            assert_eq!(
+                errors.len() + 1,
+                before,
+                "{} in `{begins}..{follows}`: {:#?}",
+                self.name,
+                ended.log
+            );
+        }
+        errors.retain(|line| !expected.iter().any(|expected| line.contains(expected)));
+        errors.retain(|line| !(self.name == "panic" && line.contains("panicked at")));
+        assert!(errors.is_empty(), "{errors:#?}: {:#?}", ended.log);
+
+        if let Some(how) = self.torn_down {
+            let torn_down = format!("torn down: {how} worker=0 generation={generation}");
+            assert_eq!(
+                ended.lines(&torn_down).count(),
+                1,
+                "{torn_down}: {:#?}",
+                ended.log
+            );
+        }
+    }
+}
 
 fn faults(isolation: &str) -> impl Iterator<Item = &'static Fault> {
     let processes = OF_PROCESSES.iter().filter(move |_| isolation == "process");
@@ -118,13 +217,18 @@ fn assert_torn_down(ended: &Ended, worker: usize, generation: u64, why: &str) {
 
 fn starting(isolation: &str) {
     for fault in faults(isolation) {
-        let name = fault.name;
-        let server = faulty(
-            isolation,
-            &format!("--fault {name} --at starting {}", fault.args),
-        );
+        let (name, args) = (fault.name, fault.args);
+        let args = format!("--fault {name} --at starting --when-told {args}");
+        let mut server = faulty(isolation, &args);
+        let address = address_in(&server.wait_for("listens on"));
+        server.wait_until_logged("worker 1 is ready");
+        server.wait_until_logged("set up worker=0");
+        server.signal(Signal::USR1);
         let ended = server.wait();
-        assert_ended(&ended, 1, fault.cause);
+        assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+        fault.assert_told(&ended, isolation, When::Starting, 0, &[]);
+        assert_torn_down(&ended, 1, 0, "a worker failed");
+        assert_closed(address);
     }
 }
 
@@ -144,15 +248,20 @@ fn ready(isolation: &str) {
         let mut server = faulty(isolation, &format!("--fault {name} {}", fault.args));
         let address = server.wait_until_ready();
         server.signal(Signal::USR1);
-        if name == "block" && isolation == "thread" {
+        if fault.is_stuck(isolation) {
+            // Told, and left alone as long as the server runs.
             server.wait_for("the event loop of worker 0 has been blocked for");
             let ended = server.stop(Signal::TERM);
-            assert_ended(&ended, 3, "worker 0 is stuck");
+            assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
+            let expected = ["worker 0 did not stop by its deadline"];
+            fault.assert_told(&ended, isolation, When::Ready, 0, &expected);
             assert_torn_down(&ended, 1, 0, "SIGTERM");
+            assert_closed(address);
             continue;
         }
         let ended = server.wait();
-        assert_ended(&ended, 1, fault.cause);
+        assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+        fault.assert_told(&ended, isolation, When::Ready, 0, &[]);
         assert_torn_down(&ended, 1, 0, "a worker failed");
         assert_closed(address);
     }
@@ -167,7 +276,8 @@ fn draining(isolation: &str) {
         );
         let address = server.wait_until_ready();
         let ended = server.stop(Signal::TERM);
-        assert_ended(&ended, fault.draining, fault.cause);
+        assert_eq!(ended.code, Some(fault.draining), "{:#?}", ended.log);
+        fault.assert_told(&ended, isolation, When::Draining, 0, &[]);
         assert_torn_down(&ended, 1, 0, "SIGTERM");
         assert_closed(address);
     }
@@ -186,7 +296,9 @@ fn successor_in_a_roll(isolation: &str) {
         server.wait_for("rolling restart given up: the successor of worker 0 failed to start");
         serves(address);
         let ended = server.stop(Signal::TERM);
-        assert_ended(&ended, 0, fault.cause);
+        assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+        let given_up = ["rolling restart given up"];
+        fault.assert_told(&ended, isolation, When::Starting, 1, &given_up);
         assert_torn_down(&ended, 0, 0, "SIGTERM");
         assert_torn_down(&ended, 1, 0, "SIGTERM");
         assert_closed(address);
@@ -228,7 +340,8 @@ fn predecessor_in_a_roll(isolation: &str) {
         server.wait_for("rolling restart done");
         serves(address);
         let ended = server.stop(Signal::TERM);
-        assert_ended(&ended, 0, fault.cause);
+        assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+        fault.assert_told(&ended, isolation, When::Draining, 0, &[]);
         assert_torn_down(&ended, 0, 1, "SIGTERM");
         assert_torn_down(&ended, 1, 0, "rolling restart");
         assert_torn_down(&ended, 1, 1, "SIGTERM");
@@ -240,7 +353,7 @@ fn predecessor_in_a_roll(isolation: &str) {
 fn ready_and_restarted(isolation: &str) {
     for fault in faults(isolation) {
         let name = fault.name;
-        if name == "block" && isolation == "thread" {
+        if fault.is_stuck(isolation) {
             continue;
         }
         let mut server = faulty(
@@ -253,7 +366,8 @@ fn ready_and_restarted(isolation: &str) {
         server.wait_for("worker 0 is ready");
         serves(address);
         let ended = server.stop(Signal::TERM);
-        assert_ended(&ended, 0, fault.cause);
+        assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+        fault.assert_told(&ended, isolation, When::Ready, 0, &[]);
         assert_torn_down(&ended, 0, 1, "SIGTERM");
         assert_torn_down(&ended, 1, 0, "SIGTERM");
         assert_closed(address);
@@ -265,14 +379,11 @@ fn ready_and_ignored(isolation: &str) {
     for fault in ["error", "return"] {
         let args = format!("--on-failure ignore --fault {fault}");
         let mut server = faulty(isolation, &args);
-        let failing = pid_in(&server.wait_for("set up worker=0"));
         let address = server.wait_until_ready();
         server.signal(Signal::USR1);
         server.wait_for("the server goes on without worker 0");
-        if isolation == "process" {
-            // Until then its end of the port is open.
-            wait_until_gone(failing);
-        }
+        // Until then worker 0, which is still ending, has its own open.
+        wait_until_one_listens(address);
         serves(address);
         let ended = server.stop(Signal::TERM);
         assert_ended(&ended, 0, "worker 0");
@@ -463,6 +574,7 @@ fn descriptors_run_out_while_draining(isolation: &str) {
     let ended = server.stop(Signal::TERM);
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
     assert_torn_down(&ended, 0, 0, "SIGTERM");
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
     assert_closed(address);
 }
 
@@ -516,6 +628,18 @@ fn shell(script: &str) {
     assert!(status.is_ok_and(|status| status.success()), "{script}");
 }
 
+/// Puts another executable in the program's place: one that does the same and is five bytes longer.
+fn replace(program: &Path) {
+    shell(&format!(
+        "cp {0} {0}.newer; printf newer >> {0}.newer; mv {0}.newer {0}",
+        program.display()
+    ));
+}
+
+fn size(program: &Path) -> u64 {
+    fs::metadata(program).expect("the program is there").len()
+}
+
 /// The size of the executable, as a worker logs it.
 fn image(line: &str) -> u64 {
     let size = line
@@ -531,16 +655,8 @@ fn a_crash_keeps_the_version_and_a_roll_changes_it() {
     let program = own_program(&folder);
     let mut server = start(&program, "process", "--on-failure restart --fault kill");
     let address = server.wait_until_ready();
-    let old = fs::metadata(&program).expect("the program is there").len();
-
-    let newer = folder.file("newer");
-    shell(&format!(
-        "cp {0} {1} && printf newer >> {1}",
-        program.display(),
-        newer.display()
-    ));
-    fs::rename(&newer, &program).expect("the program can be replaced");
-
+    let old = size(&program);
+    replace(&program);
     server.signal(Signal::USR1);
     assert_eq!(image(&server.wait_for("set up worker=0 generation=1")), old);
     server.signal(Signal::HUP);
@@ -559,13 +675,138 @@ fn a_crash_keeps_the_version_and_a_roll_changes_it() {
     assert_closed(address);
 }
 
+/// What runs is held open from the start: all workers are of that version until a roll is asked for.
+#[test]
+fn a_program_that_is_replaced_before_its_workers_start_is_run_as_it_was() {
+    let folder = Folder::new();
+    let program = own_program(&folder);
+    let args = "--before-run 500 --on-failure restart --fault kill";
+    let mut server = start(&program, "process", args);
+    let old = size(&program);
+    replace(&program);
+    let address = server.wait_until_ready();
+    for worker in 0..2 {
+        let set_up = format!("set up worker={worker} generation=0");
+        assert_eq!(image(&server.wait_until_logged(&set_up)), old);
+    }
+
+    server.signal(Signal::USR1);
+    assert_eq!(image(&server.wait_for("set up worker=0 generation=1")), old);
+    server.wait_for("worker 0 is ready");
+    server.signal(Signal::HUP);
+    server.wait_for("rolling restart done");
+    for set_up in [
+        "set up worker=0 generation=2",
+        "set up worker=1 generation=1",
+    ] {
+        assert_eq!(image(&server.wait_until_logged(set_up)), old + 5);
+    }
+    serves(address);
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, "killed by SIGKILL");
+    assert_closed(address);
+}
+
+/// As many that either worker has one, in all likelihood: worker 0 drains until they are dropped.
+fn held(address: SocketAddr) -> Vec<TcpStream> {
+    let held = (0..16).map(|_| {
+        let mut stream = connect(address);
+        stream.write_all(b"hello").expect("the server reads");
+        stream.read_exact(&mut [0; 5]).expect("the server replies");
+        stream
+    });
+    held.collect()
+}
+
+/// One roll brings one version, whatever comes to the disk between its slots; that is the next roll's.
+#[test]
+fn a_program_that_is_replaced_or_removed_during_a_roll_is_the_next_rolls() {
+    for is_removed in [false, true] {
+        let folder = Folder::new();
+        let program = own_program(&folder);
+        let mut server = start(&program, "process", "");
+        let address = server.wait_until_ready();
+        let old = size(&program);
+        let held = held(address);
+        server.signal(Signal::HUP);
+        assert_eq!(image(&server.wait_for("set up worker=0 generation=1")), old);
+        match is_removed {
+            true => fs::remove_file(&program).expect("the program can be removed"),
+            false => replace(&program),
+        }
+        drop(held);
+        assert_eq!(image(&server.wait_for("set up worker=1 generation=1")), old);
+        server.wait_for("rolling restart done");
+        serves(address);
+
+        server.signal(Signal::HUP);
+        if is_removed {
+            server.wait_for("rolling restart given up: the successor of worker 0 failed to start");
+        } else {
+            for worker in 0..2 {
+                let set_up = format!("set up worker={worker} generation=2");
+                assert_eq!(image(&server.wait_for(&set_up)), old + 5);
+            }
+            server.wait_for("rolling restart done");
+        }
+        serves(address);
+        let ended = server.stop(Signal::TERM);
+        assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+        let expected = if is_removed {
+            vec!["No such file", "rolling restart given up"]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(ended.errors().len(), expected.len(), "{:#?}", ended.log);
+        for error in expected {
+            assert_ended(&ended, 0, error);
+        }
+        let generation = if is_removed { 1 } else { 2 };
+        assert_torn_down(&ended, 0, generation, "SIGTERM");
+        assert_torn_down(&ended, 1, generation, "SIGTERM");
+        assert_closed(address);
+    }
+}
+
+/// Nothing is started any more.
+#[test]
+fn a_program_that_is_replaced_or_removed_while_draining_is_no_loss() {
+    for is_removed in [false, true] {
+        let folder = Folder::new();
+        let program = own_program(&folder);
+        let mut server = start(&program, "process", "");
+        let address = server.wait_until_ready();
+        let held = held(address);
+        server.signal(Signal::TERM);
+        server.wait_for("stopping: SIGTERM");
+        match is_removed {
+            true => fs::remove_file(&program).expect("the program can be removed"),
+            false => replace(&program),
+        }
+        drop(held);
+        let ended = server.wait();
+        assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+        assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+        assert_torn_down(&ended, 0, 0, "SIGTERM");
+        assert_torn_down(&ended, 1, 0, "SIGTERM");
+        assert_closed(address);
+    }
+}
+
 /// What a roll finds on disk is no server: what runs goes on, and is restarted as the version that it was.
 #[test]
 fn a_broken_or_missing_program_breaks_nothing_that_runs() {
-    for breaks in [
-        "rm $0",
-        "rm $0; echo no program > $0",
-        "rm $0; cp /bin/true $0",
+    for (breaks, cause) in [
+        ("rm $0", "No such file"),
+        ("rm $0; echo no program > $0", "Permission denied"),
+        (
+            "rm $0; echo no program > $0; chmod +x $0",
+            "Exec format error",
+        ),
+        (
+            "rm $0; cp /bin/true $0",
+            "exited with code 0 before it reached the `Server::run` that it was started for",
+        ),
     ] {
         let folder = Folder::new();
         let program = own_program(&folder);
@@ -580,7 +821,8 @@ fn a_broken_or_missing_program_breaks_nothing_that_runs() {
         server.wait_for("worker 0 is ready");
         serves(address);
         let ended = server.stop(Signal::TERM);
-        assert_ended(&ended, 0, "worker 0");
+        assert_ended(&ended, 0, cause);
+        assert_ended(&ended, 0, "failed: killed by SIGKILL");
         assert_torn_down(&ended, 1, 0, "SIGTERM");
         assert_closed(address);
     }
@@ -601,19 +843,23 @@ fn a_program_that_is_removed_before_its_workers_start_is_no_loss() {
     assert_closed(address);
 }
 
+fn limit_descriptors(pid: Pid, current: Option<u64>) {
+    // The hard limit is the one that the server has inherited.
+    let limits = Rlimit {
+        current,
+        ..getrlimit(Resource::Nofile)
+    };
+    prlimit(Some(pid), Resource::Nofile, limits).expect("a limit can be set");
+}
+
 /// A successor can't be started until there are some again; what runs goes on.
 #[test]
 fn a_supervisor_that_runs_out_of_descriptors_goes_on() {
     let mut server = faulty("process", "--on-failure restart --fault kill");
     let address = server.wait_until_ready();
-    let limits = getrlimit(Resource::Nofile);
     let pid = server.pid();
-    let limit = |current| {
-        let limits = Rlimit { current, ..limits };
-        prlimit(Some(pid), Resource::Nofile, limits).expect("a limit can be set");
-    };
     // None beside the standard streams.
-    limit(Some(3));
+    limit_descriptors(pid, Some(3));
     server.signal(Signal::HUP);
     server.wait_for("rolling restart given up: the successor of worker 0 failed to start");
     serves(address);
@@ -621,11 +867,63 @@ fn a_supervisor_that_runs_out_of_descriptors_goes_on() {
     server.signal(Signal::USR1);
     server.wait_for("could not be started");
     server.wait_for("worker 0 is started again in");
-    limit(limits.current);
+    limit_descriptors(pid, getrlimit(Resource::Nofile).current);
     server.wait_for("worker 0 is ready");
     serves(address);
     let ended = server.stop(Signal::TERM);
     assert_ended(&ended, 0, "open files");
+    assert_torn_down(&ended, 1, 0, "SIGTERM");
+    assert_closed(address);
+}
+
+/// It is killed while the successor that the roll brings is still starting: that one takes its place, and what came
+/// to its port meanwhile.
+#[test]
+fn a_predecessor_that_dies_before_its_successor_is_ready_ends_no_roll() {
+    // That fault leaves a worker alone which is only starting.
+    let waits = "--fault return --at starting --generation 1 --when-told";
+    let mut server = faulty("process", waits);
+    let address = server.wait_until_ready();
+    let old = pid_in(&server.wait_until_logged("set up worker=0 generation=0"));
+    server.signal(Signal::HUP);
+    server.wait_for("set up worker=0 generation=1");
+    kill_process(old, Signal::KILL).expect("it stops only when its successor is ready");
+    let failed = format!("worker 0 (pid {old}) failed: killed by SIGKILL");
+    server.wait_for(&failed);
+    let waiting = (0..16).map(|_| {
+        let mut stream = connect(address);
+        stream.write_all(b"hello").expect("the kernel takes it");
+        stream
+    });
+    let waiting: Vec<TcpStream> = waiting.collect();
+    server.signal(Signal::USR1);
+    server.wait_for("worker 0 is ready");
+    for mut stream in waiting {
+        stream.read_exact(&mut [0; 5]).expect("the server replies");
+    }
+    server.wait_for("rolling restart done");
+    let ended = server.stop(Signal::TERM);
+    assert_ended(&ended, 0, &failed);
+    assert_eq!(ended.errors().len(), 1, "{:#?}", ended.log);
+    assert_torn_down(&ended, 0, 1, "SIGTERM");
+    assert_torn_down(&ended, 1, 0, "rolling restart");
+    assert_torn_down(&ended, 1, 1, "SIGTERM");
+    assert_closed(address);
+}
+
+/// An orderly end takes none.
+fn a_supervisor_that_is_out_of_descriptors_stops(isolation: &str) {
+    let mut server = faulty(isolation, "");
+    let address = server.wait_until_ready();
+    let held = held(address);
+    limit_descriptors(server.pid(), Some(3));
+    server.signal(Signal::TERM);
+    server.wait_for("stopping: SIGTERM");
+    drop(held);
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+    assert_torn_down(&ended, 0, 0, "SIGTERM");
     assert_torn_down(&ended, 1, 0, "SIGTERM");
     assert_closed(address);
 }
@@ -653,4 +951,5 @@ aioxide_tests::under_both_isolations! {
     descriptors_run_out_and_come_back,
     descriptors_run_out_while_draining,
     descriptors_run_out_in_a_roll,
+    a_supervisor_that_is_out_of_descriptors_stops,
 }

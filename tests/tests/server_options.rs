@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use aioxide_tests::{Ended, Folder, Running, Signal, assert_closed, connect, pid_in};
 
@@ -107,6 +108,37 @@ fn a_main_context_that_is_not_left_in_time_ends_with_3(isolation: &str) {
     );
 }
 
+/// The user's code holds up only itself.
+fn a_main_context_that_blocks_keeps_no_signal_from_the_server(isolation: &str) {
+    for (fault, before, blocked) in [
+        ("block-enter", "main context: entering", "stopping: SIGTERM"),
+        (
+            "block-leave",
+            "2 workers are ready",
+            "main context: left: stopped: SIGTERM",
+        ),
+    ] {
+        let mut server = with_main(isolation, fault, "");
+        server.wait_for(before);
+        let asked = Instant::now();
+        server.signal(Signal::TERM);
+        server.wait_until_logged("stopping: SIGTERM");
+        assert!(asked.elapsed() < Duration::from_secs(5));
+        server.wait_until_logged(blocked);
+        // Until then, a second one belongs to the first.
+        std::thread::sleep(Duration::from_millis(600));
+        let ended = server.stop(Signal::TERM);
+        assert_eq!(ended.code, Some(143), "{:#?}", ended.log);
+        assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+
+        let mut server = with_main(isolation, fault, "--shutdown-timeout 1000");
+        server.wait_for(before);
+        let ended = server.stop(Signal::TERM);
+        assert_failed(&ended, 3, "the main context was not left by its deadline");
+        assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+    }
+}
+
 /// While its parts wait for a worker that has yet to begin to read them.
 #[test]
 fn a_server_can_be_stopped_while_it_sends_the_main_contexts_value() {
@@ -176,7 +208,7 @@ fn a_synchronous_extra_does_not_hang(isolation: &str) {
     );
     server.wait_for("workers are ready");
     // That nothing happens while the timeout passes, and a second of grace, is what is tested.
-    std::thread::sleep(std::time::Duration::from_secs(4));
+    std::thread::sleep(Duration::from_secs(4));
     let ended = server.stop(Signal::TERM);
     assert_graceful(&ended);
     assert_eq!(ended.lines("router: set up").count(), 1, "{:#?}", ended.log);
@@ -264,6 +296,23 @@ fn workers_that_run_to_completion_end_the_server(isolation: &str) {
     let ended = server.stop(Signal::TERM);
     assert_graceful(&ended);
     assert_eq!(ended.lines("stopping: SIGTERM").count(), 1);
+}
+
+/// A worker of the second runs through the call of the first, which is none of its business.
+#[test]
+fn two_servers_of_a_program_have_workers_of_their_own() {
+    let ended = Running::start(&mut Command::new(env!("CARGO_BIN_EXE_two_servers"))).wait();
+    assert_graceful(&ended);
+    let pids = |body| {
+        let pids = ended.lines(body).map(pid_in);
+        pids.collect::<std::collections::HashSet<_>>()
+    };
+    let (first, second) = (pids(" first worker="), pids(" second worker="));
+    for (pids, body) in [(&first, " first worker="), (&second, " second worker=")] {
+        assert_eq!(ended.lines(body).count(), 2, "{:#?}", ended.log);
+        assert_eq!(pids.len(), 2, "{:#?}", ended.log);
+    }
+    assert!(first.is_disjoint(&second), "{:#?}", ended.log);
 }
 
 fn all_workers_get_the_same_sockets(isolation: &str) {
@@ -368,6 +417,21 @@ fn a_socket_that_is_given_up_is_closed(isolation: &str) {
     assert_closed(second);
 }
 
+/// The port stays its slot's, and so does what the kernel has accepted.
+fn a_listener_that_is_dropped_and_taken_again_loses_no_connection(isolation: &str) {
+    let mut server = start(PLAIN, isolation, "--workers 1 --relistens");
+    let address = server.wait_until_ready();
+    server.signal(Signal::USR1);
+    server.wait_for("listens no more");
+    let waiting: Vec<_> = (0..16).map(|_| connect(address)).collect();
+    server.signal(Signal::USR1);
+    for mut stream in waiting {
+        assert_eq!(stream.read(&mut [0]).expect("it is served"), 0);
+    }
+    assert_graceful(&server.stop(Signal::TERM));
+    assert_closed(address);
+}
+
 fn a_port_is_shared_with_another_server_only_if_both_say_so(isolation: &str) {
     let mut server = start(PLAIN, isolation, "--share-port");
     let address = server.wait_until_ready();
@@ -397,6 +461,31 @@ fn tasks_are_waited_for_until_the_deadline(isolation: &str) {
     let ended = server.stop(Signal::TERM);
     assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
     assert_eq!(ended.lines("tasks cut at the deadline").count(), 2);
+}
+
+/// Its event loop turns, so that it can be ended in either way: dropped or killed.
+fn a_worker_that_waits_past_its_deadline_is_cut(isolation: &str) {
+    let args = "--slow-stop 60000 --shutdown-timeout 1000";
+    let mut server = start(PLAIN, isolation, args);
+    let address = server.wait_until_ready();
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
+    assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);
+    for worker in 0..2 {
+        let late = format!("worker {worker} did not stop by its deadline");
+        assert_eq!(ended.lines(&late).count(), 1, "{:#?}", ended.log);
+    }
+    // What a thread detaches when it is dropped still runs; a process just ends.
+    let torn_down = if isolation == "thread" { 2 } else { 0 };
+    assert_eq!(
+        ended.lines("torn down: cancelled worker=").count(),
+        torn_down,
+        "{:#?}",
+        ended.log
+    );
+    assert_eq!(ended.lines("torn down").count(), torn_down);
+    assert_eq!(ended.lines("is stuck").count(), 0, "{:#?}", ended.log);
+    assert_closed(address);
 }
 
 #[test]
@@ -475,6 +564,7 @@ aioxide_tests::under_both_isolations! {
     a_main_context_that_fails_is_told_by_code_2,
     a_main_context_that_is_being_entered_can_be_stopped,
     a_main_context_that_is_not_left_in_time_ends_with_3,
+    a_main_context_that_blocks_keeps_no_signal_from_the_server,
     a_teardown_of_the_main_context_that_is_cut_ends_with_3,
     extras_run_beside_the_workers_and_stop_after_them,
     a_synchronous_extra_does_not_hang,
@@ -485,6 +575,8 @@ aioxide_tests::under_both_isolations! {
     workers_that_run_to_completion_end_the_server,
     all_workers_get_the_same_sockets,
     a_socket_that_is_given_up_is_closed,
+    a_listener_that_is_dropped_and_taken_again_loses_no_connection,
     a_port_is_shared_with_another_server_only_if_both_say_so,
     tasks_are_waited_for_until_the_deadline,
+    a_worker_that_waits_past_its_deadline_is_cut,
 }

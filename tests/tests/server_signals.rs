@@ -1,6 +1,10 @@
 //! Signals: to the supervisor, to its workers, to all at once, and at any time.
 //!
-//! `AIOXIDE_TEST_ROUNDS=500` makes the signals at random times last for that many rounds.
+//! More rounds of signals at random times than the usual 40, in other orders:
+//!
+//! ```sh
+//! AIOXIDE_TEST_ROUNDS=500 cargo test -p aioxide-tests --test server_signals random_times
+//! ```
 
 use std::process::Command;
 use std::thread;
@@ -56,15 +60,22 @@ impl Dice {
     }
 }
 
-/// Up to four signals of which the last asks to stop.
+/// Up to four signals of which the last asks to stop. In half of the rounds that one is sent to the workers too,
+/// and in every tenth the server is ready, too slow, and asked a second time.
 fn signals_at_random_times_always_end_it(isolation: &str) {
     let rounds = std::env::var("AIOXIDE_TEST_ROUNDS").ok();
     let rounds = rounds.map_or(40, |rounds| rounds.parse().expect("a number"));
     let mut dice = Dice(rounds);
     for round in 0..rounds {
-        let slow = dice.roll(2) * 20;
-        let server = plain(isolation, &format!("--slow-start {slow} --workers 2"));
-        let mut sent = Vec::new();
+        let (slow, is_forced) = (dice.roll(2) * 20, round % 10 == 9);
+        let slow_stop = if is_forced { 15_000 } else { 0 };
+        let args = format!("--slow-start {slow} --slow-stop {slow_stop} --workers 2");
+        let mut server = plain(isolation, &args);
+        if is_forced {
+            // One that is stopped before that ends at once.
+            server.wait_until_ready();
+        }
+        let mut sent = vec![Signal::TERM];
         for _ in 0..dice.roll(4) {
             // That it comes at any time is what is tested.
             thread::sleep(Duration::from_micros(dice.roll(40_000)));
@@ -75,20 +86,41 @@ fn signals_at_random_times_always_end_it(isolation: &str) {
         }
         thread::sleep(Duration::from_micros(dice.roll(60_000)));
         // Not SIGINT: what a shell starts in the background begins by ignoring it.
+        let to_workers = dice.roll(2) == 1;
+        let workers_first = dice.roll(2) == 1;
+        if to_workers && workers_first {
+            terminate_workers(&server);
+        }
         server.signal(Signal::TERM);
         // SIGTTIN and SIGTTOU suspend a program that doesn't handle them yet.
         server.signal(Signal::CONT);
-        let ended = server.wait();
-        match ended.code {
-            // Until the server's handlers are there, signals do what they do to any program.
-            None => assert_eq!(ended.lines("init").count(), 0, "{:#?}", ended.log),
-            code => assert_eq!(
-                (code, ended.errors()),
-                (Some(0), Vec::new()),
-                "round {round}, {sent:?}: {:#?}",
-                ended.log
-            ),
+        if to_workers && !workers_first {
+            terminate_workers(&server);
         }
+        if is_forced {
+            server.wait_for("stopping: SIGTERM");
+            // Until then, a second one belongs to the first.
+            thread::sleep(Duration::from_millis(600));
+            server.signal(Signal::TERM);
+        }
+        let ended = server.wait();
+        let told = format!("round {round}, {sent:?}: {:#?}", ended.log);
+        match (ended.code, ended.signal) {
+            // Until the server's handlers are there, signals do what they do to any program.
+            (None, Some(by)) => {
+                assert!(sent.iter().any(|sent| sent.as_raw() == by), "{by}, {told}");
+                assert_eq!(ended.lines("init").count(), 0, "{told}");
+            }
+            (code, _) if is_forced => assert_eq!(code, Some(143), "{told}"),
+            (code, _) => assert_eq!((code, ended.errors()), (Some(0), Vec::new()), "{told}"),
+        }
+    }
+}
+
+/// As a service manager does that stops all processes; those that have ended since have.
+fn terminate_workers(server: &Running) {
+    for pid in server.children() {
+        let _ = kill_process(pid, Signal::TERM);
     }
 }
 
@@ -136,19 +168,18 @@ fn everyone_is_signalled_at_once(isolation: &str) {
 
 #[test]
 fn a_worker_that_is_asked_to_stop_gets_a_successor() {
-    for signal in [Signal::TERM, Signal::INT] {
-        let mut server = plain("process", "");
+    for (signal, name, stop, args) in [
+        (Signal::TERM, "SIGTERM", Signal::INT, ""),
+        (Signal::INT, "SIGINT", Signal::INT, ""),
+        (Signal::QUIT, "SIGQUIT", Signal::QUIT, "--stop-signal QUIT"),
+    ] {
+        let mut server = plain("process", args);
         let first = server.wait_for("set up");
         let address = server.wait_until_ready();
         send(pid_in(&first), signal);
         server.wait_for("rolling restart done");
-        let ended = server.stop(Signal::INT);
+        let ended = server.stop(stop);
         assert_graceful(&ended);
-        let name = if signal == Signal::TERM {
-            "SIGTERM"
-        } else {
-            "SIGINT"
-        };
         let of_first = format!("torn down: stopped: {name} worker=");
         assert!(ended.lines(&of_first).count() >= 1, "{:#?}", ended.log);
         assert_eq!(ended.lines("torn down: stopped: SIG").count(), 3);
@@ -235,10 +266,24 @@ fn after_nohup_a_hang_up_is_ignored(isolation: &str) {
     assert_closed(address);
 }
 
+/// The server's own choice of them, in the place of those that stop by default.
+fn stop_signals_are_what_the_server_says(isolation: &str) {
+    let mut server = plain(isolation, "--stop-signal QUIT");
+    let address = server.wait_until_ready();
+    let ended = server.stop(Signal::QUIT);
+    assert_graceful(&ended);
+    assert_torn_down(&ended, 2, "SIGQUIT");
+    assert_closed(address);
+}
+
 /// Also when the time would have been enough for an orderly stop.
 fn a_second_signal_forces(isolation: &str) {
-    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let mut server = plain(isolation, "--slow-stop 15000");
+    for (signal, code, args) in [
+        (Signal::TERM, 143, ""),
+        (Signal::INT, 130, ""),
+        (Signal::QUIT, 131, "--stop-signal QUIT"),
+    ] {
+        let mut server = plain(isolation, &format!("--slow-stop 15000 {args}"));
         let address = server.wait_until_ready();
         server.signal(signal);
         server.wait_for("stopping: ");
@@ -258,5 +303,6 @@ aioxide_tests::under_both_isolations! {
     usr1_is_told_to_every_worker,
     the_number_of_workers_follows_ttin_and_ttou,
     after_nohup_a_hang_up_is_ignored,
+    stop_signals_are_what_the_server_says,
     a_second_signal_forces,
 }

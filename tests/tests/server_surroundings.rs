@@ -253,6 +253,41 @@ fn ctrl_c_on_a_terminal_stops_the_server(isolation: &str) {
     assert_closed(address);
 }
 
+/// Ctrl-Z reaches the foreground group too: the workers of a suspended server go on, as processes, and it with
+/// them once it is in the foreground again.
+fn ctrl_z_on_a_terminal_suspends_the_supervisor(isolation: &str) {
+    let (controller, device) = terminal();
+    let server = command(PLAIN, isolation, "");
+    // Without a shell that could continue it, the kernel suspends nothing.
+    let mut shell = Command::new("sh");
+    let script = "set -m; \"$0\" \"$@\"; echo \"suspended: $?\" >&2; read go; fg; exit $?";
+    shell.args(["-c", script]).arg(server.get_program());
+    shell.args(server.get_args());
+    let mut server = Running::start_with(&mut on_terminal(&shell), device);
+    let address = server.wait_until_ready();
+    let mut keys = File::from(controller.try_clone().expect("a terminal"));
+    keys.write_all(b"\x1a").expect("the terminal takes it");
+    server.wait_for(&format!("suspended: {}", 128 + Signal::TSTP.as_raw()));
+    let mut streams: Vec<_> = (0..16).map(|_| connect(address)).collect();
+    let mut all_are_served = || {
+        for stream in &mut streams {
+            assert_eq!(stream.read(&mut [0]).expect("it is served"), 0);
+        }
+    };
+    if isolation == "process" {
+        all_are_served();
+    }
+    keys.write_all(b"\n").expect("the terminal takes it");
+    // Told once it goes on, and so when the keys are its own again.
+    kill_process(only_child(&server), Signal::USR1).expect("the server is there");
+    server.wait_for("told");
+    all_are_served();
+    keys.write_all(b"\x03").expect("the terminal takes it");
+    assert_graceful(&server.wait(), "SIGINT");
+    drop(controller);
+    assert_closed(address);
+}
+
 /// It can't be opened then, and is there nevertheless.
 fn without_free_descriptors_a_terminal_is_not_gone(isolation: &str) {
     let (controller, device) = terminal();
@@ -402,6 +437,42 @@ fn few_descriptors_are_an_error_that_says_so(isolation: &str) {
     assert_closed(address);
 }
 
+/// The kernel tells nothing of the ends of children, then, and keeps none of their exit statuses.
+#[test]
+fn a_worker_that_dies_is_missed_although_sigchld_was_ignored_at_start() {
+    // Not a shell's `trap`: dash goes on to hear of its own children.
+    let ignoring = || {
+        let mut env = Command::new("env");
+        env.arg("--ignore-signal=CHLD");
+        env
+    };
+    let status = ignoring()
+        .args(["grep", "SigIgn", "/proc/self/status"])
+        .output();
+    let status = status.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let mask = status.as_ref().ok().and_then(|line| {
+        let mask = line.split_whitespace().nth(1)?;
+        u64::from_str_radix(mask, 16).ok()
+    });
+    let is_ignored = mask.is_some_and(|mask| mask >> (Signal::CHILD.as_raw() - 1) & 1 == 1);
+    assert!(is_ignored, "{status:?}");
+
+    let server = command(PLAIN, "process", "--on-failure restart");
+    let mut ignoring = ignoring();
+    ignoring.arg(server.get_program()).args(server.get_args());
+    let mut server = Running::start(&mut ignoring);
+    let address = server.wait_until_ready();
+    let pid = pid_in(&server.wait_until_logged("set up worker=0"));
+    kill_process(pid, Signal::KILL).expect("the worker is there");
+    let failed = format!("worker 0 (pid {pid}) failed: killed by SIGKILL");
+    server.wait_for(&failed);
+    server.wait_for("worker 0 is ready");
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors().len(), 1, "{:#?}", ended.log);
+    assert_closed(address);
+}
+
 /// All deadlines move by the time for which the supervisor was out.
 fn a_suspended_server_goes_on(isolation: &str) {
     let mut server = Running::start(&mut command(PLAIN, isolation, "--hang-timeout 1000"));
@@ -435,6 +506,7 @@ aioxide_tests::under_both_isolations! {
     a_closed_terminal_stops_a_server_that_logs_to_it,
     a_log_that_nobody_reads_does_not_outlast_the_deadline,
     ctrl_c_on_a_terminal_stops_the_server,
+    ctrl_z_on_a_terminal_suspends_the_supervisor,
     without_free_descriptors_a_terminal_is_not_gone,
     in_the_background_of_a_terminal_nothing_is_scaled,
     without_a_terminal_and_without_standard_streams,

@@ -30,6 +30,9 @@ struct Options {
     generation: u64,
     #[arg(long)]
     from_then_on: bool,
+    /// One that goes wrong at its start does so only when SIGUSR1 comes.
+    #[arg(long)]
+    when_told: bool,
     /// Wait for as long before the server is run at all, in milliseconds.
     #[arg(long, default_value_t = 0)]
     before_run: u64,
@@ -154,6 +157,8 @@ async fn faulty(worker: Worker, options: Options) -> Result<(), String> {
             || options.from_then_on && generation > options.generation);
     let fault = options.fault.filter(|_| concerned);
     let at = |moment| fault.filter(|_| options.at == moment);
+    let mut reloads = worker.reloads();
+    let resource = resource(worker.index(), generation).await;
     info!(
         worker = worker.index(),
         generation,
@@ -162,15 +167,18 @@ async fn faulty(worker: Worker, options: Options) -> Result<(), String> {
         "set up"
     );
 
-    let resource = resource(worker.index(), generation).await;
-    let mut reloads = worker.reloads();
     if let Some(fault) = at(Moment::Starting) {
+        if options.when_told {
+            reloads.recv().await;
+        }
         go_wrong(fault)?;
     }
     let listener = worker
         .listen("127.0.0.1:0")
         .await
         .map_err(|error| error.to_string())?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    info!(worker = worker.index(), generation, "listens on {address}");
     let serving = worker.serve(listener, echo);
 
     let mut ready = std::pin::pin!(yield_());

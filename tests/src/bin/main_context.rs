@@ -1,7 +1,7 @@
 //! A server whose workers get a value from the main context.
 //!
 //! `AIOXIDE_FAULT` in the environment says what goes wrong with that: `enter`, `leave`, `slow-enter`,
-//! `slow-leave`, `slow-detached`, `undecodable` or nothing.
+//! `slow-leave`, `block-enter`, `block-leave`, `slow-detached`, `undecodable` or nothing.
 
 use std::io;
 use std::process::ExitCode;
@@ -60,6 +60,13 @@ async fn slow_if(fault: &str) {
     }
 }
 
+/// Not only its context goes no further, but its thread.
+fn block_if(fault: &str) {
+    if has_fault(fault) {
+        std::thread::sleep(Duration::from_secs(60));
+    }
+}
+
 /// Its teardown is left to itself.
 #[actxmgr]
 async fn detached() {
@@ -74,9 +81,11 @@ async fn shared() -> io::Result<Shared> {
         return Err(io::Error::other("the fixture's error on entering"));
     }
     slow_if("slow-enter").await;
+    block_if("block-enter");
     let (_shared, exit) = yield_(Shared::new()).await;
     info!("main context: left: {exit}");
     slow_if("slow-leave").await;
+    block_if("block-leave");
     drop(detached().await);
     if has_fault("leave") {
         return Err(io::Error::other("the fixture's error on leaving"));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aioxide::{Exit, Worker, actxmgr, server, worker_index};
+use aioxide::{Exit, Serving, Worker, actxmgr, server, worker_index};
 use aioxide_tests::fixture;
 use clap::Parser;
 use tracing::info;
@@ -29,6 +29,9 @@ struct Options {
     /// The workers run to their own end.
     #[arg(long)]
     completes: bool,
+    /// Each worker drops its listener when SIGUSR1 comes, and listens again at the next.
+    #[arg(long)]
+    relistens: bool,
     /// Wait for as long before the server is run at all, in milliseconds.
     #[arg(long, default_value_t = 0)]
     before_run: u64,
@@ -59,11 +62,8 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
         shell.status().await.map_err(|error| error.to_string())?;
     }
     tokio::time::sleep(Duration::from_millis(options.slow_start)).await;
-    let listener = worker
-        .listen(&options.listen[..])
-        .await
-        .map_err(|error| error.to_string())?;
-    let serving = worker.serve(listener, async |stream| drop(stream));
+    let (listening, address) = serve(&worker, &options.listen).await?;
+    let mut serving = Some(listening);
     let mut reloads = worker.reloads();
     let mut ready = std::pin::pin!(yield_());
     let stop = loop {
@@ -72,6 +72,16 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
             Some(()) = reloads.recv() => {
                 let elsewhere = tokio::task::spawn_blocking(worker_index).await;
                 info!(worker = index, here = ?worker_index(), ?elsewhere, "told");
+                if options.relistens {
+                    serving = match serving.take() {
+                        Some(serving) => {
+                            drop(serving);
+                            info!(worker = index, "listens no more");
+                            None
+                        }
+                        None => Some(serve(&worker, &address).await?.0),
+                    };
+                }
             }
         }
     };
@@ -82,9 +92,20 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
         });
     }
     tokio::time::sleep(Duration::from_millis(options.slow_stop)).await;
-    serving.drain(&stop).await;
+    if let Some(serving) = serving {
+        serving.drain(&stop).await;
+    }
     resource.exit_with(Exit::Stopped(stop)).await;
     Ok(())
+}
+
+/// Accepts connections, and closes them. Also where that is.
+async fn serve(worker: &Worker, address: &str) -> Result<(Serving, String), String> {
+    let listener = worker.listen(address).await;
+    let listener = listener.map_err(|error| error.to_string())?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let serving = worker.serve(listener, async |stream| drop(stream));
+    Ok((serving, address.to_string()))
 }
 
 fn init() {

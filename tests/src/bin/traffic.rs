@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use aioxide::{Worker, server};
+use aioxide::{Isolation, Worker, server};
 use aioxide_tests::fixture;
 use clap::Parser;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,9 +47,6 @@ async fn answer(mut stream: TcpStream, worker: Worker, crash: Rc<Notify>) -> io:
             let mut stream = stream.into_std()?;
             stream.set_nonblocking(false)?;
             stream.read_exact(&mut [0])?;
-            if worker.isolation() == aioxide::Isolation::Process {
-                std::process::abort();
-            }
             crash.notify_one();
         }
         _ => {}
@@ -73,7 +70,13 @@ async fn traffic(worker: Worker, options: Options) -> io::Result<()> {
     });
     let stop = tokio::select! {
         biased;
-        () = crash.notified() => panic!("the fixture's crash"),
+        () = crash.notified() => {
+            info!(open = serving.open(), "crashes");
+            match worker.isolation() {
+                Isolation::Thread => panic!("the fixture's crash"),
+                Isolation::Process => std::process::abort(),
+            }
+        }
         stop = yield_() => stop,
     };
     serving.drain(&stop).await;
