@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aioxide::{Tick, Timer, timer};
-use tokio::time::sleep;
+use aioxide::{Tick, Timer, actxmgr, timer};
+use tokio::time::{Instant, sleep};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -177,4 +177,62 @@ async fn impl_arguments_and_a_name() {
     tokio::task::yield_now().await;
     assert_eq!(total.load(SeqCst), 8);
     assert!(format!("{timer:?}").contains("sweeper"));
+}
+
+/// Keeps the connection alive that the caller has for as long as it has it.
+#[actxmgr]
+async fn kept_alive(log: Arc<Log>) -> Arc<Log> {
+    let beat = heartbeat(log.clone());
+    yield_(log).await;
+    beat.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_is_a_resource_of_a_context() {
+    let log = Arc::new(Log::default());
+    let guard = kept_alive(log.clone()).await;
+    sleep(ms(150)).await;
+    assert_eq!(guard.take(), [0, 1]);
+    guard.exit().await;
+    assert_eq!(Arc::strong_count(&log), 1);
+    sleep(ms(1000)).await;
+    assert_eq!(log.take(), []);
+}
+
+#[timer(period)]
+async fn every_period(period: Duration) {
+    assert!(!period.is_zero());
+}
+
+#[test]
+#[should_panic = "the interval of a timer must not be zero"]
+fn a_zero_that_is_computed_panics() {
+    every_period(ms(1) - ms(1)).detach();
+}
+
+/// When ticks started, in ms, and what they were told to have missed.
+type Starts = Arc<Mutex<Vec<(u64, u64)>>>;
+
+#[timer(100ms, first = now, overlap = wait, missed = coalesce)]
+async fn written_out(tick: Tick, start: Instant, starts: Starts, length: Duration) {
+    let at = start.elapsed().as_millis() as u64;
+    starts.lock().unwrap().push((at, tick.missed()));
+    sleep(length).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn options_that_are_written_out_mean_what_they_say() {
+    let starts = Starts::default();
+    let timer = written_out(Instant::now(), starts.clone(), ms(250));
+    sleep(ms(950)).await;
+    timer.stop().await;
+    let seen = std::mem::take(&mut *starts.lock().unwrap());
+    assert_eq!(seen, [(0, 0), (250, 0), (500, 0), (750, 0)]);
+
+    let timer = written_out(Instant::now(), starts.clone(), ms(10));
+    sleep(ms(50)).await;
+    tokio::time::advance(ms(1000)).await;
+    sleep(ms(60)).await;
+    timer.stop().await;
+    assert_eq!(*starts.lock().unwrap(), [(0, 0), (1050, 9), (1100, 0)]);
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use aioxide::{Missed, Overlap, Tick, Timer, TimerBuilder, actxmgr};
@@ -419,6 +419,30 @@ async fn a_new_interval_counts_from_the_last_due_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tick_knows_the_interval_of_its_start() {
+    for (timer, intervals) in [
+        (every(100), [100, 100, 200, 200]),
+        (Timer::after(ms(100)), [100, 100, 200, 200]),
+    ] {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seeing = seen.clone();
+        let timer = timer.start(move |tick| {
+            let seen = seeing.clone();
+            async move {
+                sleep(ms(60)).await;
+                seen.lock().unwrap().push(tick.interval());
+            }
+        });
+        // While the second tick runs, with either cadence.
+        sleep(ms(165)).await;
+        timer.set_interval(ms(200)).unwrap();
+        sleep(ms(660)).await;
+        timer.stop().await;
+        assert_eq!(seen.lock().unwrap()[..4], intervals.map(ms));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_interval_of_zero_is_refused() {
     let timer = every(100).jitter(ms(10)).start(|_| async {});
     let error = timer.set_interval(Duration::ZERO).unwrap_err();
@@ -550,70 +574,185 @@ async fn a_tick_that_never_waits_leaves_others_their_turn() {
     assert!(stats.completed > 0);
 }
 
-/// A way to end a timer.
-type End = fn(Timer) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
+const OVERLAPS: [Overlap; 5] = [
+    Overlap::Skip,
+    Overlap::Allow(2),
+    Overlap::Wait,
+    Overlap::Queue(2),
+    Overlap::Cancel,
+];
 
-/// Whenever a timer ends, its ticks are dropped, nothing runs afterwards, and all of its arguments go.
+/// What a tick does about a request to end.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Ignores,
+    CleansUp,
+}
+
+/// Waits several times in several ways.
+async fn traced(tick: Tick, asked: Asked, _held: Dropped, _kept: Arc<()>) {
+    let work = async {
+        yield_now().await;
+        sleep(ms(1)).await;
+        yield_now().await;
+        sleep(ms(3)).await;
+    };
+    match asked {
+        Asked::Ignores => work.await,
+        Asked::CleansUp => tokio::select! {
+            () = tick.cancelled() => {
+                yield_now().await;
+                sleep(ms(1)).await;
+            }
+            () = work => {}
+        },
+    }
+}
+
+/// A timer that has run for a while, and what it would leave behind.
+struct Traced {
+    ran: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
+    argument: Arc<()>,
+    context: String,
+}
+
+impl Traced {
+    async fn start(overlap: Overlap, grace: u64, asked: Asked, polls: u64) -> (Traced, Timer) {
+        let traced = Traced {
+            ran: Arc::default(),
+            dropped: Arc::default(),
+            argument: Arc::default(),
+            context: format!("{overlap:?}, {grace} ms, {asked:?}, after {polls} polls"),
+        };
+        let (ran, dropped, argument) = (
+            traced.ran.clone(),
+            traced.dropped.clone(),
+            traced.argument.clone(),
+        );
+        let timer = every(2)
+            .overlap(overlap)
+            .grace(ms(grace))
+            .start(move |tick| {
+                ran.fetch_add(1, SeqCst);
+                self::traced(tick, asked, Dropped(dropped.clone()), argument.clone())
+            });
+        for poll in 0..polls {
+            match poll % 3 {
+                0 => sleep(ms(1)).await,
+                _ => yield_now().await,
+            }
+        }
+        (traced, timer)
+    }
+
+    /// The ticks are dropped, all of the arguments too, and nothing runs afterwards.
+    async fn is_gone(&self, how: &str) {
+        let context = format!("{how}: {}", self.context);
+        let started = self.ran.load(SeqCst);
+        assert_eq!(self.dropped.load(SeqCst), started, "{context}");
+        assert_eq!(Arc::strong_count(&self.argument), 1, "{context}");
+        sleep(ms(50)).await;
+        assert_eq!(self.ran.load(SeqCst), started, "{context}");
+    }
+}
+
+/// A way to end a timer that lets its ticks end, if they all may.
+type End = fn(Timer, bool) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
 #[test]
 fn it_can_end_at_every_poll() {
     let ends: [(&str, End); 4] = [
-        ("stop", |timer| Box::pin(async move { timer.stop().await })),
-        ("finish", |timer| {
-            Box::pin(async move { assert!(timer.finish(ms(1000)).await) })
+        ("stop", |timer, _| {
+            Box::pin(async move { timer.stop().await })
         }),
-        ("finish in vain", |timer| {
+        ("finish", |timer, all_may_end| {
+            Box::pin(async move { assert!(timer.finish(ms(1000)).await || !all_may_end) })
+        }),
+        ("finish in vain", |timer, _| {
             Box::pin(async move {
                 timer.finish(ms(0)).await;
             })
         }),
-        ("drop", |timer| {
+        ("drop", |timer, _| {
             Box::pin(async move {
                 drop(timer);
                 yield_now().await;
             })
         }),
     ];
-    for overlap in [
-        Overlap::Skip,
-        Overlap::Allow(2),
-        Overlap::Wait,
-        Overlap::Queue(2),
-        Overlap::Cancel,
-    ] {
-        for (name, end) in ends {
-            for polls in 0..25 {
-                paused().block_on(async {
-                    let (ran, dropped) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-                    let argument = Arc::new(());
-                    let (run, held, kept) = (ran.clone(), dropped.clone(), argument.clone());
-                    let timer = every(2).overlap(overlap).start(move |_| {
-                        let (run, held, kept) = (run.clone(), Dropped(held.clone()), kept.clone());
-                        run.fetch_add(1, SeqCst);
-                        async move {
-                            let (_held, _kept) = (held, kept);
-                            yield_now().await;
-                            sleep(ms(1)).await;
-                            yield_now().await;
-                            sleep(ms(3)).await;
-                        }
+    for overlap in OVERLAPS {
+        for (grace, asked) in [
+            (0, Asked::Ignores),
+            (0, Asked::CleansUp),
+            (3, Asked::Ignores),
+            (3, Asked::CleansUp),
+        ] {
+            // Within the grace a replaced tick is still there, asked to end, when the timer is.
+            let all_may_end = overlap != Overlap::Cancel || grace == 0;
+            for (name, end) in ends {
+                for polls in 0..25 {
+                    paused().block_on(async {
+                        let (traced, timer) = Traced::start(overlap, grace, asked, polls).await;
+                        end(timer, all_may_end).await;
+                        traced.is_gone(name).await;
                     });
-                    for poll in 0..polls {
-                        match poll % 3 {
-                            0 => sleep(ms(1)).await,
-                            _ => yield_now().await,
-                        }
-                    }
-                    end(timer).await;
-                    let context = format!("{name} after {polls} polls, {overlap:?}");
-                    let started = ran.load(SeqCst);
-                    assert_eq!(dropped.load(SeqCst), started, "{context}");
-                    assert_eq!(Arc::strong_count(&argument), 1, "{context}");
-                    sleep(ms(50)).await;
-                    assert_eq!(ran.load(SeqCst), started, "{context}");
+                }
+            }
+        }
+    }
+}
+
+/// Drops `future` after so many polls. True if it ended before.
+async fn cut(future: impl Future, mut polls: u64) -> bool {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| {
+        if polls == 0 {
+            return Poll::Ready(false);
+        }
+        polls -= 1;
+        let ended = future.as_mut().poll(cx).is_ready();
+        if polls == 0 || ended {
+            return Poll::Ready(ended);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Once polled, the end of a timer is on its way, whoever still waits for it.
+#[test]
+fn the_wait_for_its_end_can_end_at_every_poll() {
+    let mut ended = 0;
+    for (overlap, polls) in OVERLAPS
+        .into_iter()
+        .flat_map(|o| (0..25).map(move |p| (o, p)))
+    {
+        for (grace, asked) in [
+            (0, Asked::Ignores),
+            (3, Asked::Ignores),
+            (3, Asked::CleansUp),
+        ] {
+            for (timeout, cut_after) in [None, Some(0), Some(2), Some(1000)]
+                .into_iter()
+                .flat_map(|timeout| (1..4).map(move |polls| (timeout, polls)))
+            {
+                paused().block_on(async {
+                    let (traced, timer) = Traced::start(overlap, grace, asked, polls).await;
+                    ended += u64::from(match timeout {
+                        Some(timeout) => cut(timer.finish(ms(timeout)), cut_after).await,
+                        None => cut(timer.stop(), cut_after).await,
+                    });
+                    // A tick takes 4 ms, after which there may be one that waited for it, and the grace.
+                    sleep(ms(12)).await;
+                    let how = format!("{timeout:?}, cut after {cut_after}");
+                    assert_eq!(timer.stats().running, 0, "{how}: {}", traced.context);
+                    traced.is_gone(&how).await;
                 });
             }
         }
     }
+    assert!(ended > 0, "not all were cut");
 }
 
 #[test]

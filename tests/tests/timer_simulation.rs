@@ -39,6 +39,10 @@ struct Plan {
     /// How long the ticks take, over and over.
     lengths: Vec<u64>,
     ops: Vec<Op>,
+    /// Time that passes in one piece before the end, which is asked for before the timer gets to run.
+    last_stall: u64,
+    /// The end is a `finish` with this timeout, or a `stop`.
+    finish: Option<u64>,
 }
 
 impl Plan {
@@ -81,6 +85,14 @@ async fn settle() {
     }
 }
 
+fn stall(length: u64) {
+    // The clock moves with the first poll; the second would let others run.
+    let mut advance = Box::pin(tokio::time::advance(ms(length)));
+    let _ = advance
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+}
+
 /// What really happens.
 async fn real(plan: &Plan) -> (Vec<Start>, Stats, Stats) {
     let log = Arc::new(Mutex::new(Vec::new()));
@@ -120,11 +132,7 @@ async fn real(plan: &Plan) -> (Vec<Start>, Stats, Stats) {
             }
             Op::Stall(length) => {
                 settle().await;
-                // The clock moves with the first poll; the second would let others run.
-                let mut advance = Box::pin(tokio::time::advance(ms(length)));
-                let _ = advance
-                    .as_mut()
-                    .poll(&mut Context::from_waker(Waker::noop()));
+                stall(length);
             }
             Op::Pause => timer.pause(),
             Op::Resume => timer.resume(),
@@ -137,7 +145,11 @@ async fn real(plan: &Plan) -> (Vec<Start>, Stats, Stats) {
     }
     settle().await;
     let before = timer.stats().into();
-    timer.stop().await;
+    stall(plan.last_stall);
+    match plan.finish {
+        Some(timeout) => drop(timer.finish(ms(timeout)).await),
+        None => timer.stop().await,
+    }
     let log = log.lock().unwrap().clone();
     (log, before, timer.stats().into())
 }
@@ -403,17 +415,39 @@ impl<'p> Simulation<'p> {
         self.settle(None);
         let mut before = self.stats;
         before.running = self.running.len() as u64;
-        self.stop();
+        self.now += self.plan.last_stall;
+        self.end();
         (self.log, before, self.stats)
     }
 
-    fn stop(&mut self) {
+    /// The stop, or the `finish` that becomes one: what was due before doesn't start any more. What ticks wait for is
+    /// tokio's to see, which it does only after the stall; so none of them has ended when the timer is asked to.
+    fn end(&mut self) {
+        let busy = self.running.len();
+        if !self.plan.fixed_delay && !self.paused {
+            while self.next.is_some_and(|next| next < self.now) {
+                self.take();
+                match busy {
+                    0 => self.stats.missed += 1,
+                    _ => self.stats.skipped += 1,
+                }
+            }
+        }
         self.stats.skipped += self.waiting.len() as u64;
+        let asks_at = self.now + self.plan.finish.unwrap_or(0);
         for tick in std::mem::take(&mut self.running) {
-            let dropped = tick.drop_at.min(self.now + self.plan.grace);
-            match tick.times_out < tick.end && tick.times_out <= dropped {
-                true => self.stats.failed += 1,
-                false => self.stats.cancelled += 1,
+            let (end, times_out) = (tick.end.max(self.now), tick.times_out.max(self.now));
+            let completes = !tick.asked && end <= asks_at && end <= times_out;
+            let dropped_at = match tick.asked && self.plan.finish.is_some() {
+                true => tick.drop_at,
+                false => tick.drop_at.min(asks_at + self.plan.grace),
+            };
+            if completes && asks_at > self.now {
+                self.stats.completed += 1;
+            } else if times_out < end && times_out <= dropped_at && dropped_at > self.now {
+                self.stats.failed += 1;
+            } else {
+                self.stats.cancelled += 1;
             }
         }
     }
@@ -458,10 +492,24 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop_oneof![Just(0), 1..30u64],
         prop::option::weighted(0.3, 1..60u64),
         prop::collection::vec(prop_oneof![Just(0), 1..100u64], 1..6),
-        prop::collection::vec(op(), 1..25),
+        (
+            prop::collection::vec(op(), 1..25),
+            prop_oneof![Just(0), 1..120u64],
+            prop::option::weighted(0.3, 0..60u64),
+        ),
     )
         .prop_map(
-            |(fixed_delay, interval, first, overlap, missed, grace, timeout, lengths, ops)| Plan {
+            |(
+                fixed_delay,
+                interval,
+                first,
+                overlap,
+                missed,
+                grace,
+                timeout,
+                lengths,
+                (ops, last_stall, finish),
+            )| Plan {
                 fixed_delay,
                 interval,
                 first,
@@ -471,6 +519,8 @@ fn plan() -> impl Strategy<Value = Plan> {
                 timeout,
                 lengths,
                 ops,
+                last_stall,
+                finish,
             },
         )
 }

@@ -17,12 +17,14 @@ use crate::raw_fn::RawFn;
 // Output:
 //     #[track_caller]
 //     fn heartbeat(__aioxide_arg1: (u8, u8), peers: Arc<Peers>) -> ::aioxide::Timer {
+//         let __aioxide_arg1 = ::aioxide::__private::timer::argument(&__aioxide_arg1).of(__aioxide_arg1);
+//         let peers = ::aioxide::__private::timer::argument(&peers).of(peers);
 //         ::aioxide::Timer::every(Duration::new(0, 100_000_000))
 //             .name("heartbeat")
 //             .overlap(::aioxide::Overlap::Cancel)
 //             .start(move |__aioxide_tick| {
-//                 let __aioxide_arg1 = ::aioxide::__private::timer::argument(&__aioxide_arg1);
-//                 let peers = ::aioxide::__private::timer::argument(&peers);
+//                 let __aioxide_arg1 = ::core::clone::Clone::clone(&__aioxide_arg1);
+//                 let peers = ::core::clone::Clone::clone(&peers);
 //                 async move {
 //                     if let Some(declared) = ::aioxide::__private::timer::declared::<io::Result<()>>() {
 //                         return declared;
@@ -44,6 +46,10 @@ pub(super) fn expand(raw: &RawFn, model: &Model<'_>) -> TokenStream {
     // Where rustc points at what isn't the user's: the function's name, not the attribute.
     let site = Span::mixed_site().located_at(raw.name().span());
 
+    let accepted = model.params.iter().map(|Param { attrs, name, .. }| {
+        let fit = expand_fitness(&private, name, name.span());
+        quote!(#(#attrs)* let #name = #fit.of(#name);)
+    });
     let names_for_options = model
         .has_expressions()
         .then(|| names_for_options(model, site));
@@ -65,7 +71,7 @@ pub(super) fn expand(raw: &RawFn, model: &Model<'_>) -> TokenStream {
     let tick = match raw.sig.receiver() {
         None => {
             let clones = model.params.iter().map(|Param { attrs, name, .. }| {
-                let clone = quote_spanned!(name.span()=> #private::argument(&#name));
+                let clone = quote_spanned!(name.span()=> ::core::clone::Clone::clone(&#name));
                 quote!(#(#attrs)* let #name = #clone;)
             });
             let run = tick_block(raw, &private, site, quote!(#tick_binding #(#bindings)*));
@@ -78,7 +84,8 @@ pub(super) fn expand(raw: &RawFn, model: &Model<'_>) -> TokenStream {
             let bindings = quote!(#tick_binding let _ = &#token; #(#bindings)*);
             let run = tick_block(raw, &private, site, bindings);
             let site = Span::mixed_site().located_at(token.span);
-            quote_spanned!(site=> #private::each(move |#tick| { #run }))
+            let fit = expand_fitness(&private, token, token.span);
+            quote_spanned!(site=> #fit.each(move |#tick| { #run }))
         }
     };
     function(
@@ -86,6 +93,7 @@ pub(super) fn expand(raw: &RawFn, model: &Model<'_>) -> TokenStream {
         model.params.iter().map(expand_param),
         krate,
         quote! {
+            #(#accepted)*
             #names_for_options
             #builder.#start(#tick)
         },
@@ -146,6 +154,13 @@ fn expand_param(
     }: &Param<'_>,
 ) -> TokenStream {
     quote!(#(#attrs)* #name: #ty)
+}
+
+/// Asks whether `argument` is fit for a timer; rustc's answer points at it. Of tokens that aren't the user's, for with
+/// those rustc would have the user borrow it.
+fn expand_fitness(private: &TokenStream, argument: &impl ToTokens, span: Span) -> TokenStream {
+    let span = Span::mixed_site().located_at(span);
+    quote_spanned!(span=> #private::argument(&#argument))
 }
 
 /// What the `options` use need not be used again.

@@ -77,6 +77,9 @@ fn the_most() {
             where
                 T: Send + Sync + 'static,
             {
+                let peers = ::aioxide::__private::timer::argument(&peers).of(peers);
+                let __aioxide_arg2 = ::aioxide::__private::timer::argument(&__aioxide_arg2)
+                    .of(__aioxide_arg2);
                 #[allow(unused_variables, unused_mut)]
                 let (period, n) = ::core::clone::Clone::clone(&__aioxide_arg2);
                 let __aioxide_interval = period * 2;
@@ -90,8 +93,8 @@ fn the_most() {
                     .timeout(::core::time::Duration::new(5u64, 0u32))
                     .grace(::core::time::Duration::new(1u64, 0u32))
                     .start(move |__aioxide_tick| {
-                        let peers = ::aioxide::__private::timer::argument(&peers);
-                        let __aioxide_arg2 = ::aioxide::__private::timer::argument(&__aioxide_arg2);
+                        let peers = ::core::clone::Clone::clone(&peers);
+                        let __aioxide_arg2 = ::core::clone::Clone::clone(&__aioxide_arg2);
                         async move {
                             if let ::core::option::Option::Some(__aioxide_declared) = ::aioxide::__private::timer::declared::<
                                 io::Result<()>,
@@ -123,21 +126,23 @@ fn a_method() {
         expect![[r##"
             #[track_caller]
             pub(crate) fn heartbeat(self: Arc<Self>, peers: Peers) -> ::aioxide::Timer {
+                let peers = ::aioxide::__private::timer::argument(&peers).of(peers);
                 ::aioxide::Timer::after(self.delay)
                     .name("heartbeat")
                     .start(
-                        ::aioxide::__private::timer::each(move |_| {
-                            async move {
-                                if let ::core::option::Option::Some(__aioxide_declared) = ::aioxide::__private::timer::declared::<
-                                    (),
-                                >() {
-                                    return __aioxide_declared;
+                        ::aioxide::__private::timer::argument(&self)
+                            .each(move |_| {
+                                async move {
+                                    if let ::core::option::Option::Some(__aioxide_declared) = ::aioxide::__private::timer::declared::<
+                                        (),
+                                    >() {
+                                        return __aioxide_declared;
+                                    }
+                                    let _ = &self;
+                                    let peers = peers;
+                                    self.beat(peers).await;
                                 }
-                                let _ = &self;
-                                let peers = peers;
-                                self.beat(peers).await;
-                            }
-                        }),
+                            }),
                     )
             }
         "##]],
@@ -154,7 +159,7 @@ fn a_body_that_does_not_parse_reaches_rustc_as_it_is() {
             }
         },
         expect![[
-            r##"# [track_caller] fn heartbeat (x : u32) -> :: aioxide :: Timer { :: aioxide :: Timer :: every (:: core :: time :: Duration :: new (0u64 , 100000000u32)) . name ("heartbeat") . start (move | _ | { let x = :: aioxide :: __private :: timer :: argument (& x) ; async move { if let :: core :: option :: Option :: Some (__aioxide_declared) = :: aioxide :: __private :: timer :: declared :: < () > () { return __aioxide_declared ; } let x = x ; x . } }) }"##
+            r##"# [track_caller] fn heartbeat (x : u32) -> :: aioxide :: Timer { let x = :: aioxide :: __private :: timer :: argument (& x) . of (x) ; :: aioxide :: Timer :: every (:: core :: time :: Duration :: new (0u64 , 100000000u32)) . name ("heartbeat") . start (move | _ | { let x = :: core :: clone :: Clone :: clone (& x) ; async move { if let :: core :: option :: Option :: Some (__aioxide_declared) = :: aioxide :: __private :: timer :: declared :: < () > () { return __aioxide_declared ; } let x = x ; x . } }) }"##
         ]],
     );
 }

@@ -772,6 +772,36 @@ mod tests {
     }
 
     #[test]
+    fn overlap_is_judged_at_the_shifted_start() {
+        let mut schedule = grid(100, Overlap::Skip, Missed::Coalesce, 99);
+        let (mut started, mut skipped) = (0, 0);
+        let mut ends_at = NEVER;
+        while started + skipped < 10_000 {
+            let due = schedule.next;
+            let starts_at = schedule.wake_at();
+            let now = starts_at.min(ends_at);
+            let busy = schedule.running();
+            if now == ends_at {
+                schedule.ended(now, 1, true);
+                ends_at = NEVER;
+            }
+            schedule.advance(now, busy);
+            let free = ends_at == NEVER;
+            let expected = (now == starts_at && free).then_some(Action::Start { due, missed: 0 });
+            assert_eq!(schedule.act(now), expected);
+            if expected.is_some() {
+                ends_at = now + 60;
+                started += 1;
+            }
+            let passed = u64::from(now == starts_at && !free);
+            assert_eq!(schedule.take_dropped().skipped, passed);
+            skipped += passed;
+        }
+        // Judged on the grid, more than half would be skipped: those after a start that is shifted by over 40.
+        assert!((500..3000).contains(&skipped), "{skipped}");
+    }
+
+    #[test]
     fn a_due_time_held_back_by_jitter_outlives_a_new_interval() {
         let mut schedule = grid(100, Overlap::Skip, Missed::Coalesce, 99);
         for interval in [1000, 100].repeat(20) {
@@ -828,7 +858,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Each due time is started, skipped or missed, or waits; none of them twice; never early; in order.
+        /// Each due time is started, skipped or missed, or waits; none of them twice; never early; in order; where the
+        /// grid has it.
         #[test]
         fn no_due_time_is_lost_or_doubled(
             interval in prop_oneof![20..50u64, MS..200 * MS],
@@ -841,6 +872,7 @@ mod tests {
             let (mut now, mut ending, mut in_pauses) = (0, 0, 0);
             let mut started: Vec<Due> = Vec::new();
             let mut dropped = Dropped::default();
+            let mut grid_as_it_was = true;
             for event in events {
                 let mut span = 0;
                 match event {
@@ -854,6 +886,7 @@ mod tests {
                     }
                     Event::SetInterval(interval) => {
                         schedule.set_interval(interval, now, schedule.running());
+                        grid_as_it_was = false;
                     }
                 }
                 now += span;
@@ -863,7 +896,10 @@ mod tests {
                 schedule.advance(now, busy);
                 while let Some(action) = schedule.act(now) {
                     match action {
-                        Action::Start { due, .. } => started.push(due),
+                        Action::Start { due, .. } => {
+                            prop_assert!(!grid_as_it_was || due.at == due.index * interval);
+                            started.push(due);
+                        }
                         Action::Cancel { .. } => schedule.ended(now, 1, false),
                     }
                 }

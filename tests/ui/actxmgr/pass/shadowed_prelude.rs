@@ -39,8 +39,30 @@ async fn lent(value: &u8) -> &u8 {
     yield_(value).await;
 }
 
+#[derive(Debug)]
+struct Failure;
+
+impl ::core::convert::From<aioxide::Elapsed> for Failure {
+    fn from(_: aioxide::Elapsed) -> Failure {
+        Failure
+    }
+}
+
+impl ::core::fmt::Display for Failure {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.write_str("failed")
+    }
+}
+
+#[aioxide::actxmgr(setup_timeout = 5s)]
+async fn in_time() -> ::core::result::Result<u8, Failure> {
+    yield_(1).await;
+    ::core::result::Result::Ok(())
+}
+
 fn main() {
     let _ = own_result();
+    let _ = in_time();
     let _ = number(1, 2);
     let _ = lent(&1);
 }
