@@ -456,3 +456,14 @@ enum StartError {
     #[error("{0}")]
     System(std::io::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_no_signal_stops_is_refused() {
+        let server = Server::new(async |_: Worker| {}).stop_signals([]);
+        assert!(matches!(server.try_run(), Err(StartError::NoStopSignal)));
+    }
+}

@@ -362,7 +362,7 @@ struct Place {
     /// Isn't filled again: ran to completion, or failed with `on_failure = ignore`.
     out: bool,
     completed: bool,
-    /// A worker has been ready here, so that there may be sockets which nobody accepts from.
+    /// A worker has been ready here, or gone before it was, so that there may be sockets which nobody accepts from.
     served: bool,
     /// Since when none has been ready here, once it failed.
     vacant_since: Option<Duration>,

@@ -116,6 +116,16 @@ mod tests {
     }
 
     #[test]
+    fn only_silence_while_ready_counts_as_hanging() {
+        let mut pulse = Pulse::default();
+        pulse.ready(at(0));
+        assert_eq!(pulse.check(at(1), None), Some(Finding::Ask(1)));
+        pulse.ready(at(4));
+        assert_eq!(pulse.check(at(5), Some(at(2))), None);
+        assert_eq!(pulse.check(at(6), Some(at(2))), Some(Finding::Hung));
+    }
+
+    #[test]
     fn a_loop_hangs_once_and_a_gap_counts_for_nothing() {
         let mut pulse = Pulse::default();
         pulse.check(at(1), Some(at(30)));

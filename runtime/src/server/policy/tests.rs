@@ -861,6 +861,20 @@ fn scaling_adds_a_slot_and_stops_the_highest() {
 }
 
 #[test]
+fn a_slot_that_was_never_ready_is_parked_too() {
+    let mut server = Server::serving(Config {
+        on_failure: OnFailure::Restart,
+        ..config()
+    });
+    server.on(E::ScaleUp);
+    for (number, delay) in [(2, 100), (3, 200), (4, 400)] {
+        assert!(!server.failed(number).contains(&A::Park(S2)));
+        server.wait(ms(delay));
+    }
+    assert!(server.failed(5).contains(&A::Park(S2)), "for 1.5 s");
+}
+
+#[test]
 fn scaling_is_clamped() {
     let mut server = Server::serving(Config {
         workers: 1,
