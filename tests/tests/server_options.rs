@@ -559,7 +559,39 @@ fn a_worker_of_another_version_is_refused_and_named() {
     assert_closed(address);
 }
 
+/// Also of those that fail for the same reason, and of one that was stopped before it failed by itself.
+fn every_failure_of_a_stop_is_told(isolation: &str) {
+    let told = |ended: &Ended, worker: usize| {
+        let name = format!("worker {worker} (pid ");
+        let errors = ended.lines("ERROR").filter(|line| line.contains(&name));
+        errors
+            .filter(|line| line.ends_with("failed: its own mistake"))
+            .count()
+    };
+    let mut server = start(PLAIN, isolation, "--fails stop");
+    server.wait_until_ready();
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+    assert_eq!(
+        [told(&ended, 0), told(&ended, 1)],
+        [1, 1],
+        "{:#?}",
+        ended.log
+    );
+
+    let mut server = start(
+        PLAIN,
+        isolation,
+        "--workers 1 --slow-start 1000 --fails start",
+    );
+    server.wait_for("set up worker=0");
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+    assert_eq!(told(&ended, 0), 1, "{:#?}", ended.log);
+}
+
 aioxide_tests::under_both_isolations! {
+    every_failure_of_a_stop_is_told,
     the_main_context_is_around_all_workers,
     a_main_context_that_fails_is_told_by_code_2,
     a_main_context_that_is_being_entered_can_be_stopped,

@@ -26,6 +26,9 @@ struct Options {
     /// How long a task takes that each worker leaves when it is asked to stop, in milliseconds.
     #[arg(long)]
     task: Option<u64>,
+    /// When each worker fails: `start`, just before it would listen, or `stop`, at its end.
+    #[arg(long)]
+    fails: Option<String>,
     /// The workers run to their own end.
     #[arg(long)]
     completes: bool,
@@ -62,6 +65,10 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
         shell.status().await.map_err(|error| error.to_string())?;
     }
     tokio::time::sleep(Duration::from_millis(options.slow_start)).await;
+    let fails = |when| options.fails.as_deref() == Some(when);
+    if fails("start") {
+        return Err("its own mistake".to_owned());
+    }
     let (listening, address) = serve(&worker, &options.listen).await?;
     let mut serving = Some(listening);
     let mut reloads = worker.reloads();
@@ -96,6 +103,9 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
         serving.drain(&stop).await;
     }
     resource.exit_with(Exit::Stopped(stop)).await;
+    if fails("stop") {
+        return Err("its own mistake".to_owned());
+    }
     Ok(())
 }
 
