@@ -197,26 +197,6 @@ impl Shared {
     }
 }
 
-/// Declares the timer over when its task ends, however it ends.
-struct Over(Arc<Shared>);
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        let Counts {
-            started,
-            completed,
-            failed,
-            cancelled,
-            ..
-        } = &self.0.counts;
-        let ended = completed.load(Acquire) + failed.load(Acquire) + cancelled.load(Acquire);
-        // A runtime that shuts down drops the task with the ticks in it.
-        add(cancelled, started.load(Acquire).saturating_sub(ended));
-        self.0.over.store(true, Release);
-        self.0.ask_all();
-    }
-}
-
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) timeout: Option<Duration>,
@@ -229,49 +209,58 @@ pub(super) struct Limits {
 #[track_caller]
 pub(super) fn spawn(driver: Driver, ticks: Pin<Box<dyn Ticks>>) -> Arc<Shared> {
     let shared = Arc::clone(&driver.shared);
+    // Only for its panic.
+    drop(driver.alarm());
     tokio::spawn(Task {
-        alarm: driver.alarm(),
-        driver,
+        alarm: None,
         ticks,
-        _over: Over(Arc::clone(&shared)),
+        driver,
     });
     shared
 }
 
-pin_project_lite::pin_project! {
-    /// Of one type for all timers, because tokio's part of a task is compiled anew for each type. All but the
-    /// ticks lies in the task's own piece of memory: with thousands of timers, what the clock and the scheduler
-    /// touch on the way to a tick is already there, and another piece is another that the cache misses.
-    struct Task {
-        #[pin]
-        alarm: Sleep,
-        // Ticks that run apart are dropped before the closure, which holds the arguments.
-        driver: Driver,
-        ticks: Pin<Box<dyn Ticks>>,
-        // Last: the timer is over when the closure is gone.
-        _over: Over,
-    }
+/// Of one type for all timers, because tokio's part of a task is compiled anew for each type. With thousands of
+/// timers a tick costs as much as the memory that it misses, so this is small, and only the ticks lie elsewhere.
+struct Task {
+    /// Made by the task, not with it, as that of a `tokio::time::interval` in a loop is: tokio's clock goes from
+    /// alarm to alarm, and is slow unless those of timers that were started together lie side by side.
+    alarm: Option<Pin<Box<Sleep>>>,
+    ticks: Pin<Box<dyn Ticks>>,
+    /// Last: the timer is over when the closure is gone.
+    driver: Driver,
 }
 
 impl Future for Task {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        this.driver.poll(cx, this.alarm, this.ticks.as_mut())
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Task {
+            alarm,
+            ticks,
+            driver,
+        } = &mut *self;
+        let alarm = alarm.get_or_insert_with(|| Box::pin(driver.alarm()));
+        driver.poll(cx, alarm.as_mut(), ticks.as_mut())
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        // Ticks that run apart go before the closure, which holds the arguments.
+        self.driver.special = None;
     }
 }
 
 /// All that doesn't depend on the type of the ticks.
 pub(super) struct Driver {
     schedule: Schedule,
-    /// What the alarm is set to.
-    armed: Nanos,
     /// When the running ticks are dropped, if they have been `asked` to end; if they are let to their end
     /// before a stop, when they are asked.
     until: Nanos,
     /// Of the running tick, unless several may run.
     index: u64,
+    /// The alarm is spent: it has to be set anew, whenever it is for.
+    rung: bool,
     /// Requests know the task's waker.
     registered: bool,
     /// The running ticks have been asked to end.
@@ -314,11 +303,29 @@ impl Special {
     }
 }
 
+/// Declares the timer over when its task ends, however it ends.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let Counts {
+            started,
+            completed,
+            failed,
+            cancelled,
+            ..
+        } = &self.shared.counts;
+        let ended = completed.load(Acquire) + failed.load(Acquire) + cancelled.load(Acquire);
+        // A runtime that shuts down drops the task with the ticks in it.
+        add(cancelled, started.load(Acquire).saturating_sub(ended));
+        self.shared.over.store(true, Release);
+        self.shared.ask_all();
+    }
+}
+
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>, schedule: Schedule, limits: Limits) -> Driver {
         Driver {
-            armed: schedule.wake_at(),
             schedule,
+            rung: false,
             until: NEVER,
             index: 0,
             registered: false,
@@ -332,7 +339,7 @@ impl Driver {
 
     #[track_caller]
     fn alarm(&self) -> Sleep {
-        sleep_until(self.shared.instant(self.armed))
+        sleep_until(self.shared.instant(self.schedule.wake_at()))
     }
 
     fn poll(
@@ -411,15 +418,15 @@ impl Driver {
                 // An alarm that is still set wakes the task once more, which does no harm.
                 return Poll::Pending;
             }
-            if wake_at != self.armed {
-                self.armed = wake_at;
-                alarm.as_mut().reset(self.shared.instant(wake_at));
+            let wake_at = self.shared.instant(wake_at);
+            if self.rung || wake_at != alarm.deadline() {
+                self.rung = false;
+                alarm.as_mut().reset(wake_at);
             }
             if alarm.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            // The alarm is spent: the next one has to be set, whenever it is.
-            self.armed = NEVER;
+            self.rung = true;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -670,5 +677,16 @@ impl Future for Entry {
         };
         poll_tick(tick.as_mut(), this.timeout.as_mut(), cx)
             .map(|end| (this.index, end, this.tick.take()))
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::Task;
+
+    /// Tokio puts 104 bytes around it and rounds up to a multiple of 128.
+    #[test]
+    fn a_task_takes_256_bytes() {
+        assert!(size_of::<Task>() <= 256 - 104, "{}", size_of::<Task>());
     }
 }
