@@ -38,7 +38,8 @@ const COST_OF_ONE: &[Column] = &[COST[0], COST[1], COST[3], COST[4]];
 const DRIFT: &[Column] = &[told("last tick behind the grid, ms"), told("ticks")];
 
 const LIMITS_COST: &str = "
-Timers of 100 ms with an empty tick, each kind in a process of its own. Memory is the growth of the resident set, which
+Timers of 100 ms with an empty tick, each kind in a process of its own; those with arguments take two, an `Arc` among them,
+of which each tick gets clones as it always does. Memory is the growth of the resident set, which
 comes in pages of 4 KiB; that of a single timer is left out. What limits: one timer costs what it takes the kernel to
 wake an idle process, and its figure spreads with whatever else that core does; 10,000 that were started together are
 due together, and the last of them waits for the others' ticks. aiotools makes a task of each tick, and counts its
@@ -53,6 +54,7 @@ many intervals as ticks have been. What limits: the 1 ms of tokio's timers, and 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Kind {
     Aioxide,
+    Arguments,
     Interval,
     TaskPerTick,
     Sleep,
@@ -69,23 +71,35 @@ pub(crate) struct Timers {
 }
 
 /// Of all timers, and of the first one of them.
-#[derive(Default)]
 struct Ticks {
+    interval: OnceLock<Duration>,
     all: AtomicU64,
     first: OnceLock<Instant>,
     /// Nanoseconds behind the grid.
     behind: AtomicU64,
 }
 
+/// Not an argument of the ticks, which are to be empty.
+static TICKS: Ticks = Ticks {
+    interval: OnceLock::new(),
+    all: AtomicU64::new(0),
+    first: OnceLock::new(),
+    behind: AtomicU64::new(0),
+};
+
 impl Ticks {
+    fn interval(&self) -> Duration {
+        *self.interval.get().expect("set before timers start")
+    }
+
     fn of_all(&self) {
         self.all.fetch_add(1, Relaxed);
     }
 
     /// `index`: its place on the grid.
-    fn of_first(&self, index: u64, interval: Duration) {
+    fn of_first(&self, index: u64) {
         let now = Instant::now();
-        let due = *self.first.get_or_init(|| now) + interval.mul_f64(index as f64);
+        let due = *self.first.get_or_init(|| now) + self.interval().mul_f64(index as f64);
         let behind = now.saturating_duration_since(due).as_nanos();
         self.behind
             .store(u64::try_from(behind).unwrap_or(u64::MAX), Relaxed);
@@ -94,9 +108,9 @@ impl Ticks {
 }
 
 impl Ticks {
-    fn of(&self, is_first: bool, index: u64, interval: Duration) {
+    fn of(&self, is_first: bool, index: u64) {
         match is_first {
-            true => self.of_first(index, interval),
+            true => self.of_first(index),
             false => self.of_all(),
         }
     }
@@ -117,7 +131,7 @@ impl Timers {
     /// The second line on stdin starts them; each is answered by the ticks until then.
     pub(crate) fn run(&self) -> Result<()> {
         let interval = Duration::try_from_secs_f64(self.seconds).context("an interval")?;
-        let ticks = Arc::new(Ticks::default());
+        TICKS.interval.get_or_init(|| interval);
         let mut lines = io::stdin().lock().lines();
         let runtime = match self.multi {
             true => Builder::new_multi_thread().enable_time().build()?,
@@ -127,23 +141,22 @@ impl Timers {
             lines
                 .next()
                 .context("stdin has ended before they were started")??;
-            writeln!(io::stdout(), "{ticks}")?;
+            writeln!(io::stdout(), "{TICKS}")?;
         }
         drop(lines);
         let (ended, end) = oneshot::channel::<()>();
-        let told = Arc::clone(&ticks);
         // Beside the runtime, whose thread has its timers to run.
         let answering = thread::spawn(move || -> io::Result<()> {
             // Held until stdin ends.
             let _ended = ended;
             for line in io::stdin().lock().lines() {
                 line?;
-                writeln!(io::stdout(), "{told}")?;
+                writeln!(io::stdout(), "{TICKS}")?;
             }
             Ok(())
         });
         runtime.block_on(async {
-            let _running = self.start(interval, &ticks);
+            let _running = self.start(interval);
             // Nothing is sent: it only ever ends.
             let _ = end.await;
         });
@@ -155,55 +168,60 @@ impl Timers {
     }
 
     /// Whatever keeps them running.
-    fn start(&self, interval: Duration, ticks: &Arc<Ticks>) -> (Vec<Timer>, JoinSet<()>) {
+    fn start(&self, interval: Duration) -> (Vec<Timer>, JoinSet<()>) {
         let mut timers = Vec::new();
         let mut tasks = JoinSet::new();
+        let argument = Arc::new(());
         for number in 0..self.count {
-            let ticks = Arc::clone(ticks);
             let is_first = number == 0;
             match self.kind {
-                Kind::Aioxide if is_first => timers.push(first_timer(interval, ticks)),
-                Kind::Aioxide => timers.push(next_timer(interval, ticks)),
-                Kind::Interval => drop(tasks.spawn(interval_loop(interval, ticks, is_first))),
-                Kind::TaskPerTick => drop(tasks.spawn(task_per_tick(interval, ticks, is_first))),
-                Kind::Sleep => drop(tasks.spawn(sleep_loop(interval, ticks, is_first))),
+                Kind::Aioxide | Kind::Arguments if is_first => timers.push(first_timer()),
+                Kind::Aioxide => timers.push(next_timer()),
+                Kind::Arguments => timers.push(with_arguments(interval, Arc::clone(&argument))),
+                Kind::Interval => drop(tasks.spawn(interval_loop(interval, is_first))),
+                Kind::TaskPerTick => drop(tasks.spawn(task_per_tick(interval, is_first))),
+                Kind::Sleep => drop(tasks.spawn(sleep_loop(interval, is_first))),
             }
         }
         (timers, tasks)
     }
 }
 
-#[timer(interval)]
-async fn first_timer(tick: Tick, interval: Duration, ticks: Arc<Ticks>) {
-    ticks.of_first(tick.index(), interval);
+#[timer(TICKS.interval())]
+async fn first_timer(tick: Tick) {
+    TICKS.of_first(tick.index());
+}
+
+#[timer(TICKS.interval())]
+async fn next_timer() {
+    TICKS.of_all();
 }
 
 #[timer(interval)]
-async fn next_timer(interval: Duration, ticks: Arc<Ticks>) {
-    ticks.of_all();
+async fn with_arguments(interval: Duration, _argument: Arc<()>) {
+    TICKS.of_all();
 }
 
-async fn interval_loop(interval: Duration, ticks: Arc<Ticks>, is_first: bool) {
+async fn interval_loop(interval: Duration, is_first: bool) {
     let mut due = time::interval(interval);
     for index in 0.. {
         due.tick().await;
-        ticks.of(is_first, index, interval);
+        TICKS.of(is_first, index);
     }
 }
 
-async fn task_per_tick(interval: Duration, ticks: Arc<Ticks>, is_first: bool) {
+async fn task_per_tick(interval: Duration, is_first: bool) {
     let tasks = TaskTracker::new();
     let mut due = time::interval(interval);
     for index in 0.. {
         due.tick().await;
-        let ticks = Arc::clone(&ticks);
-        tasks.spawn(async move { ticks.of(is_first, index, interval) });
+        tasks.spawn(async move { TICKS.of(is_first, index) });
     }
 }
 
-async fn sleep_loop(interval: Duration, ticks: Arc<Ticks>, is_first: bool) {
+async fn sleep_loop(interval: Duration, is_first: bool) {
     for index in 0.. {
-        ticks.of(is_first, index, interval);
+        TICKS.of(is_first, index);
         time::sleep(interval).await;
     }
 }
@@ -232,6 +250,16 @@ const CURRENT_THREAD: [Side; 3] = [
 const MULTI_THREAD: [Side; 2] = [
     Side::new(LOOPS, How::Timers("interval", MULTI)),
     Side::new(AIOXIDE, How::Timers("aioxide", MULTI)),
+];
+const ARGUMENTS: [Side; 2] = [
+    Side::new(
+        "aioxide timers with arguments",
+        How::Timers("arguments", &[]),
+    ),
+    Side::new(
+        "aioxide timers with arguments",
+        How::Timers("arguments", MULTI),
+    ),
 ];
 const SLEEP: Side = Side::new("a loop of sleeps", How::Timers("sleep", &[]));
 const AIOTOOLS: [Side; 2] = [
@@ -295,8 +323,12 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Table>> {
     for count in SIZES {
         let plural = if count == 1 { "" } else { "s" };
         let mut current: Vec<&Side> = CURRENT_THREAD.iter().collect();
+        let mut multi: Vec<&Side> = MULTI_THREAD.iter().collect();
+        if count > 1 {
+            current.push(&ARGUMENTS[0]);
+            multi.push(&ARGUMENTS[1]);
+        }
         current.extend(plan.python.iter().flat_map(|_| &AIOTOOLS));
-        let multi = MULTI_THREAD.iter().collect();
         for (flavour, mut sides) in [("one thread", current), ("many threads", multi)] {
             let title = format!("{count} timer{plural} of {INTERVAL:?}, {flavour}");
             let columns = if count == 1 { COST_OF_ONE } else { COST };
