@@ -236,7 +236,10 @@ impl<'p> Simulation<'p> {
             Some(Op::SetInterval(interval)) => {
                 self.due(self.now.checked_sub(1), busy);
                 self.interval = interval;
-                if let (Some(last), Some(_)) = (self.last, self.next) {
+                // One that has run out in a pause starts again when that ends.
+                let run_out = |next: &u64| self.plan.fixed_delay && *next < self.now;
+                let next = self.next.filter(|next| !run_out(next));
+                if let (Some(last), Some(_)) = (self.last, next) {
                     let mut next = last + interval;
                     while !self.plan.fixed_delay && next + interval <= self.now {
                         next += interval;
@@ -328,7 +331,11 @@ impl<'p> Simulation<'p> {
             Overlap::Wait if in_line == 0 => self.waiting.push_back(point),
             Overlap::Wait => {
                 self.stats.skipped += 1;
-                *self.waiting.back_mut().expect("one in line") = point;
+                let last = self.waiting.back_mut().expect("one in line");
+                // After a trigger, a new interval may have had a due time before it.
+                if point.1 >= last.1 {
+                    *last = point;
+                }
             }
             Overlap::Queue(most) if in_line < most => self.waiting.push_back(point),
             _ => self.stats.skipped += 1,
