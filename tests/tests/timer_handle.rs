@@ -778,6 +778,38 @@ fn a_runtime_that_shuts_down_ends_its_timers() {
     paused().block_on(timer.stop());
 }
 
+/// Tells that it is dropped.
+struct Told(&'static str, Arc<Mutex<Vec<&'static str>>>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.1.lock().unwrap().push(self.0);
+    }
+}
+
+#[test]
+fn a_runtime_that_shuts_down_drops_the_ticks_before_what_makes_them() {
+    for overlap in [Overlap::Skip, Overlap::Allow(2)] {
+        let runtime = paused();
+        let dropped = Arc::default();
+        let timer = runtime.block_on(async {
+            let makes = Told("what makes them", Arc::clone(&dropped));
+            let timer = every(100).overlap(overlap).start(move |_| {
+                let tick = Told("a tick", Arc::clone(&makes.1));
+                async move {
+                    let _tick = tick;
+                    std::future::pending::<()>().await;
+                }
+            });
+            sleep(ms(50)).await;
+            timer
+        });
+        drop(runtime);
+        assert_eq!(*dropped.lock().unwrap(), ["a tick", "what makes them"]);
+        assert_eq!(timer.stats().cancelled, 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_tick_may_end_its_own_timer() {
     let slot: Arc<Mutex<Option<Arc<Timer>>>> = Arc::default();
