@@ -1,6 +1,7 @@
 //! What the integration tests have in common: real processes, watched with deadlines.
 
 pub mod fixture;
+pub mod timers;
 
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
@@ -18,6 +19,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Longer than anything a test waits for, on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A signal belongs to the one before for half a second, and nothing tells when that is over.
+pub fn outlast_repeated_signals() {
+    thread::sleep(Duration::from_millis(600));
+}
 
 /// Makes a test of each function, once with the argument `"thread"` and once with `"process"`.
 #[macro_export]

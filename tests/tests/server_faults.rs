@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aioxide_tests::{
-    Ended, Folder, PATIENCE, Running, Signal, address_in, assert_closed, connect, pid_in,
+    Ended, Folder, PATIENCE, Running, Signal, address_in, assert_closed, connect,
+    outlast_repeated_signals, pid_in,
 };
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, prlimit};
 
@@ -438,8 +439,7 @@ fn a_blocked_event_loop_is_reported_at_any_time(isolation: &str) {
     server.wait_for("the event loop of worker 0 has been blocked for");
     server.signal(Signal::TERM);
     server.wait_for("stopping: SIGTERM");
-    // Until then, a second one belongs to the first.
-    thread::sleep(Duration::from_millis(600));
+    outlast_repeated_signals();
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code, Some(143));
 
@@ -602,8 +602,7 @@ fn a_second_signal_forces_a_blocked_worker(isolation: &str) {
     let address = server.wait_until_ready();
     server.signal(Signal::TERM);
     server.wait_for("stopping: SIGTERM");
-    // Until then, a second one belongs to the first.
-    thread::sleep(Duration::from_millis(600));
+    outlast_repeated_signals();
     let ended = server.stop(Signal::TERM);
     assert_eq!(ended.code, Some(143), "{:#?}", ended.log);
     assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);

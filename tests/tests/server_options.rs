@@ -8,7 +8,9 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use aioxide_tests::{Ended, Folder, Running, Signal, assert_closed, connect, pid_in};
+use aioxide_tests::{
+    Ended, Folder, Running, Signal, assert_closed, connect, outlast_repeated_signals, pid_in,
+};
 
 const PLAIN: &str = env!("CARGO_BIN_EXE_plain");
 
@@ -125,8 +127,7 @@ fn a_main_context_that_blocks_keeps_no_signal_from_the_server(isolation: &str) {
         server.wait_until_logged("stopping: SIGTERM");
         assert!(asked.elapsed() < Duration::from_secs(5));
         server.wait_until_logged(blocked);
-        // Until then, a second one belongs to the first.
-        std::thread::sleep(Duration::from_millis(600));
+        outlast_repeated_signals();
         let ended = server.stop(Signal::TERM);
         assert_eq!(ended.code, Some(143), "{:#?}", ended.log);
         assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use aioxide_tests::{Ended, Running, Signal, assert_closed, pid_in};
+use aioxide_tests::{Ended, Running, Signal, assert_closed, outlast_repeated_signals, pid_in};
 use rustix::process::{Pid, kill_process};
 
 fn command(isolation: &str, args: &str) -> Command {
@@ -99,8 +99,7 @@ fn signals_at_random_times_always_end_it(isolation: &str) {
         }
         if is_forced {
             server.wait_for("stopping: SIGTERM");
-            // Until then, a second one belongs to the first.
-            thread::sleep(Duration::from_millis(600));
+            outlast_repeated_signals();
             server.signal(Signal::TERM);
         }
         let ended = server.wait();
@@ -287,8 +286,7 @@ fn a_second_signal_forces(isolation: &str) {
         let address = server.wait_until_ready();
         server.signal(signal);
         server.wait_for("stopping: ");
-        // Until then, a second one belongs to the first.
-        thread::sleep(Duration::from_millis(600));
+        outlast_repeated_signals();
         let ended = server.stop(signal);
         assert_eq!(ended.code, Some(code), "{:#?}", ended.log);
         assert!(ended.took < Duration::from_secs(5), "took {:?}", ended.took);

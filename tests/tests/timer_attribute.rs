@@ -5,11 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aioxide::{Tick, Timer, actxmgr, timer};
+use aioxide_tests::timers::ms;
 use tokio::time::{Instant, sleep};
-
-const fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
 
 #[derive(Default)]
 struct Log(Mutex<Vec<u64>>);

@@ -3,30 +3,15 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use aioxide::{Missed, Overlap, Tick, Timer, TimerBuilder, actxmgr};
-use tokio::runtime::{Builder, Runtime};
+use aioxide_tests::timers::{every, ms, paused};
+use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
-
-const fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-fn every(interval: u64) -> TimerBuilder {
-    Timer::every(ms(interval))
-}
-
-fn paused() -> Runtime {
-    Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-}
 
 /// When ticks started, in ms since the log was made.
 #[derive(Clone)]
@@ -778,35 +763,42 @@ fn a_runtime_that_shuts_down_ends_its_timers() {
     paused().block_on(timer.stop());
 }
 
-/// Tells that it is dropped.
-struct Told(&'static str, Arc<Mutex<Vec<&'static str>>>);
+/// When it is dropped, tells so, and how many ticks the timer that it belongs to says are running.
+struct Told(
+    &'static str,
+    Arc<OnceLock<Timer>>,
+    Arc<Mutex<Vec<(&'static str, u64)>>>,
+);
 
 impl Drop for Told {
     fn drop(&mut self) {
-        self.1.lock().unwrap().push(self.0);
+        let running = self.1.get().unwrap().stats().running;
+        self.2.lock().unwrap().push((self.0, running));
     }
 }
 
 #[test]
-fn a_runtime_that_shuts_down_drops_the_ticks_before_what_makes_them() {
+fn a_runtime_that_shuts_down_drops_ticks_then_what_makes_them_then_the_timer_is_over() {
     for overlap in [Overlap::Skip, Overlap::Allow(2)] {
         let runtime = paused();
-        let dropped = Arc::default();
-        let timer = runtime.block_on(async {
-            let makes = Told("what makes them", Arc::clone(&dropped));
-            let timer = every(100).overlap(overlap).start(move |_| {
-                let tick = Told("a tick", Arc::clone(&makes.1));
+        let (timer, dropped) = (Arc::default(), Arc::default());
+        runtime.block_on(async {
+            let makes = Told("what makes them", Arc::clone(&timer), Arc::clone(&dropped));
+            let started = every(100).overlap(overlap).start(move |_| {
+                let tick = Told("a tick", Arc::clone(&makes.1), Arc::clone(&makes.2));
                 async move {
                     let _tick = tick;
                     std::future::pending::<()>().await;
                 }
             });
+            assert!(timer.set(started).is_ok());
             sleep(ms(50)).await;
-            timer
         });
         drop(runtime);
-        assert_eq!(*dropped.lock().unwrap(), ["a tick", "what makes them"]);
-        assert_eq!(timer.stats().cancelled, 1);
+        let order = [("a tick", 1), ("what makes them", 1)];
+        assert_eq!(*dropped.lock().unwrap(), order, "{overlap:?}");
+        let stats = timer.get().unwrap().stats();
+        assert_eq!((stats.cancelled, stats.running), (1, 0));
     }
 }
 

@@ -3,27 +3,10 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use aioxide::{Overlap, Tick, Timer, TimerBuilder, timer};
-use tokio::runtime::{Builder, Runtime};
+use aioxide::{Overlap, Tick, timer};
+use aioxide_tests::timers::{every, ms, paused};
 use tokio::time::sleep;
-
-const fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-fn every(interval: u64) -> TimerBuilder {
-    Timer::every(ms(interval))
-}
-
-fn paused() -> Runtime {
-    Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-}
 
 /// What is logged while `f` runs.
 fn logged(f: impl Future<Output = ()>) -> String {

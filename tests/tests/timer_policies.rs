@@ -1,14 +1,10 @@
 //! The timelines of the overlap and missed policies, under a paused clock.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use aioxide::{Missed, Overlap, Timer, TimerBuilder};
+use aioxide_tests::timers::{every, ms};
 use tokio::time::{Instant, sleep};
-
-const fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
 
 /// Starts ticks that take `length` ms, stops after `until` ms, and gives the starts with the stats.
 async fn run(timer: TimerBuilder, length: u64, until: u64) -> (Vec<u64>, Timer) {
@@ -28,10 +24,6 @@ async fn run(timer: TimerBuilder, length: u64, until: u64) -> (Vec<u64>, Timer) 
     assert_eq!(timer.stats().started, starts.len() as u64);
     assert_eq!(timer.stats().running, 0);
     (starts, timer)
-}
-
-fn every(interval: u64) -> TimerBuilder {
-    Timer::every(ms(interval))
 }
 
 #[tokio::test(start_paused = true)]

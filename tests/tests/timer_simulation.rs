@@ -5,15 +5,11 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
-use std::time::Duration;
 
 use aioxide::{Missed, Overlap, Timer, TimerStats};
+use aioxide_tests::timers::ms;
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
-
-const fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
@@ -237,9 +233,9 @@ impl<'p> Simulation<'p> {
                 self.due(self.now.checked_sub(1), busy);
                 self.interval = interval;
                 // One that has run out in a pause starts again when that ends.
-                let run_out = |next: &u64| self.plan.fixed_delay && *next < self.now;
-                let next = self.next.filter(|next| !run_out(next));
-                if let (Some(last), Some(_)) = (self.last, next) {
+                let run_out =
+                    self.plan.fixed_delay && self.next.is_some_and(|next| next < self.now);
+                if let (Some(last), Some(_), false) = (self.last, self.next, run_out) {
                     let mut next = last + interval;
                     while !self.plan.fixed_delay && next + interval <= self.now {
                         next += interval;
