@@ -105,9 +105,7 @@ impl Ticks {
             .store(u64::try_from(behind).unwrap_or(u64::MAX), Relaxed);
         self.of_all();
     }
-}
 
-impl Ticks {
     fn of(&self, is_first: bool, index: u64) {
         match is_first {
             true => self.of_first(index),
@@ -131,7 +129,11 @@ impl Timers {
     /// The second line on stdin starts them; each is answered by the ticks until then.
     pub(crate) fn run(&self) -> Result<()> {
         let interval = Duration::try_from_secs_f64(self.seconds).context("an interval")?;
-        TICKS.interval.get_or_init(|| interval);
+        TICKS
+            .interval
+            .set(interval)
+            .ok()
+            .context("timers run already")?;
         let mut lines = io::stdin().lock().lines();
         let runtime = match self.multi {
             true => Builder::new_multi_thread().enable_time().build()?,
@@ -240,6 +242,7 @@ enum How {
 
 const LOOPS: &str = "interval loops";
 const AIOXIDE: &str = "aioxide timers";
+const WITH_ARGUMENTS: &str = "aioxide timers with arguments";
 const MULTI: &[&str] = &["--multi"];
 
 const CURRENT_THREAD: [Side; 3] = [
@@ -252,14 +255,8 @@ const MULTI_THREAD: [Side; 2] = [
     Side::new(AIOXIDE, How::Timers("aioxide", MULTI)),
 ];
 const ARGUMENTS: [Side; 2] = [
-    Side::new(
-        "aioxide timers with arguments",
-        How::Timers("arguments", &[]),
-    ),
-    Side::new(
-        "aioxide timers with arguments",
-        How::Timers("arguments", MULTI),
-    ),
+    Side::new(WITH_ARGUMENTS, How::Timers("arguments", &[])),
+    Side::new(WITH_ARGUMENTS, How::Timers("arguments", MULTI)),
 ];
 const SLEEP: Side = Side::new("a loop of sleeps", How::Timers("sleep", &[]));
 const AIOTOOLS: [Side; 2] = [
