@@ -209,7 +209,7 @@ pub(super) struct Limits {
 #[track_caller]
 pub(super) fn spawn(driver: Driver, ticks: Pin<Box<dyn Ticks>>) -> Arc<Shared> {
     let shared = Arc::clone(&driver.shared);
-    // Only for its panic.
+    // That of the task would panic where nobody learns of it.
     drop(driver.alarm());
     tokio::spawn(Task {
         alarm: None,
@@ -220,7 +220,8 @@ pub(super) fn spawn(driver: Driver, ticks: Pin<Box<dyn Ticks>>) -> Arc<Shared> {
 }
 
 /// Of one type for all timers, because tokio's part of a task is compiled anew for each type. With thousands of
-/// timers a tick costs as much as the memory that it misses, so this is small, and only the ticks lie elsewhere.
+/// timers a tick costs as much as the memory that it misses, so what it touches lies together, and is small: with eight
+/// bytes more than 152, tokio's piece of memory for a task would be 384 bytes instead of 256.
 struct Task {
     /// Made by the task, not with it, as that of a `tokio::time::interval` in a loop is: tokio's clock goes from
     /// alarm to alarm, and is slow unless those of timers that were started together lie side by side.
@@ -677,16 +678,5 @@ impl Future for Entry {
         };
         poll_tick(tick.as_mut(), this.timeout.as_mut(), cx)
             .map(|end| (this.index, end, this.tick.take()))
-    }
-}
-
-#[cfg(all(test, target_pointer_width = "64"))]
-mod tests {
-    use super::Task;
-
-    /// Tokio puts 104 bytes around it and rounds up to a multiple of 128.
-    #[test]
-    fn a_task_takes_256_bytes() {
-        assert!(size_of::<Task>() <= 256 - 104, "{}", size_of::<Task>());
     }
 }
