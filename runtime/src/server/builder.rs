@@ -10,18 +10,18 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::job::{Body, Extra, ExtraFn, MakeWorker, Outcome};
-use super::main_context::{MakeMain, make_main};
-use super::policy::Config;
-use super::signals::Signals;
-use super::supervisor::{Job, Setup, Supervisor};
+use super::supervisor::driver::{Job, Setup, Supervisor};
+use super::supervisor::policy::Config;
+use super::supervisor::seats::main_context::{MakeMain, make_main};
+use super::supervisor::signals::Signals;
 use super::{Isolation, OnFailure, Signal, Worker, report};
 #[cfg(feature = "process")]
 use super::{
-    image::Origin,
-    main_context::{Decode, MainValue},
-    process::Processes,
-    wire,
-    worker_process::{self, Turn},
+    line::wire,
+    supervisor::image::Origin,
+    supervisor::seats::main_context::{Decode, MainValue},
+    supervisor::seats::process::Processes,
+    worker::process::{self as worker_process, Turn},
 };
 use crate::context::{self, Context, Return};
 

@@ -20,13 +20,13 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
-use super::report;
+use crate::server::report;
 
 /// `<supervisor pid>:<inode of the worker's end of the control socket>:<ordinal of the run call>`
 const ROLE: &str = "AIOXIDE_WORKER";
 
 /// How this process was started, and so how its workers are.
-pub(super) struct Origin {
+pub(in crate::server) struct Origin {
     arg0: OsString,
     args: Vec<OsString>,
     /// Where the executable was found, and where a newer one will be.
@@ -35,7 +35,7 @@ pub(super) struct Origin {
 
 /// An executable, held: it stays the same when another takes its path.
 #[derive(Clone)]
-pub(super) struct Image(Arc<Held>);
+pub(in crate::server) struct Image(Arc<Held>);
 
 struct Held {
     /// None without /proc, where only the path can be started.
@@ -45,7 +45,7 @@ struct Held {
 
 impl Origin {
     /// To be called before the program changes its directory.
-    pub(super) fn at_start() -> io::Result<Origin> {
+    pub(in crate::server) fn at_start() -> io::Result<Origin> {
         let mut args = env::args_os();
         let arg0 = args.next().unwrap_or_default();
         let running = fs::metadata("/proc/self/exe").ok();
@@ -75,12 +75,12 @@ impl Origin {
     }
 
     /// What this process runs.
-    pub(super) fn current(&self) -> io::Result<Image> {
+    pub(in crate::server) fn current(&self) -> io::Result<Image> {
         self.open(Path::new("/proc/self/exe"))
     }
 
     /// What is on disk now.
-    pub(super) fn newest(&self) -> io::Result<Image> {
+    pub(in crate::server) fn newest(&self) -> io::Result<Image> {
         self.open(&self.path)
     }
 
@@ -109,7 +109,11 @@ impl Origin {
 
     /// Starts a worker of the `run`-th server of this process: the process, and the supervisor's end of
     /// its control socket. Must be called in a runtime.
-    pub(super) fn spawn(&self, image: &Image, run: usize) -> io::Result<(Process, UnixStream)> {
+    pub(in crate::server) fn spawn(
+        &self,
+        image: &Image,
+        run: usize,
+    ) -> io::Result<(Process, UnixStream)> {
         self.try_spawn(image, run)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot start {image}: {error}")))
     }
@@ -173,7 +177,7 @@ fn undeleted(path: PathBuf) -> PathBuf {
 }
 
 /// A started worker process. Its owner waits for its end: dropped, it would stay a zombie.
-pub(super) struct Process {
+pub(in crate::server) struct Process {
     child: Child,
     killer: Killer,
     deaths: SignalStream,
@@ -181,11 +185,11 @@ pub(super) struct Process {
 
 /// Kills a worker process, from any thread; never another one of the same pid.
 #[derive(Clone)]
-pub(super) struct Killer(Arc<OwnedFd>);
+pub(in crate::server) struct Killer(Arc<OwnedFd>);
 
 impl Killer {
     /// To a process that has ended, nothing happens.
-    pub(super) fn kill(&self) -> io::Result<()> {
+    pub(in crate::server) fn kill(&self) -> io::Result<()> {
         match rustix::process::pidfd_send_signal(&self.0, rustix::process::Signal::KILL) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(error.into()),
@@ -210,21 +214,21 @@ impl Process {
         }
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(in crate::server) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Ends one that can't be talked to.
-    pub(super) fn give_up(mut self) -> io::Result<()> {
+    pub(in crate::server) fn give_up(mut self) -> io::Result<()> {
         give_up(&mut self.child)
     }
 
-    pub(super) fn killer(&self) -> &Killer {
+    pub(in crate::server) fn killer(&self) -> &Killer {
         &self.killer
     }
 
     /// How the process ended, once it has. Loses nothing when dropped.
-    pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
+    pub(in crate::server) async fn ended(&mut self) -> io::Result<ExitStatus> {
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
@@ -247,7 +251,7 @@ fn give_up(child: &mut Child) -> io::Result<()> {
 
 /// What this process has been started as.
 #[derive(Debug)]
-pub(super) enum Started {
+pub(in crate::server) enum Started {
     ByUser,
     /// By a supervisor, as a worker of the `run`-th server that the program runs.
     AsWorker {
@@ -259,7 +263,7 @@ pub(super) enum Started {
 /// Finds out, and if this is a worker, takes the control socket off stdin, so that no grandchild gets it.
 ///
 /// To be called once: after that, stdin tells nothing.
-pub(super) fn started() -> io::Result<Started> {
+pub(in crate::server) fn started() -> io::Result<Started> {
     let Some(role) = env::var_os(ROLE) else {
         return Ok(Started::ByUser);
     };
@@ -318,7 +322,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::process::ExitStatusExt;
 
-    use crate::server::wire::{SupervisorEnd, ToSupervisor, WorkerEnd};
+    use crate::server::line::wire::{SupervisorEnd, ToSupervisor, WorkerEnd};
 
     fn shell(script: &str) -> Origin {
         Origin {
@@ -449,7 +453,11 @@ mod tests {
         end.sender().send(&ToSupervisor::Reported(name)).unwrap();
 
         let grandchild = Command::new(env::current_exe().unwrap())
-            .args(["-q", "--exact", "server::image::tests::as_a_grandchild"])
+            .args([
+                "-q",
+                "--exact",
+                "server::supervisor::image::tests::as_a_grandchild",
+            ])
             .output()
             .unwrap();
         assert!(
@@ -481,7 +489,7 @@ mod tests {
         origin.args = vec![
             "-q".into(),
             "--exact".into(),
-            "server::image::tests::as_a_worker".into(),
+            "server::supervisor::image::tests::as_a_worker".into(),
         ];
         let (mut process, socket) = origin.spawn(&origin.current().unwrap(), 5).unwrap();
         let mut end = SupervisorEnd::new(socket).unwrap();

@@ -9,27 +9,29 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::event_loop::{Ended, Failure};
-use super::job::{Extra, MakeWorker, StartBody, lock};
-use super::link::{Answer, Input, Link, Message, Request};
-use super::main_context::{MainValue, MakeMain};
-use super::policy::{Action, Config, Ending, Event, Image, Policy, Report, Role, WorkerId};
-use super::pulse::{self, Finding, Pulse};
-use super::signals::{Asked, Signals};
-use super::sockets::Sockets;
-use super::stop::{after, without_reserve};
-use super::thread::{Leaving, Thread};
-use super::watchdog::Watchdog;
-use super::worker::{Identity, Shared};
-use super::{Isolation, Stop, StopReason, report};
-#[cfg(feature = "process")]
-use super::{
-    Signal,
-    main_context::Decode,
-    process::{self, Processes},
-    wire::Assignment,
-};
 use crate::panic;
+use crate::server::job::{Extra, MakeWorker, StartBody, lock};
+use crate::server::line::link::{Answer, Input, Link, Message, Request};
+use crate::server::stop::{after, without_reserve};
+use crate::server::supervisor::policy::{
+    Action, Config, Ending, Event, Image, Policy, Report, Role, WorkerId,
+};
+use crate::server::supervisor::pulse::{self, Finding, Pulse};
+use crate::server::supervisor::seats::main_context::{MainValue, MakeMain};
+use crate::server::supervisor::seats::thread::{Leaving, Thread};
+use crate::server::supervisor::signals::{Asked, Signals};
+use crate::server::supervisor::sockets::Sockets;
+use crate::server::supervisor::watchdog::Watchdog;
+use crate::server::worker::event_loop::{Ended, Failure};
+use crate::server::worker::handle::{Identity, Shared};
+use crate::server::{Isolation, Stop, StopReason, report};
+#[cfg(feature = "process")]
+use crate::server::{
+    Signal,
+    line::wire::Assignment,
+    supervisor::seats::main_context::Decode,
+    supervisor::seats::process::{self, Processes},
+};
 
 /// The driver was out for at least this long: suspended, or stopped by a signal.
 const GAP: Duration = Duration::from_secs(1);

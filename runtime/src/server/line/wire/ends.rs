@@ -345,9 +345,9 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::process::{Command, Stdio};
 
-    use crate::server::policy::Role;
-    use crate::server::wire::message::{Answer, Assignment, encode_main};
-    use crate::server::wire::{Assembly, decode_main};
+    use crate::server::line::wire::message::{Answer, Assignment, encode_main};
+    use crate::server::line::wire::{Assembly, decode_main};
+    use crate::server::supervisor::policy::Role;
 
     fn pair() -> (SupervisorEnd, WorkerEnd) {
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -492,7 +492,7 @@ mod tests {
     fn a_descriptor_without_room_is_lost_and_its_message_is_not() {
         const ALONE: &str = "AIOXIDE_TEST_ALONE";
         if std::env::var_os(ALONE).is_none() {
-            let name = "server::wire::ends::tests::a_descriptor_without_room_is_lost_and_its_message_is_not";
+            let name = "server::line::wire::ends::tests::a_descriptor_without_room_is_lost_and_its_message_is_not";
             let mut command = Command::new(std::env::current_exe().unwrap());
             command
                 .args(["--exact", name])

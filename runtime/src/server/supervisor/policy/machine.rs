@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::stop::{Signal, StopReason};
-use super::{Isolation, OnFailure};
+use crate::server::stop::{Signal, StopReason};
+use crate::server::{Isolation, OnFailure};
 
 /// Stop signals this soon after the first belong to it: GNU `timeout` always sends two.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
-use super::Worker;
-use super::job::Body;
-use super::link::Input;
 use crate::context::{Context, Exit, Guard, Outcome as _, Return};
+use crate::server::Worker;
+use crate::server::job::Body;
+use crate::server::line::link::Input;
 
 /// The value of the main context, given to every worker.
 pub(crate) struct MainValue {

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::server::report;
 #[cfg(feature = "process")]
-use super::image::Killer;
-use super::report;
+use crate::server::supervisor::image::Killer;
 
 /// How late the supervisor may be, a log that doesn't take its lines at once included.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ struct Due {
 impl Watchdog {
     /// Has these killed too, instead of those given before.
     #[cfg(feature = "process")]
-    pub(super) fn guard(&mut self, processes: impl Iterator<Item = Killer>) {
+    pub(in crate::server) fn guard(&mut self, processes: impl Iterator<Item = Killer>) {
         let deadline = self.deadline();
         deadline.lock().processes = processes.collect();
     }

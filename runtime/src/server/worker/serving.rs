@@ -13,9 +13,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::net::Listener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::job::Outcome;
-use super::worker::Shared;
-use super::{Stop, Worker, report};
+use crate::server::job::Outcome;
+use crate::server::worker::handle::Shared;
+use crate::server::{Stop, Worker, report};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -252,8 +252,8 @@ mod tests {
     use tokio::runtime::{Builder, LocalOptions};
     use tokio::time::Instant;
 
-    use crate::server::link::Link;
-    use crate::server::worker::Identity;
+    use crate::server::line::link::Link;
+    use crate::server::worker::handle::Identity;
     use crate::server::{Isolation, StopReason};
 
     #[test]

@@ -14,15 +14,15 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::event_loop::{Ended, Failure};
-use super::image::{self, Killer, Origin, Process};
-use super::link::{self, Input, Message, Request};
-use super::policy::{Image, WorkerId};
-use super::supervisor::sleep_until;
-use super::wire::{
+use crate::server::line::link::{self, Input, Message, Request};
+use crate::server::line::wire::{
     Answer, Assignment, Refusal, SupervisorEnd, ToSupervisor, ToWorker, Wanted, WireError,
 };
-use super::{Signal, Stop, report};
+use crate::server::supervisor::driver::sleep_until;
+use crate::server::supervisor::image::{self, Killer, Origin, Process};
+use crate::server::supervisor::policy::{Image, WorkerId};
+use crate::server::worker::event_loop::{Ended, Failure};
+use crate::server::{Signal, Stop, report};
 
 /// What a process that has ended may still have in its socket is there at once.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
@@ -113,7 +113,7 @@ impl Processes {
 /// The supervisor's hold on a worker process.
 pub(crate) struct Seat {
     pub(crate) pid: u32,
-    pub(super) killer: Killer,
+    pub(in crate::server) killer: Killer,
     pub(crate) stop: Option<Stop>,
     commands: mpsc::UnboundedSender<Command>,
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::event_loop::{self, Ended, Failure};
-use super::job::StartBody;
-use super::link::Message;
-use super::report;
-use super::worker::Shared;
+use crate::server::job::StartBody;
+use crate::server::line::link::Message;
+use crate::server::report;
+use crate::server::worker::event_loop::{self, Ended, Failure};
+use crate::server::worker::handle::Shared;
 
 /// A thread that runs a worker or an extra.
 pub(crate) struct Thread {

@@ -12,9 +12,9 @@ mod message;
 
 use std::io;
 
-pub(super) use ends::{Next, Sender, SupervisorEnd, WorkerEnd};
-pub(super) use frame::Attached;
-pub(super) use message::{
+pub(in crate::server) use ends::{Next, Sender, SupervisorEnd, WorkerEnd};
+pub(in crate::server) use frame::Attached;
+pub(in crate::server) use message::{
     Answer, Assembly, Assignment, Bytes, Refusal, ToSupervisor, ToWorker, Wanted, clipped,
     decode_main, encode_main,
 };
@@ -35,7 +35,7 @@ const MAX_QUEUE: usize = 256;
 
 /// Why the two sides cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WireError {
+pub(in crate::server) enum WireError {
     #[error("what is at the other end of the control socket is not aioxide")]
     Stranger,
     #[error(

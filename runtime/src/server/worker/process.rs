@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::event_loop::{self, Ended, Failure};
-use super::image::{self, Started};
-use super::link::{self, Link, Request};
-use super::policy::Role;
-use super::signals::{Asked, Signals};
-use super::stop::{after, without_reserve};
-use super::supervisor::Job;
-use super::wire::{
+use crate::server::line::link::{self, Link, Request};
+use crate::server::line::wire::{
     Answer, Assembly, Assignment, Attached, Bytes, Next, Sender, ToSupervisor, ToWorker, Wanted,
     WireError, WorkerEnd,
 };
-use super::worker::{Identity, Shared, set_process_index};
-use super::{Isolation, Signal, Stop, StopReason, report};
+use crate::server::stop::{after, without_reserve};
+use crate::server::supervisor::driver::Job;
+use crate::server::supervisor::image::{self, Started};
+use crate::server::supervisor::policy::Role;
+use crate::server::supervisor::signals::{Asked, Signals};
+use crate::server::worker::event_loop::{self, Ended, Failure};
+use crate::server::worker::handle::{Identity, Shared, set_process_index};
+use crate::server::{Isolation, Signal, Stop, StopReason, report};
 
 /// By when a supervisor has told a worker what it is to be.
 const ASSIGNMENT: Duration = Duration::from_secs(60);
@@ -130,7 +130,7 @@ fn try_run(
     };
 
     let Ended { failure, overran } = ended;
-    let failure = failure.map(|failure| super::wire::clipped(failure.to_string()));
+    let failure = failure.map(|failure| crate::server::line::wire::clipped(failure.to_string()));
     last_word(&sender, failure, overran)
 }
 
@@ -344,7 +344,8 @@ impl ProcessLink {
     }
 
     pub(crate) fn ending(&self, failure: Option<Failure>) {
-        let failure = failure.map(|failure| super::wire::clipped(failure.to_string()));
+        let failure =
+            failure.map(|failure| crate::server::line::wire::clipped(failure.to_string()));
         self.send(&ToSupervisor::Ending { failure });
     }
 

@@ -17,9 +17,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::link::{Link, Request};
-use super::stopping::{StopCell, Stopping};
-use super::{Isolation, Stop};
+use crate::server::line::link::{Link, Request};
+use crate::server::worker::stopping::{StopCell, Stopping};
+use crate::server::{Isolation, Stop};
 
 /// A worker's own handle: who it is, its listening sockets, and how it learns that it is to stop.
 ///
@@ -142,7 +142,7 @@ impl Worker {
     }
 
     /// Makes the worker ready, once polled, and waits for its stop: what `yield_()` is in a
-    /// `#[server]` function, for a [`Server`](super::Server) built without the attribute.
+    /// `#[server]` function, for a [`Server`](crate::server::Server) built without the attribute.
     ///
     /// The future is cancel-safe; a worker once ready stays ready.
     pub fn ready(&self) -> Stopping {
@@ -187,7 +187,7 @@ impl Worker {
     ///
     /// Spawn on it what must not be cut off when the worker's function returns:
     /// `worker.tasks().spawn(job)`, or `spawn_local` what isn't `Send`. The connections of
-    /// [`serve`](Worker::serve) aren't among them: [`Serving::drain`](super::Serving::drain) waits for those.
+    /// [`serve`](Worker::serve) aren't among them: [`Serving::drain`](crate::server::Serving::drain) waits for those.
     pub fn tasks(&self) -> &TaskTracker {
         &self.shared.tasks
     }
@@ -207,7 +207,7 @@ impl Worker {
     ///
     /// When `addr` doesn't resolve or the address can't be bound; the error names it. An address on which
     /// another server listens is refused, also if that one allows sharing, unless this server is built with
-    /// [`share_port`](super::Server::share_port).
+    /// [`share_port`](crate::server::Server::share_port).
     ///
     /// # Cancellation
     ///

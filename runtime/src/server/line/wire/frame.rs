@@ -284,8 +284,8 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::Index;
 
-    use crate::server::wire::MAX_MAIN;
-    use crate::server::wire::message::{
+    use crate::server::line::wire::MAX_MAIN;
+    use crate::server::line::wire::message::{
         Answer, Assembly, Reason, ToSupervisor, Wanted, encode_main,
     };
 

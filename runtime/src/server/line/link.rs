@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::event_loop::{Ended, Failure};
-use super::main_context::MainValue;
-use super::policy::WorkerId;
+use crate::server::supervisor::policy::WorkerId;
+use crate::server::supervisor::seats::main_context::MainValue;
+use crate::server::worker::event_loop::{Ended, Failure};
 
 /// What a worker asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(crate) enum Message {
     Pong(u64),
     /// A process worker got a stop signal of its own.
     #[cfg(feature = "process")]
-    Signalled(super::Signal),
+    Signalled(crate::server::Signal),
     Request(Request, oneshot::Sender<Answer>),
     /// Its event loop turns no more, and its process is about to end.
     #[cfg(feature = "process")]
@@ -72,7 +72,7 @@ pub(crate) enum Link {
         supervisor: mpsc::UnboundedSender<Input>,
     },
     #[cfg(feature = "process")]
-    Process(super::worker_process::ProcessLink),
+    Process(crate::server::worker::process::ProcessLink),
 }
 
 impl Link {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
-use super::Signal;
+use crate::server::Signal;
 
 /// What a signal asks a supervisor for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

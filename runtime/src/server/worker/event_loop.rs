@@ -12,12 +12,12 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::job::{Body, StartBody};
-use super::stop::{after, without_reserve};
-use super::stopping::Stopping;
-use super::worker::{Shared, set_thread_index};
-use super::{Worker, report};
 use crate::panic;
+use crate::server::job::{Body, StartBody};
+use crate::server::stop::{after, without_reserve};
+use crate::server::worker::handle::{Shared, set_thread_index};
+use crate::server::worker::stopping::Stopping;
+use crate::server::{Worker, report};
 
 /// What detached teardowns get at least, and all that they get once the worker is killed: a little less than
 /// the second after which a thread that is still there counts as stuck.
@@ -44,7 +44,7 @@ pub(crate) enum Failure {
     Died(String),
     /// A stop signal, meant for it alone, killed it before it could handle signals.
     #[cfg(feature = "process")]
-    StopSignal(super::Signal),
+    StopSignal(crate::server::Signal),
 }
 
 impl Failure {

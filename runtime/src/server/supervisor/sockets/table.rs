@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
-use super::policy::{Role, WorkerId};
-use super::report;
+use crate::server::report;
+use crate::server::supervisor::policy::{Role, WorkerId};
 
 /// Whether the kernel spreads connections over the sockets of one port, in which case they can be parked.
 const BALANCES: bool = cfg!(any(target_os = "linux", target_os = "android"));
@@ -61,7 +61,7 @@ impl fmt::Display for Name {
 type Asked = (Option<usize>, Kind, String, usize);
 
 /// The table of all listening sockets of a server.
-pub(super) struct Sockets {
+pub(in crate::server) struct Sockets {
     share_port: bool,
     names: BTreeMap<Name, Shared>,
     pins: BTreeMap<Asked, SocketAddr>,
@@ -96,7 +96,7 @@ struct Claim {
 
 impl Sockets {
     /// With `share_port`, other processes of the same user may listen on the same addresses.
-    pub(super) fn new(share_port: bool) -> Sockets {
+    pub(in crate::server) fn new(share_port: bool) -> Sockets {
         Sockets {
             share_port,
             names: BTreeMap::new(),
@@ -107,7 +107,7 @@ impl Sockets {
     }
 
     /// A worker is started in `slot`; only now may it ask.
-    pub(super) fn begin(&mut self, worker: WorkerId, slot: Role) {
+    pub(in crate::server) fn begin(&mut self, worker: WorkerId, slot: Role) {
         self.vacant.remove(&slot);
         let claim = Claim {
             slot,
@@ -120,7 +120,7 @@ impl Sockets {
 
     /// A worker is ready: what its slot holds and it hasn't asked for is closed, and vacant slots leave
     /// their connections to it.
-    pub(super) fn ready(&mut self, worker: WorkerId) {
+    pub(in crate::server) fn ready(&mut self, worker: WorkerId) {
         let Some(claim) = self.workers.get(&worker) else {
             return;
         };
@@ -139,7 +139,7 @@ impl Sockets {
     }
 
     /// A worker is on its way out. It may keep its sockets, but doesn't keep its slot from being parked.
-    pub(super) fn leaving(&mut self, worker: WorkerId) {
+    pub(in crate::server) fn leaving(&mut self, worker: WorkerId) {
         if let Some(claim) = self.workers.get_mut(&worker) {
             claim.leaving = true;
         }
@@ -147,7 +147,7 @@ impl Sockets {
     }
 
     /// A worker is gone; its slot's sockets stay.
-    pub(super) fn ended(&mut self, worker: WorkerId) {
+    pub(in crate::server) fn ended(&mut self, worker: WorkerId) {
         self.workers.remove(&worker);
         for shared in self.names.values_mut() {
             for socket in shared.slots.values_mut() {
@@ -159,13 +159,13 @@ impl Sockets {
 
     /// Takes a slot without a worker that stays out of the kernel's choice wherever a sibling serves, now or later,
     /// until a successor asks. What waits in its backlog is reset.
-    pub(super) fn park(&mut self, slot: Role) {
+    pub(in crate::server) fn park(&mut self, slot: Role) {
         self.vacant.insert(slot);
         self.park_vacant();
     }
 
     /// Closes all that a slot holds, so that its worker's own drop ends the port; that worker gets no more.
-    pub(super) fn close(&mut self, slot: Role) {
+    pub(in crate::server) fn close(&mut self, slot: Role) {
         self.vacant.remove(&slot);
         for claim in self.workers.values_mut().filter(|claim| claim.slot == slot) {
             claim.closed = true;
@@ -177,7 +177,7 @@ impl Sockets {
     }
 
     /// What is listened on, for the log.
-    pub(super) fn names(&self) -> impl Iterator<Item = impl fmt::Display> {
+    pub(in crate::server) fn names(&self) -> impl Iterator<Item = impl fmt::Display> {
         self.names.keys()
     }
 
@@ -185,7 +185,7 @@ impl Sockets {
     ///
     /// What `text` was bound to first stays its address; a worker that couldn't resolve it this time may
     /// leave `addresses` empty.
-    pub(super) fn listen(
+    pub(in crate::server) fn listen(
         &mut self,
         worker: WorkerId,
         text: &str,
@@ -196,7 +196,7 @@ impl Sockets {
     }
 
     /// A UDP socket; otherwise as [`listen`](Self::listen).
-    pub(super) fn bind_udp(
+    pub(in crate::server) fn bind_udp(
         &mut self,
         worker: WorkerId,
         text: &str,
@@ -207,7 +207,7 @@ impl Sockets {
     }
 
     /// A listener on a Unix socket, which all slots share. `mode` counts where the socket is opened.
-    pub(super) fn listen_unix(
+    pub(in crate::server) fn listen_unix(
         &mut self,
         worker: WorkerId,
         path: &Path,
@@ -223,7 +223,7 @@ impl Sockets {
 
     /// Closes what `worker` has asked for as `text`, an absolute path or an address as asked or as bound, unless
     /// another worker of its slot has it too. False if it has nothing of that name.
-    pub(super) fn unlisten(&mut self, worker: WorkerId, text: &str) -> bool {
+    pub(in crate::server) fn unlisten(&mut self, worker: WorkerId, text: &str) -> bool {
         let Some(&Claim { slot, .. }) = self.workers.get(&worker) else {
             return false;
         };

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::de::{DeserializeOwned, Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::super::policy::Role;
-use super::super::stop::{Signal, StopReason};
 use super::{MAX_MAIN, WireError};
+use crate::server::stop::{Signal, StopReason};
+use crate::server::supervisor::policy::Role;
 
 /// From the supervisor to a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::Stop;
-use super::worker::Shared;
+use crate::server::Stop;
+use crate::server::worker::handle::Shared;
 
 /// Holds a worker's `Stop` once it has been asked to stop; the first request wins.
 #[derive(Default)]
@@ -51,10 +51,10 @@ impl StopCell {
 }
 
 /// A future of a worker's [`Stop`]: ready once the worker is asked to stop, and from then on. A server that
-/// [runs to completion](super::Server::run_to_completion) gives it at once.
+/// [runs to completion](crate::server::Server::run_to_completion) gives it at once.
 ///
 /// It may be cloned, polled again after it was ready, and dropped at any time: nothing is lost.
-/// [`Worker::stopping`](super::Worker::stopping) and [`Worker::ready`](super::Worker::ready) give it.
+/// [`Worker::stopping`](crate::server::Worker::stopping) and [`Worker::ready`](crate::server::Worker::ready) give it.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Stopping {
     worker: Arc<Shared>,

@@ -1,0 +1,5 @@
+//! The server's listening sockets.
+
+mod table;
+
+pub(super) use table::Sockets;
