@@ -7,7 +7,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::*;
+use std::time::Duration;
+
+use super::event::*;
+use super::places::{BACKOFF_MIN, PARK_BACKOFF, PARK_STARTING};
+use super::state::{GRACE, Policy, State};
+use super::stopping::SAME_SIGNAL;
+use crate::server::stop::{Signal, StopReason};
+use crate::server::{Isolation, OnFailure};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
