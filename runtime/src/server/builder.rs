@@ -9,18 +9,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::job::{Body, Extra, ExtraFn, MakeWorker, Outcome};
-use super::supervisor::driver::{Job, Setup, Supervisor};
-use super::supervisor::policy::Config;
-use super::supervisor::seats::main_context::{MakeMain, make_main};
-use super::supervisor::signals::Signals;
+use super::job::{Body, Extra, ExtraFn, Job, MakeMain, MakeWorker, Outcome, make_main};
+use super::supervisor::{Config, Seats, Setup, Signals, Supervisor};
+use super::worker::event_loop;
 use super::{Isolation, OnFailure, Signal, Worker, report};
 #[cfg(feature = "process")]
 use super::{
+    job::{Decode, MainValue},
     line::wire,
-    supervisor::image::Origin,
-    supervisor::seats::main_context::{Decode, MainValue},
-    supervisor::seats::process::Processes,
+    supervisor::{Origin, Processes},
     worker::process::{self as worker_process, Turn},
 };
 use crate::context::{self, Context, Return};
@@ -303,19 +300,22 @@ impl Server {
         let setup = Setup {
             share_port: self.share_port,
             hang_timeout: self.hang_timeout,
-            #[cfg(feature = "process")]
-            stop_signals: self.stop_signals.clone(),
-            #[cfg(feature = "process")]
-            processes: match self.isolation {
-                Isolation::Thread => None,
-                Isolation::Process if self.main.is_some() && self.decode.is_none() => {
-                    return Err(StartError::MainNotShared);
-                }
-                Isolation::Process => {
-                    let processes =
-                        Origin::at_start().and_then(|origin| Processes::new(origin, run));
-                    Some(processes.map_err(StartError::System)?)
-                }
+            seats: Seats {
+                carry_out: event_loop::run,
+                #[cfg(feature = "process")]
+                stop_signals: self.stop_signals.clone(),
+                #[cfg(feature = "process")]
+                processes: match self.isolation {
+                    Isolation::Thread => None,
+                    Isolation::Process if self.main.is_some() && self.decode.is_none() => {
+                        return Err(StartError::MainNotShared);
+                    }
+                    Isolation::Process => {
+                        let processes =
+                            Origin::at_start().and_then(|origin| Processes::new(origin, run));
+                        Some(processes.map_err(StartError::System)?)
+                    }
+                },
             },
         };
         #[cfg(not(feature = "process"))]
@@ -337,7 +337,7 @@ impl Server {
                 .map(|extra| extra.ready_at_start)
                 .collect(),
             has_main: self.main.is_some(),
-            isolation: self.isolation,
+            can_kill: self.isolation == Isolation::Process,
             shutdown_timeout: self.shutdown_timeout,
             start_timeout: self.start_timeout,
             on_failure: self.on_failure,

@@ -1,13 +1,18 @@
-//! What the workers of a server run, with the user's types erased.
+//! What a server runs, with the user's types erased: its workers, its extras, and the main context, which is
+//! entered before the workers start and left after all have ended.
 
 use std::any::Any;
 use std::error::Error;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use super::Worker;
+use super::line::{Ended, Identity, Line, Role, Told};
+use crate::context::{self, Context, Exit, Guard, Outcome as _, Return};
 
 /// What a worker, an extra or a connection's handler may return: `()` or `Result<(), E>`.
 #[diagnostic::on_unimplemented(
@@ -165,6 +170,135 @@ impl Extra {
         }
     }
 }
+
+/// The value of the main context, given to every worker.
+pub(crate) struct MainValue {
+    pub(crate) value: Arc<Mutex<dyn Any + Send>>,
+    /// As process workers get it.
+    #[cfg_attr(not(feature = "process"), expect(dead_code))]
+    pub(crate) encoded: Option<Arc<[u8]>>,
+}
+
+/// Makes a value of what a process worker got.
+#[cfg(feature = "process")]
+pub(crate) type Decode = fn(&[u8]) -> Result<MainValue, String>;
+
+/// Makes what process workers get of a value.
+pub(crate) type Encode<V> = fn(&V) -> Result<Arc<[u8]>, String>;
+
+/// Takes the main context's value once that has been entered.
+pub(crate) type Entered = Box<dyn FnOnce(MainValue) + Send>;
+
+/// Enters the context, tells its value, and leaves it when the worker handle is asked to stop. The last
+/// argument says whether the value goes to processes.
+pub(crate) type MakeMain = Box<dyn FnOnce(Entered, bool) -> Body + Send>;
+
+pub(crate) fn make_main<M, R>(main: M, encode: Option<Encode<R::Value>>) -> MakeMain
+where
+    M: FnOnce() -> Context<R> + Send + 'static,
+    R: Return<Body: context::Outcome> + 'static,
+    R::Value: Clone + Send + 'static,
+{
+    Box::new(move |tell, to_processes| {
+        let encode = encode.filter(|_| to_processes);
+        Body::from_async(move |worker| hold(main, encode, worker, tell))
+    })
+}
+
+async fn hold<M, R>(
+    main: M,
+    encode: Option<Encode<R::Value>>,
+    worker: Worker,
+    tell: Entered,
+) -> Result<(), String>
+where
+    M: FnOnce() -> Context<R>,
+    R: Return<Body: context::Outcome>,
+    R::Value: Clone + Send + 'static,
+{
+    let entered = tokio::select! {
+        biased;
+        _ = worker.stopping() => return Ok(()),
+        entered = main().enter() => entered,
+    };
+    let guard: Guard<R> =
+        R::into_guard(entered).map_err(|body| body.failure().unwrap_or_default())?;
+    let encoded = match encode.map(|encode| encode(&guard)).transpose() {
+        Ok(encoded) => encoded,
+        Err(error) => {
+            guard.exit_with(Exit::Failed(error.clone())).await;
+            return Err(error);
+        }
+    };
+    let value = MainValue {
+        value: Arc::new(Mutex::new(R::Value::clone(&guard))),
+        encoded,
+    };
+    tell(value);
+    let stop = worker.stopping().await;
+    match guard.exit_with(Exit::Stopped(stop)).await.failure() {
+        Some(text) => Err(text),
+        None => Ok(()),
+    }
+}
+
+/// What a server runs.
+pub(crate) struct Job {
+    pub(crate) make: MakeWorker,
+    pub(crate) main: Option<MakeMain>,
+    pub(crate) extras: Vec<Extra>,
+    #[cfg(feature = "process")]
+    pub(crate) decode: Option<Decode>,
+}
+
+impl Job {
+    /// The main context's value, as it came to a worker.
+    #[cfg(feature = "process")]
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<MainValue, String> {
+        match self.decode {
+            Some(decode) => decode(bytes),
+            None => Err("this program has no main context for its processes".to_owned()),
+        }
+    }
+
+    /// What starts a worker, where it runs.
+    pub(crate) fn start(&self, role: Role, main: Option<&MainValue>) -> StartBody {
+        match role {
+            Role::Slot(_) => {
+                let make = Arc::clone(&self.make);
+                let main = main.map(|main| Arc::clone(&main.value));
+                Box::new(move || {
+                    let main = main.as_deref().map(lock);
+                    lock(&make)(main.as_deref())
+                })
+            }
+            Role::Extra(extra) => {
+                let make = Arc::clone(&self.extras[extra].make);
+                Box::new(move || lock(&make)())
+            }
+        }
+    }
+
+    pub(crate) fn name(&self, role: Role) -> String {
+        match role {
+            Role::Slot(index) => format!("worker {index}"),
+            Role::Extra(extra) => self.extras[extra].name.clone(),
+        }
+    }
+}
+
+/// One run of a worker, an extra or the main context.
+pub(crate) struct Run {
+    pub(crate) identity: Identity,
+    pub(crate) line: Line,
+    pub(crate) told: Arc<Told>,
+    pub(crate) start: StartBody,
+    /// Bounds what comes after the body when that ended without having been asked to.
+    pub(crate) patience: Duration,
+}
+
+/// Carries out a run on the thread that calls it, to its end or until it is killed.
+pub(crate) type CarryOut = fn(Run, &CancellationToken) -> Ended;
 
 #[cfg(test)]
 mod tests {

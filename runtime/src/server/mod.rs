@@ -8,6 +8,7 @@ pub(crate) mod job;
 mod line;
 mod options;
 mod report;
+mod signals;
 mod stop;
 mod supervisor;
 mod worker;

@@ -138,6 +138,14 @@ pub(crate) fn after(start: Instant, time: Duration) -> Instant {
     start.checked_add(time.min(FAR)).unwrap_or(start)
 }
 
+/// For ever, if there is no deadline.
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What a worker is told of the time that it has until it is ended.
 pub(crate) fn without_reserve(time: Duration) -> Duration {
     time - (time / 10).min(RESERVE)

@@ -1,5 +1,18 @@
-//! What a worker and its supervisor say to each other. It knows neither of the two.
+//! What a worker and its supervisor say to each other. It knows neither of the two, nor whether there is a thread or
+//! a process at the other end.
+//!
+//! A worker speaks through its [`Line`] and finds what it is told in [`Told`]. Between processes, `wire` carries both.
 
-pub(super) mod link;
+mod end;
+mod identity;
+mod message;
+#[cfg(feature = "process")]
+pub(super) mod role_variable;
+mod told;
 #[cfg(feature = "process")]
 pub(super) mod wire;
+
+pub(super) use end::Line;
+pub(super) use identity::{Identity, Role};
+pub(super) use message::{Answer, Ended, Failure, Message, Request};
+pub(super) use told::Told;

@@ -1,5 +1,4 @@
-//! Process workers: the executable that they are started from, their start, and how a started process
-//! finds out that it is one.
+//! The executable that process workers are started from, and their start.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -10,23 +9,19 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, parent_id};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::Command;
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
-use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use rustix::fs::{Mode, OFlags};
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::server::report;
-
-/// `<supervisor pid>:<inode of the worker's end of the control socket>:<ordinal of the run call>`
-const ROLE: &str = "AIOXIDE_WORKER";
+use super::seats::child::Process;
+use crate::server::line::role_variable::{ROLE, role};
 
 /// How this process was started, and so how its workers are.
-pub(in crate::server) struct Origin {
+pub(crate) struct Origin {
     arg0: OsString,
     args: Vec<OsString>,
     /// Where the executable was found, and where a newer one will be.
@@ -35,7 +30,7 @@ pub(in crate::server) struct Origin {
 
 /// An executable, held: it stays the same when another takes its path.
 #[derive(Clone)]
-pub(in crate::server) struct Image(Arc<Held>);
+pub(crate) struct Image(Arc<Held>);
 
 struct Held {
     /// None without /proc, where only the path can be started.
@@ -45,7 +40,7 @@ struct Held {
 
 impl Origin {
     /// To be called before the program changes its directory.
-    pub(in crate::server) fn at_start() -> io::Result<Origin> {
+    pub(crate) fn at_start() -> io::Result<Origin> {
         let mut args = env::args_os();
         let arg0 = args.next().unwrap_or_default();
         let running = fs::metadata("/proc/self/exe").ok();
@@ -75,12 +70,12 @@ impl Origin {
     }
 
     /// What this process runs.
-    pub(in crate::server) fn current(&self) -> io::Result<Image> {
+    pub(crate) fn current(&self) -> io::Result<Image> {
         self.open(Path::new("/proc/self/exe"))
     }
 
     /// What is on disk now.
-    pub(in crate::server) fn newest(&self) -> io::Result<Image> {
+    pub(crate) fn newest(&self) -> io::Result<Image> {
         self.open(&self.path)
     }
 
@@ -109,11 +104,7 @@ impl Origin {
 
     /// Starts a worker of the `run`-th server of this process: the process, and the supervisor's end of
     /// its control socket. Must be called in a runtime.
-    pub(in crate::server) fn spawn(
-        &self,
-        image: &Image,
-        run: usize,
-    ) -> io::Result<(Process, UnixStream)> {
+    pub(crate) fn spawn(&self, image: &Image, run: usize) -> io::Result<(Process, UnixStream)> {
         self.try_spawn(image, run)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot start {image}: {error}")))
     }
@@ -126,7 +117,7 @@ impl Origin {
         let child = Command::new(image.program())
             .arg0(&self.arg0)
             .args(&self.args)
-            .env(ROLE, format!("{}:{inode}:{run}", std::process::id()))
+            .env(ROLE, role(std::process::id(), inode, run))
             .stdin(OwnedFd::from(theirs))
             .process_group(0)
             .spawn()?;
@@ -176,145 +167,6 @@ fn undeleted(path: PathBuf) -> PathBuf {
     }
 }
 
-/// A started worker process. Its owner waits for its end: dropped, it would stay a zombie.
-pub(in crate::server) struct Process {
-    child: Child,
-    killer: Killer,
-    deaths: SignalStream,
-}
-
-/// Kills a worker process, from any thread; never another one of the same pid.
-#[derive(Clone)]
-pub(in crate::server) struct Killer(Arc<OwnedFd>);
-
-impl Killer {
-    /// To a process that has ended, nothing happens.
-    pub(in crate::server) fn kill(&self) -> io::Result<()> {
-        match rustix::process::pidfd_send_signal(&self.0, rustix::process::Signal::KILL) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-impl Process {
-    fn new(mut child: Child, deaths: SignalStream) -> io::Result<Process> {
-        let pid = Pid::from_child(&child);
-        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Process {
-                child,
-                killer: Killer(Arc::new(pidfd)),
-                deaths,
-            }),
-            Err(error) => {
-                // Out of descriptors, most likely.
-                give_up(&mut child)?;
-                Err(error.into())
-            }
-        }
-    }
-
-    pub(in crate::server) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Ends one that can't be talked to.
-    pub(in crate::server) fn give_up(mut self) -> io::Result<()> {
-        give_up(&mut self.child)
-    }
-
-    pub(in crate::server) fn killer(&self) -> &Killer {
-        &self.killer
-    }
-
-    /// How the process ended, once it has. Loses nothing when dropped.
-    pub(in crate::server) async fn ended(&mut self) -> io::Result<ExitStatus> {
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            if self.deaths.recv().await.is_none() {
-                return Err(io::Error::other(
-                    "the runtime no longer hears of ended processes",
-                ));
-            }
-        }
-    }
-}
-
-/// To be called by who alone may wait for it, and hasn't: until then its pid is its own.
-fn give_up(child: &mut Child) -> io::Result<()> {
-    child.kill()?;
-    child.wait()?;
-    Ok(())
-}
-
-/// What this process has been started as.
-#[derive(Debug)]
-pub(in crate::server) enum Started {
-    ByUser,
-    /// By a supervisor, as a worker of the `run`-th server that the program runs.
-    AsWorker {
-        socket: OwnedFd,
-        run: usize,
-    },
-}
-
-/// Finds out, and if this is a worker, takes the control socket off stdin, so that no grandchild gets it.
-///
-/// To be called once: after that, stdin tells nothing.
-pub(in crate::server) fn started() -> io::Result<Started> {
-    let Some(role) = env::var_os(ROLE) else {
-        return Ok(Started::ByUser);
-    };
-    let stdin = io::stdin();
-    let socket = rustix::fs::fstat(&stdin)
-        .ok()
-        .filter(|found| FileType::from_raw_mode(found.st_mode) == FileType::Socket)
-        .map(|found| found.st_ino);
-    let Some(run) = decide(&role.to_string_lossy(), socket, parent_id())? else {
-        return Ok(Started::ByUser);
-    };
-
-    let socket = rustix::io::fcntl_dupfd_cloexec(&stdin, 3)?;
-    rustix::stdio::dup2_stdin(fs::File::open("/dev/null")?)?;
-    if let Err(error) = name_process() {
-        report::log!(debug, %error, "the worker's process keeps the name the kernel gave it");
-    }
-    Ok(Started::AsWorker { socket, run })
-}
-
-/// Which run call this process is to be a worker of, if any.
-fn decide(role: &str, socket: Option<u64>, parent: u32) -> io::Result<Option<usize>> {
-    let mut parts = role.split(':').map(str::parse::<u64>);
-    let (Some(Ok(supervisor)), Some(Ok(inode)), Some(Ok(run)), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        let text = format!(
-            "{ROLE}={role} in the environment: only aioxide sets it, as `<pid>:<inode>:<number>`; did you mean \
-             {ROLE}S?"
-        );
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    };
-    if socket == Some(inode) {
-        return Ok(Some(run as usize));
-    }
-    if supervisor == u64::from(parent) {
-        let text = "this process was started as a worker, but stdin is no longer the control socket: what runs \
-                    before the server must leave stdin alone";
-        return Err(io::Error::other(text));
-    }
-    // Inherited from a worker that has started this process for something else.
-    Ok(None)
-}
-
-/// Started as `/proc/self/fd/7`, a process is called `7`.
-fn name_process() -> io::Result<()> {
-    let arg0 = env::args_os().next().unwrap_or_default();
-    let name = Path::new(&arg0).file_name().unwrap_or(&arg0);
-    fs::write("/proc/self/comm", name.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,7 +174,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::process::ExitStatusExt;
 
-    use crate::server::line::wire::{SupervisorEnd, ToSupervisor, WorkerEnd};
+    use crate::server::line::wire::{SupervisorEnd, ToSupervisor};
 
     fn shell(script: &str) -> Origin {
         Origin {
@@ -432,53 +284,6 @@ mod tests {
         fs::remove_dir_all(&folder).unwrap();
     }
 
-    /// The other half of the next test: does nothing unless that has started it.
-    #[test]
-    fn as_a_worker() {
-        let Started::AsWorker { socket, run } = started().unwrap() else {
-            return;
-        };
-        assert_eq!(run, 5);
-        let stdin = fs::read_link("/proc/self/fd/0").unwrap();
-        assert_eq!(stdin, Path::new("/dev/null"));
-        let flags = rustix::io::fcntl_getfd(&socket).unwrap();
-        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
-        let end = WorkerEnd::new(socket).unwrap();
-        let name = fs::read_to_string("/proc/self/comm").unwrap();
-        end.sender()
-            .send(&ToSupervisor::Hello {
-                pid: std::process::id(),
-            })
-            .unwrap();
-        end.sender().send(&ToSupervisor::Reported(name)).unwrap();
-
-        let grandchild = Command::new(env::current_exe().unwrap())
-            .args([
-                "-q",
-                "--exact",
-                "server::supervisor::image::tests::as_a_grandchild",
-            ])
-            .output()
-            .unwrap();
-        assert!(
-            grandchild.status.success(),
-            "{}",
-            String::from_utf8_lossy(&grandchild.stdout)
-        );
-        end.sender().send(&ToSupervisor::Ready).unwrap();
-    }
-
-    /// Inherits a worker's environment, but is none.
-    #[test]
-    fn as_a_grandchild() {
-        let parent_is_worker = env::var_os(ROLE).is_some();
-        let started = started();
-        assert!(
-            matches!(started, Ok(Started::ByUser)) || !parent_is_worker,
-            "{started:?}"
-        );
-    }
-
     #[tokio::test]
     async fn the_program_itself_started_again_takes_its_role() {
         let mut origin = Origin::at_start().unwrap();
@@ -489,7 +294,7 @@ mod tests {
         origin.args = vec![
             "-q".into(),
             "--exact".into(),
-            "server::supervisor::image::tests::as_a_worker".into(),
+            "server::worker::started::tests::as_a_worker".into(),
         ];
         let (mut process, socket) = origin.spawn(&origin.current().unwrap(), 5).unwrap();
         let mut end = SupervisorEnd::new(socket).unwrap();
@@ -502,30 +307,6 @@ mod tests {
         assert_eq!(end.next().await.unwrap(), Some(ToSupervisor::Ready));
         assert_eq!(end.next().await.unwrap(), None);
         assert!(process.ended().await.unwrap().success());
-    }
-
-    #[test]
-    fn a_role_is_taken_refused_or_stale() {
-        assert_eq!(decide("10:77:2", Some(77), 10).unwrap(), Some(2));
-        assert_eq!(
-            decide("10:77:2", Some(77), 1).unwrap(),
-            Some(2),
-            "the supervisor may be gone already"
-        );
-        assert_eq!(decide("10:77:2", Some(78), 11).unwrap(), None);
-        assert_eq!(decide("10:77:2", None, 11).unwrap(), None);
-        let error = decide("10:77:2", None, 10).unwrap_err();
-        assert!(
-            error.to_string().contains("no longer the control socket"),
-            "{error}"
-        );
-        for typed in ["4", "", "1:2", "1:2:3:4", "a:b:c"] {
-            let error = decide(typed, Some(77), 10).unwrap_err().to_string();
-            assert!(
-                error.starts_with(&format!("AIOXIDE_WORKER={typed} in")),
-                "{error}"
-            );
-        }
     }
 
     #[test]

@@ -1,11 +1,28 @@
 //! What runs once in a server: it starts the workers, watches over them, and owns the listening sockets.
+//!
+//! `policy` decides. `driver` waits for what happens; `hearing` makes events of it, `acting` carries out what the
+//! policy makes of those, `telling` logs it.
 
-pub(super) mod driver;
+mod acting;
+mod driver;
+mod hearing;
 #[cfg(feature = "process")]
-pub(super) mod image;
-pub(super) mod policy;
+mod image;
+mod inbox;
+mod live;
+mod policy;
 mod pulse;
-pub(super) mod seats;
-pub(super) mod signals;
+mod seats;
+mod signals;
 mod sockets;
+mod telling;
 mod watchdog;
+
+pub(super) use driver::{Setup, Supervisor};
+#[cfg(feature = "process")]
+pub(super) use image::Origin;
+pub(super) use policy::Config;
+#[cfg(feature = "process")]
+pub(super) use seats::Processes;
+pub(super) use seats::Seats;
+pub(super) use signals::Signals;

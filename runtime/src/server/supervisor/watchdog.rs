@@ -3,9 +3,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::server::report;
 #[cfg(feature = "process")]
-use crate::server::supervisor::image::Killer;
+use super::seats::child::Killer;
+use crate::server::report;
 
 /// How late the supervisor may be, a log that doesn't take its lines at once included.
 const MARGIN: Duration = Duration::from_secs(2);

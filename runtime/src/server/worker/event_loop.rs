@@ -1,6 +1,5 @@
 //! Runs one worker to its end: the same for thread and process workers.
 
-use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,72 +11,33 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::index::set_thread_index;
+use super::shared::Shared;
+use super::stopping::Stopping;
 use crate::panic;
-use crate::server::job::{Body, StartBody};
+use crate::server::job::{Body, Run};
+use crate::server::line::{Ended, Failure};
 use crate::server::stop::{after, without_reserve};
-use crate::server::worker::handle::{Shared, set_thread_index};
-use crate::server::worker::stopping::Stopping;
 use crate::server::{Worker, report};
 
 /// What detached teardowns get at least, and all that they get once the worker is killed: a little less than
 /// the second after which a thread that is still there counts as stuck.
 const LAST_TEARDOWNS: Duration = Duration::from_millis(900);
 
-/// How a worker came to its end.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) failure: Option<Failure>,
-    /// Something was cut off because the deadline had come.
-    pub(crate) overran: bool,
-}
-
-/// Why a worker, an extra or the main context failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// It returned an error.
-    Error(String),
-    /// It panicked.
-    Panic(String),
-    /// The system didn't let it start.
-    Spawn(String),
-    /// Its thread or process ended without a word.
-    Died(String),
-    /// A stop signal, meant for it alone, killed it before it could handle signals.
-    #[cfg(feature = "process")]
-    StopSignal(crate::server::Signal),
-}
-
-impl Failure {
-    /// Not of the worker's code, which has told its own before.
-    pub(crate) fn is_of_the_end_itself(&self) -> bool {
-        !matches!(self, Failure::Error(_) | Failure::Panic(_))
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Error(text) | Failure::Died(text) => f.write_str(text),
-            Failure::Panic(text) => write!(f, "panicked: {text}"),
-            #[cfg(feature = "process")]
-            Failure::StopSignal(signal) => write!(f, "killed by {signal} while it was starting"),
-            Failure::Spawn(text) => write!(f, "could not be started: {text}"),
-        }
-    }
-}
-
-/// Runs a body on this thread until it has ended or `kill` is cancelled. `patience` bounds what comes
-/// after the body when it ended without being asked to.
-pub(crate) fn run(
-    worker: &Arc<Shared>,
-    start: StartBody,
-    patience: Duration,
-    kill: &CancellationToken,
-) -> Ended {
+/// Runs a worker on this thread until it has ended or `kill` is cancelled.
+pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
+    let Run {
+        identity,
+        line,
+        told,
+        start,
+        patience,
+    } = run;
+    let worker = Arc::new(Shared::new(identity, line, told));
     let index = worker.identity.index;
     set_thread_index(index);
     let handle = Worker {
-        shared: Arc::clone(worker),
+        shared: Arc::clone(&worker),
     };
     let failure = match std::panic::catch_unwind(AssertUnwindSafe(start)) {
         Err(payload) => Some(Failure::Panic(panic::into_text(payload))),
@@ -93,7 +53,7 @@ pub(crate) fn run(
             match runtime {
                 Ok(runtime) => {
                     let failure =
-                        runtime.block_on(to_its_end(worker, || make(handle), patience, kill));
+                        runtime.block_on(to_its_end(&worker, || make(handle), patience, kill));
                     // Dropping it would wait for blocking tasks without a limit.
                     runtime.shutdown_background();
                     failure
@@ -114,7 +74,7 @@ async fn to_its_end(
     patience: Duration,
     kill: &CancellationToken,
 ) -> Option<Failure> {
-    worker.link.pong(0);
+    worker.line.pong(0);
     let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings());
     let body = AssertUnwindSafe(async { make().await }).catch_unwind();
     let failure = tokio::select! {
@@ -124,9 +84,9 @@ async fn to_its_end(
     };
 
     let completed = worker.identity.to_completion.is_some() && failure.is_none();
-    if worker.stop.get().is_none() && !kill.is_cancelled() && !completed {
+    if worker.told.stop.get().is_none() && !kill.is_cancelled() && !completed {
         // Somebody else is to take its place, whatever is left to be done here.
-        worker.link.ending(failure.clone());
+        worker.line.ending(failure.clone());
     }
     let unasked = after(Instant::now(), without_reserve(patience));
     worker.tasks.close();
@@ -139,14 +99,14 @@ async fn to_its_end(
             biased;
             () = worker.tasks.wait() => true,
             () = asked => false,
-            () = tokio::time::sleep_until(unasked), if worker.stop.get().is_none() => false,
+            () = tokio::time::sleep_until(unasked), if worker.told.stop.get().is_none() => false,
         };
         if !in_time {
             worker.overran.store(true, Ordering::Relaxed);
             report::log!(warn, worker = %worker.name(), tasks = worker.tasks.len(), "tasks cut at the deadline");
         }
         worker.cut_connections().await;
-        let asked = worker.stop.get().map(|stop| stop.deadline());
+        let asked = worker.told.stop.get().map(|stop| stop.deadline());
         crate::drain(
             asked
                 .unwrap_or(unasked)

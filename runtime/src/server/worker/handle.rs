@@ -1,24 +1,19 @@
 //! The handle that a worker's code gets.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
-use futures_util::Stream;
 use tokio::net::{TcpListener, ToSocketAddrs, UdpSocket, UnixListener};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::server::line::link::{Link, Request};
-use crate::server::worker::stopping::{StopCell, Stopping};
+use super::reloads::Reloads;
+use super::shared::Shared;
+use super::stopping::Stopping;
+use crate::server::line::Request;
 use crate::server::{Isolation, Stop};
 
 /// A worker's own handle: who it is, its listening sockets, and how it learns that it is to stop.
@@ -28,85 +23,6 @@ use crate::server::{Isolation, Stop};
 #[derive(Clone)]
 pub struct Worker {
     pub(crate) shared: Arc<Shared>,
-}
-
-/// Who a worker is.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    /// `None` for an extra.
-    pub(crate) index: Option<usize>,
-    /// `worker 3`, or the name of the extra.
-    pub(crate) name: String,
-    pub(crate) count: usize,
-    pub(crate) generation: u64,
-    pub(crate) isolation: Isolation,
-    /// Given by yields at once, when the workers run to their own end.
-    pub(crate) to_completion: Option<Stop>,
-}
-
-/// What the handle, its futures and the code that runs the worker have in common.
-pub(crate) struct Shared {
-    pub(crate) identity: Identity,
-    pub(crate) link: Link,
-    pub(crate) stop: StopCell,
-    pub(crate) tasks: TaskTracker,
-    /// The accept loops, and what ends their handlers.
-    pub(crate) serving: TaskTracker,
-    pub(crate) cut: CancellationToken,
-    pub(crate) reloads: watch::Sender<u64>,
-    /// The number of the last ping.
-    pinged: watch::Sender<u64>,
-    /// Work was cut because the deadline had come.
-    pub(crate) overran: AtomicBool,
-    ready: AtomicBool,
-}
-
-impl Shared {
-    pub(crate) fn new(identity: Identity, link: Link) -> Shared {
-        Shared {
-            identity,
-            link,
-            stop: StopCell::default(),
-            tasks: TaskTracker::new(),
-            serving: TaskTracker::new(),
-            cut: CancellationToken::new(),
-            reloads: watch::Sender::new(0),
-            pinged: watch::Sender::new(0),
-            overran: AtomicBool::new(false),
-            ready: AtomicBool::new(false),
-        }
-    }
-
-    /// Has the event loop answer, from any thread.
-    pub(crate) fn ping(&self, number: u64) {
-        self.pinged.send_replace(number);
-    }
-
-    /// Answers pings for as long as the event loop turns.
-    pub(crate) async fn answer_pings(self: Arc<Self>) {
-        let mut pinged = self.pinged.subscribe();
-        while pinged.changed().await.is_ok() {
-            let number = *pinged.borrow_and_update();
-            self.link.pong(number);
-        }
-    }
-
-    /// Drops what still handles connections, so that its teardowns start before the event loop ends.
-    pub(crate) async fn cut_connections(&self) {
-        self.cut.cancel();
-        self.serving.close();
-        self.serving.wait().await;
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.identity.name
-    }
-
-    pub(crate) fn announce_ready(&self) {
-        if !self.ready.swap(true, Ordering::AcqRel) {
-            self.link.ready();
-        }
-    }
 }
 
 impl Worker {
@@ -160,7 +76,7 @@ impl Worker {
 
     /// Whether the worker has been asked to stop. For code that can't await, in a loop of `spawn_blocking`.
     pub fn is_stopping(&self) -> bool {
-        self.shared.stop.get().is_some()
+        self.shared.told.stop.get().is_some()
     }
 
     /// Blocks the thread until the worker is asked to stop: for synchronous extras.
@@ -170,17 +86,13 @@ impl Worker {
         if self.shared.identity.index.is_none() {
             self.shared.announce_ready();
         }
-        self.shared.stop.wait_blocking()
+        self.shared.told.stop.wait_blocking()
     }
 
     /// A stream with an item for each SIGUSR1 that the server gets from now on; several in quick
     /// succession may become one, as signals do.
     pub fn reloads(&self) -> Reloads {
-        let mut told = self.shared.reloads.subscribe();
-        told.mark_unchanged();
-        Reloads {
-            changes: Box::pin(changes(told)),
-        }
+        Reloads::new(self.shared.told.reloads.subscribe())
     }
 
     /// Tasks to be waited for before the worker ends, until its deadline at the longest.
@@ -290,16 +202,16 @@ impl Worker {
     ///
     /// Dropping the future is safe; the socket may be given up or not.
     pub async fn unlisten(&self, addr: impl fmt::Display) -> io::Result<()> {
-        let link = &self.shared.link;
+        let line = &self.shared.line;
         let asked = addr.to_string();
         // The supervisor's working directory need not be this worker's.
         let path = std::path::absolute(&asked).ok();
         let path = path.and_then(|path| path.into_os_string().into_string().ok());
-        let (not_found, asked) = match (link.request(Request::Unlisten { asked }).await, path) {
+        let (not_found, asked) = match (line.request(Request::Unlisten { asked }).await, path) {
             (Err(error), Some(asked)) if error.kind() == io::ErrorKind::NotFound => (error, asked),
             (given_up, _) => return given_up.map(drop),
         };
-        match link.request(Request::Unlisten { asked }).await {
+        match line.request(Request::Unlisten { asked }).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(not_found),
             given_up => given_up.map(drop),
         }
@@ -325,7 +237,7 @@ impl Worker {
     }
 
     async fn socket(&self, request: Request) -> io::Result<OwnedFd> {
-        let granted = self.shared.link.request(request).await?;
+        let granted = self.shared.line.request(request).await?;
         granted.ok_or_else(|| io::Error::other("the supervisor's answer has no socket"))
     }
 }
@@ -338,65 +250,7 @@ impl fmt::Debug for Worker {
             .field("count", &identity.count)
             .field("generation", &identity.generation)
             .field("isolation", &identity.isolation)
-            .field("stop", &self.shared.stop.get())
+            .field("stop", &self.shared.told.stop.get())
             .finish()
     }
-}
-
-async fn next_change(mut told: watch::Receiver<u64>) -> Option<((), watch::Receiver<u64>)> {
-    told.changed().await.ok().map(|()| ((), told))
-}
-
-fn changes(told: watch::Receiver<u64>) -> impl Stream<Item = ()> + Send {
-    futures_util::stream::unfold(told, next_change)
-}
-
-/// The SIGUSR1 that the server gets, from [`Worker::reloads`].
-pub struct Reloads {
-    changes: Pin<Box<dyn Stream<Item = ()> + Send>>,
-}
-
-impl Reloads {
-    /// Waits for the next one. `None` when the worker is gone. Cancel-safe.
-    pub async fn recv(&mut self) -> Option<()> {
-        futures_util::StreamExt::next(self).await
-    }
-}
-
-impl Stream for Reloads {
-    type Item = ();
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<()>> {
-        self.changes.as_mut().poll_next(cx)
-    }
-}
-
-impl fmt::Debug for Reloads {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reloads").finish_non_exhaustive()
-    }
-}
-
-thread_local! {
-    static INDEX: Cell<Option<usize>> = const { Cell::new(None) };
-}
-
-/// The index of the worker that this code runs in: on its event loop and on the threads of its
-/// `spawn_blocking`, and anywhere in a process worker. `None` elsewhere, and in extras.
-pub fn worker_index() -> Option<usize> {
-    INDEX.get().or_else(|| PROCESS_INDEX.get().copied())
-}
-
-/// Set once in the life of a process worker.
-static PROCESS_INDEX: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-
-/// Marks this thread as one of the worker's.
-pub(crate) fn set_thread_index(index: Option<usize>) {
-    INDEX.set(index);
-}
-
-/// Marks this process as the worker's.
-#[cfg(feature = "process")]
-pub(crate) fn set_process_index(index: usize) {
-    PROCESS_INDEX.get_or_init(|| index);
 }

@@ -1,14 +1,23 @@
 //! What runs in every worker.
 
+#[cfg(feature = "process")]
+mod control;
 pub(super) mod event_loop;
-pub(super) mod handle;
+mod handle;
+mod index;
 #[cfg(feature = "process")]
 pub(super) mod process;
+mod reloads;
 mod serving;
-pub(super) mod stopping;
+mod shared;
+#[cfg(feature = "process")]
+mod started;
+mod stopping;
 
+pub use handle::Worker;
 #[cfg(all(test, feature = "logging"))]
-pub(crate) use handle::set_thread_index;
-pub use handle::{Reloads, Worker, worker_index};
+pub(crate) use index::set_thread_index;
+pub use index::worker_index;
+pub use reloads::Reloads;
 pub use serving::Serving;
 pub use stopping::Stopping;

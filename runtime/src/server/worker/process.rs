@@ -1,36 +1,30 @@
 //! Workers that are processes: the worker's side.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::server::line::link::{self, Link, Request};
+use super::control::{Control, Socket};
+use super::event_loop;
+use super::index::set_process_index;
+use super::started::{Started, started};
+use crate::server::job::{Job, Run};
 use crate::server::line::wire::{
-    Answer, Assembly, Assignment, Attached, Bytes, Next, Sender, ToSupervisor, ToWorker, Wanted,
-    WireError, WorkerEnd,
+    Assembly, Assignment, Next, Sender, ToSupervisor, ToWorker, WireError, WorkerEnd, clipped,
 };
-use crate::server::stop::{after, without_reserve};
-use crate::server::supervisor::driver::Job;
-use crate::server::supervisor::image::{self, Started};
-use crate::server::supervisor::policy::Role;
-use crate::server::supervisor::signals::{Asked, Signals};
-use crate::server::worker::event_loop::{self, Ended, Failure};
-use crate::server::worker::handle::{Identity, Shared, set_process_index};
+use crate::server::line::{Ended, Failure, Identity, Line, Role, Told};
+use crate::server::signals::Handlers;
+use crate::server::stop::after;
 use crate::server::{Isolation, Signal, Stop, StopReason, report};
 
 /// By when a supervisor has told a worker what it is to be.
 const ASSIGNMENT: Duration = Duration::from_secs(60);
-/// What a line of the log gets to be taken, where it may be what a worker's end waits for.
-const LOG_LINE: Duration = Duration::from_millis(500);
 /// What a worker's last word gets to be read.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
@@ -52,17 +46,17 @@ pub(crate) fn turn() -> io::Result<Turn> {
     static STARTED: Mutex<Option<Option<Started>>> = Mutex::new(None);
 
     let this = RUNS.fetch_add(1, Ordering::Relaxed);
-    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = match started.take() {
+    let mut who = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = match who.take() {
         Some(known) => known,
-        None => Some(image::started()?),
+        None => Some(started()?),
     };
     let (turn, left) = match known {
         Some(Started::AsWorker { socket, run }) if run == this => (Turn::Worker(socket), None),
         Some(Started::ByUser) => (Turn::Supervisor { run: this }, Some(Started::ByUser)),
         other => (Turn::NotMine, other),
     };
-    *started = Some(left);
+    *who = Some(left);
     Ok(turn)
 }
 
@@ -111,17 +105,30 @@ fn try_run(
         .map(Signal::from_raw)
         .collect();
     watch_signals(&stop_signals, sender.clone())?;
-    let worker = Arc::new(shared(&assignment, &job, sender.clone()));
+    let socket = Arc::new(Socket::new(sender.clone()));
+    let told = Arc::new(Told::default());
+    let name = job.name(assignment.role);
     let patience = assignment.shutdown_timeout;
-    let listening = Arc::clone(&worker);
+    let control = Control {
+        name: name.clone(),
+        told: Arc::clone(&told),
+        socket: Arc::clone(&socket),
+        patience,
+    };
     thread::Builder::new()
         .name("control".to_owned())
-        .spawn(move || listen_to_supervisor(end, &listening, patience))?;
+        .spawn(move || control.listen(end))?;
     // The user's code, which may hang, from here on.
     let ended = match main.map(|bytes| job.decode(&bytes)).transpose() {
         Ok(value) => {
-            let start = job.start(assignment.role, value.as_ref());
-            event_loop::run(&worker, start, patience, &CancellationToken::new())
+            let run = Run {
+                identity: identity(&assignment, name),
+                line: Line::new(move |message| socket.say(message)),
+                told,
+                start: job.start(assignment.role, value.as_ref()),
+                patience,
+            };
+            event_loop::run(run, &CancellationToken::new())
         }
         Err(error) => Ended {
             failure: Some(Failure::Error(error)),
@@ -130,7 +137,7 @@ fn try_run(
     };
 
     let Ended { failure, overran } = ended;
-    let failure = failure.map(|failure| crate::server::line::wire::clipped(failure.to_string()));
+    let failure = failure.map(|failure| clipped(failure.to_string()));
     last_word(&sender, failure, overran)
 }
 
@@ -194,22 +201,18 @@ fn receive_assignment(end: &mut WorkerEnd) -> Result<Orders, WireError> {
     }
 }
 
-fn shared(assignment: &Assignment, job: &Job, sender: Sender) -> Shared {
+fn identity(assignment: &Assignment, name: String) -> Identity {
     let far = after(tokio::time::Instant::now(), Duration::MAX);
-    let identity = Identity {
-        index: match assignment.role {
-            Role::Slot(index) => Some(index),
-            Role::Extra(_) => None,
-        },
-        name: job.name(assignment.role),
+    Identity {
+        index: assignment.role.index(),
+        name,
         count: assignment.count,
         generation: assignment.generation,
         isolation: Isolation::Process,
         to_completion: assignment
             .run_to_completion
             .then(|| Stop::new(StopReason::Completed, far)),
-    };
-    Shared::new(identity, Link::Process(ProcessLink::new(sender)))
+    }
 }
 
 /// Reports stop signals to the supervisor and swallows the others, also while the event loop is blocked.
@@ -219,7 +222,7 @@ fn watch_signals(stop: &[Signal], sender: Sender) -> io::Result<()> {
         .build()?;
     let mut signals = {
         let _entered = runtime.enter();
-        Signals::install(stop)?
+        Handlers::install(stop)?
     };
     let stop = stop.to_vec();
     thread::Builder::new()
@@ -227,56 +230,17 @@ fn watch_signals(stop: &[Signal], sender: Sender) -> io::Result<()> {
         .spawn(move || {
             runtime.block_on(async {
             loop {
-                // A hang-up is the supervisor's business, whatever it would ask for there.
-                if let Asked::Stop(signal) = signals.next().await {
-                    if !stop.contains(&signal) {
-                        continue;
-                    }
-                    if let Err(error) = sender.send(&ToSupervisor::Signalled(signal.as_raw())) {
-                        report::log!(warn, %error, "{signal} could not be reported to the supervisor");
-                    }
+                let signal = signals.next().await;
+                if !stop.contains(&signal) {
+                    continue;
+                }
+                if let Err(error) = sender.send(&ToSupervisor::Signalled(signal.as_raw())) {
+                    report::log!(warn, %error, "{signal} could not be reported to the supervisor");
                 }
             }
         })
         })?;
     Ok(())
-}
-
-/// Carries out what the supervisor says, for as long as this process lives. On a thread of its own, so that
-/// a blocked event loop, or an exit handler that hangs, can't keep a worker whose supervisor is gone.
-fn listen_to_supervisor(mut end: WorkerEnd, worker: &Shared, patience: Duration) {
-    let failed = loop {
-        match end.next(None) {
-            Ok(Next::Message(message, attached)) => carry_out(message, attached, worker),
-            Ok(Next::Closed) => break None,
-            Ok(Next::TimedOut) => {}
-            Err(error) => break Some(error),
-        }
-    };
-    // Before anything is said: a log may hold up this thread, and with it the end.
-    let now = tokio::time::Instant::now();
-    let (told, killed_at) = (after(now, without_reserve(patience)), after(now, patience));
-    worker.stop.set(Stop::new(StopReason::SupervisorGone, told));
-    if let Link::Process(link) = &worker.link {
-        link.abandon();
-    }
-    if let Some(error) = failed {
-        let name = worker.name();
-        report::failure_within(
-            LOG_LINE.min(patience),
-            format!("{name}: the supervisor can't be understood: {error}"),
-        );
-    }
-    thread::sleep(killed_at.saturating_duration_since(tokio::time::Instant::now()));
-    let name = worker.name();
-    report::failure_within(
-        LOG_LINE,
-        format!("{name} did not stop after its supervisor was gone: killed"),
-    );
-    let own = rustix::process::getpid();
-    if let Err(error) = rustix::process::kill_process(own, rustix::process::Signal::KILL) {
-        report::failure(format_args!("{name} cannot kill itself: {error}"));
-    }
 }
 
 /// While `init` runs nothing else does, not even the thread that listens to the supervisor; so the kernel sees to
@@ -301,148 +265,4 @@ fn end_with_supervisor(on: bool) -> io::Result<()> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn end_with_supervisor(_: bool) -> io::Result<()> {
     Ok(())
-}
-
-fn carry_out(message: ToWorker, attached: Attached<OwnedFd>, worker: &Shared) {
-    match message {
-        ToWorker::Stop { reason, left } => {
-            let deadline = after(tokio::time::Instant::now(), left);
-            worker.stop.set(Stop::new(reason.into(), deadline));
-        }
-        ToWorker::Tell => worker.reloads.send_modify(|count| *count += 1),
-        ToWorker::Ping(number) => worker.ping(number),
-        ToWorker::Answer { request, answer } => {
-            if let Link::Process(link) = &worker.link {
-                link.answered(request, answer, attached);
-            }
-        }
-        ToWorker::Hello(_) | ToWorker::Main { .. } => {
-            report::log!(warn, worker = %worker.name(), "the supervisor assigned a worker twice");
-        }
-    }
-}
-
-/// A process worker's line to its supervisor.
-pub(crate) struct ProcessLink {
-    sender: Sender,
-    next: AtomicU64,
-    /// Who waits for which answer; none once there will be no more.
-    waiting: Mutex<Option<BTreeMap<u64, oneshot::Sender<link::Answer>>>>,
-}
-
-impl ProcessLink {
-    fn new(sender: Sender) -> ProcessLink {
-        ProcessLink {
-            sender,
-            next: AtomicU64::new(0),
-            waiting: Mutex::new(Some(BTreeMap::new())),
-        }
-    }
-
-    pub(crate) fn ready(&self) {
-        self.send(&ToSupervisor::Ready);
-    }
-
-    pub(crate) fn ending(&self, failure: Option<Failure>) {
-        let failure =
-            failure.map(|failure| crate::server::line::wire::clipped(failure.to_string()));
-        self.send(&ToSupervisor::Ending { failure });
-    }
-
-    pub(crate) fn pong(&self, number: u64) {
-        self.send(&ToSupervisor::Pong(number));
-    }
-
-    fn send(&self, message: &ToSupervisor) {
-        if let Err(error) = self.sender.send(message) {
-            // The thread that listens to the supervisor sees the same and acts on it.
-            report::log!(debug, %error, "the supervisor can't be told");
-        }
-    }
-
-    pub(crate) fn request(&self, request: Request, reply: oneshot::Sender<link::Answer>) {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            // Dropping the reply tells that the supervisor is gone.
-            let Some(waiting) = &mut *waiting else { return };
-            waiting.insert(number, reply);
-        }
-        if let Err(error) = self.sender.send(&to_message(number, request)) {
-            // Nobody else will ever answer.
-            if let Some(reply) = self.take(number) {
-                let _ = reply.send(Err(io::Error::other(error)));
-            }
-        }
-    }
-
-    fn take(&self, number: u64) -> Option<oneshot::Sender<link::Answer>> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.as_mut()?.remove(&number)
-    }
-
-    fn answered(&self, number: u64, answer: Answer, attached: Attached<OwnedFd>) {
-        let Some(reply) = self.take(number) else {
-            return;
-        };
-        let answer = match (answer, attached) {
-            (Answer::Refused(refusal), _) => Err(refusal.into()),
-            (Answer::Unlistened { .. }, _) => Ok(None),
-            (Answer::Socket, Attached::Descriptor(socket)) => Ok(Some(socket)),
-            (Answer::Socket, Attached::Lost) => Err(io::Error::other(
-                "too many open files: the socket from the supervisor could not be received",
-            )),
-            (Answer::Socket, Attached::Nothing) => {
-                Err(io::Error::other("the supervisor's answer has no socket"))
-            }
-        };
-        // The worker may have given up waiting; the supervisor keeps the socket.
-        let _ = reply.send(answer);
-    }
-
-    fn abandon(&self) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-fn to_message(request: u64, asked: Request) -> ToSupervisor {
-    let wanted = match asked {
-        Request::Listen { asked, addrs } => Wanted::Tcp {
-            text: asked,
-            addresses: addrs,
-        },
-        Request::BindUdp { asked, addrs } => Wanted::Udp {
-            text: asked,
-            addresses: addrs,
-        },
-        Request::ListenUnix { path, mode } => Wanted::Unix {
-            path: Bytes(path.into_os_string().into_vec()),
-            mode,
-        },
-        Request::Unlisten { asked } => {
-            return ToSupervisor::Unlisten {
-                request,
-                text: asked,
-            };
-        }
-    };
-    ToSupervisor::Listen { request, wanted }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    use std::os::unix::net::UnixStream;
-
-    #[test]
-    fn a_request_that_cannot_be_sent_is_answered() {
-        let (_supervisor, socket) = UnixStream::pair().unwrap();
-        let link = ProcessLink::new(WorkerEnd::new(socket.into()).unwrap().sender());
-        let asked = "x".repeat(100_000);
-        let (reply, mut answer) = oneshot::channel();
-        link.request(Request::Unlisten { asked }, reply);
-        assert!(answer.try_recv().unwrap().is_err());
-        assert!(link.waiting.lock().unwrap().as_ref().unwrap().is_empty());
-    }
 }

@@ -13,8 +13,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::net::Listener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::shared::Shared;
 use crate::server::job::Outcome;
-use crate::server::worker::handle::Shared;
 use crate::server::{Stop, Worker, report};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -252,13 +252,11 @@ mod tests {
     use tokio::runtime::{Builder, LocalOptions};
     use tokio::time::Instant;
 
-    use crate::server::line::link::Link;
-    use crate::server::worker::handle::Identity;
+    use crate::server::line::{Identity, Line, Told};
     use crate::server::{Isolation, StopReason};
 
     #[test]
     fn a_handler_that_panics_when_called_takes_only_its_connection_along() {
-        let (supervisor, _inbox) = tokio::sync::mpsc::unbounded_channel();
         let identity = Identity {
             index: Some(0),
             name: "worker 0".to_owned(),
@@ -268,7 +266,11 @@ mod tests {
             to_completion: None,
         };
         let worker = Worker {
-            shared: Arc::new(Shared::new(identity, Link::Main { supervisor })),
+            shared: Arc::new(Shared::new(
+                identity,
+                Line::new(drop),
+                Arc::new(Told::default()),
+            )),
         };
         let runtime = Builder::new_current_thread()
             .enable_all()

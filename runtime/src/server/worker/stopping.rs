@@ -1,54 +1,15 @@
-//! The one request to stop that a worker ever gets, and the future that waits for it.
+//! The future that waits for the one request to stop that a worker ever gets.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::shared::Shared;
 use crate::server::Stop;
-use crate::server::worker::handle::Shared;
-
-/// Holds a worker's `Stop` once it has been asked to stop; the first request wins.
-#[derive(Default)]
-pub(crate) struct StopCell {
-    stop: Mutex<Option<Stop>>,
-    /// For threads that wait without a runtime.
-    told: Condvar,
-    /// For tasks; cancelled after `stop` is set.
-    token: CancellationToken,
-}
-
-impl StopCell {
-    pub(crate) fn set(&self, stop: Stop) {
-        let mut slot = self.lock();
-        if slot.is_none() {
-            *slot = Some(stop);
-            self.told.notify_all();
-            self.token.cancel();
-        }
-    }
-
-    pub(crate) fn get(&self) -> Option<Stop> {
-        *self.lock()
-    }
-
-    pub(crate) fn wait_blocking(&self) -> Stop {
-        let mut slot = self.lock();
-        loop {
-            match *slot {
-                Some(stop) => return stop,
-                None => slot = self.told.wait(slot).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Stop>> {
-        self.stop.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A future of a worker's [`Stop`]: ready once the worker is asked to stop, and from then on. A server that
 /// [runs to completion](crate::server::Server::run_to_completion) gives it at once.
@@ -94,14 +55,12 @@ impl Future for Stopping {
         if std::mem::take(&mut this.announce) {
             this.worker.announce_ready();
         }
-        let cell = &this.worker.stop;
+        let cell = &this.worker.told.stop;
         loop {
             if let Some(stop) = cell.get().or(this.at_once) {
                 return Poll::Ready(stop);
             }
-            let waiting = this
-                .waiting
-                .get_or_insert_with(|| Box::pin(cell.token.clone().cancelled_owned()));
+            let waiting = this.waiting.get_or_insert_with(|| Box::pin(cell.told()));
             ready!(waiting.as_mut().poll(cx));
             this.waiting = None;
         }
@@ -122,7 +81,7 @@ impl Clone for Stopping {
 impl fmt::Debug for Stopping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stopping")
-            .field("stop", &self.worker.stop.get())
+            .field("stop", &self.worker.told.stop.get())
             .finish()
     }
 }

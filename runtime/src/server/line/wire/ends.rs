@@ -345,9 +345,9 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::process::{Command, Stdio};
 
+    use crate::server::line::Role;
     use crate::server::line::wire::message::{Answer, Assignment, encode_main};
     use crate::server::line::wire::{Assembly, decode_main};
-    use crate::server::supervisor::policy::Role;
 
     fn pair() -> (SupervisorEnd, WorkerEnd) {
         let (ours, theirs) = UnixStream::pair().unwrap();

@@ -10,8 +10,8 @@ use serde::de::{DeserializeOwned, Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{MAX_MAIN, WireError};
+use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
-use crate::server::supervisor::policy::Role;
 
 /// From the supervisor to a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

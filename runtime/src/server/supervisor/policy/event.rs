@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::server::OnFailure;
+use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
-use crate::server::{Isolation, OnFailure};
 
 /// What the policy has to know of a server's options.
 #[derive(Clone, Debug)]
@@ -16,7 +17,8 @@ pub(crate) struct Config {
     pub(crate) extra_sync: Vec<bool>,
     /// Whether there is a main context to enter before, and to leave after, everything else.
     pub(crate) has_main: bool,
-    pub(crate) isolation: Isolation,
+    /// Whether a worker can be ended whose event loop is blocked: a process, not a thread.
+    pub(crate) can_kill: bool,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) start_timeout: Duration,
     pub(crate) on_failure: OnFailure,
@@ -26,16 +28,6 @@ pub(crate) struct Config {
     /// Spreads a backoff, so that slots that failed together don't start together. The identity in
     /// tests.
     pub(crate) jitter: fn(Duration) -> Duration,
-}
-
-/// What a worker is for. Extras are workers without an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "process", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) enum Role {
-    /// A worker of this index.
-    Slot(usize),
-    /// The extra at this position of the option.
-    Extra(usize),
 }
 
 /// One life of a worker, from its spawn to its end. Never reused.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::event::{Action as A, Event as E, Report as R, *};
 use super::state::{Policy, State};
+use crate::server::OnFailure;
+use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
-use crate::server::{Isolation, OnFailure};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const TERM: Signal = Signal::SIGTERM;
@@ -37,7 +38,7 @@ pub(super) fn config() -> Config {
         max_workers: 8,
         extra_sync: Vec::new(),
         has_main: false,
-        isolation: Isolation::Process,
+        can_kill: true,
         shutdown_timeout: 25 * SECOND,
         start_timeout: 60 * SECOND,
         on_failure: OnFailure::Shutdown,

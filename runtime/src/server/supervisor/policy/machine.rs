@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::event::*;
 use super::state::*;
+use crate::server::line::Role;
 
 impl Policy {
     /// The first call, and only once.

@@ -14,5 +14,5 @@ mod rolling;
 mod state;
 mod stopping;
 
-pub(in crate::server) use event::{Action, Config, Ending, Event, Image, Report, Role, WorkerId};
+pub(in crate::server) use event::{Action, Config, Ending, Event, Image, Report, WorkerId};
 pub(in crate::server) use state::Policy;

@@ -13,8 +13,9 @@ use super::event::*;
 use super::places::{BACKOFF_MIN, PARK_BACKOFF, PARK_STARTING};
 use super::state::{GRACE, Policy, State};
 use super::stopping::SAME_SIGNAL;
+use crate::server::OnFailure;
+use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
-use crate::server::{Isolation, OnFailure};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -758,17 +759,13 @@ fn config() -> impl Strategy<Value = Config> {
     )
         .prop_map(
             |(shape, (shutdown, start), on_failure, (max_restarts, window, to_completion))| {
-                let (workers, more, extra_sync, has_main, threads) = shape;
+                let (workers, more, extra_sync, has_main, can_kill) = shape;
                 Config {
                     workers,
                     max_workers: workers + more,
                     extra_sync,
                     has_main,
-                    isolation: if threads {
-                        Isolation::Thread
-                    } else {
-                        Isolation::Process
-                    },
+                    can_kill,
                     shutdown_timeout: ms(shutdown),
                     start_timeout: ms(start),
                     on_failure,

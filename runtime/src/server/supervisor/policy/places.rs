@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::event::*;
 use super::state::*;
+use crate::server::OnFailure;
+use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
-use crate::server::{Isolation, OnFailure};
 
 /// A slot whose successor is due later than this after its last worker's end is parked.
 pub(super) const PARK_BACKOFF: Duration = Duration::from_secs(1);
@@ -290,10 +291,7 @@ impl Policy {
 
     pub(super) fn hung(&mut self, now: Duration, id: WorkerId) {
         // A blocked thread can't be ended, and its future not be dropped.
-        if self.is_ready(Some(id))
-            && self.is_running()
-            && self.config.isolation == Isolation::Process
-        {
+        if self.is_ready(Some(id)) && self.is_running() && self.config.can_kill {
             self.kill(now, id, true);
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::event::*;
 use super::state::*;
+use crate::server::line::Role;
 use crate::server::stop::StopReason;
 
 impl Policy {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::event::{Action, Config, Image, Role, WorkerId};
+use super::event::{Action, Config, Image, WorkerId};
+use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
 
 /// What a killed worker gets to be gone, and what extras and the main context get of the budget at
@@ -205,7 +206,6 @@ impl Policy {
     }
 
     /// Whether a worker that runs, or one still to be spawned, is of this image.
-    #[cfg_attr(not(any(feature = "process", test)), expect(dead_code))]
     pub(crate) fn uses(&self, image: Image) -> bool {
         self.image == image
             || self.roll.as_ref().is_some_and(|roll| roll.image == image)

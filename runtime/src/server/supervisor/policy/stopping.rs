@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::event::*;
 use super::state::*;
-use crate::server::Isolation;
+use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
 
 /// Stop signals this soon after the first belong to it: GNU `timeout` always sends two.
@@ -118,7 +118,7 @@ impl Policy {
     pub(super) fn force(&mut self, now: Duration, signal: Signal) {
         self.push(Action::Report(Report::Forced(signal)));
         // Threads end with the process.
-        if self.config.isolation == Isolation::Thread || self.workers.is_empty() {
+        if !self.config.can_kill || self.workers.is_empty() {
             self.exit(128 + signal.as_raw());
             return;
         }

@@ -1,6 +1,14 @@
-//! Where workers run.
+//! Where workers run. Nothing else of the supervisor tells threads from processes.
 
-pub(in crate::server) mod main_context;
 #[cfg(feature = "process")]
-pub(in crate::server) mod process;
-pub(in crate::server) mod thread;
+pub(crate) mod child;
+#[cfg(feature = "process")]
+mod process;
+mod seat;
+mod thread;
+
+#[cfg(feature = "process")]
+pub(crate) use process::Processes;
+pub(crate) use seat::Seats;
+pub(super) use seat::{Order, Seat};
+pub(super) use thread::{Leaving, Thread};

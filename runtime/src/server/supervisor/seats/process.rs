@@ -1,4 +1,4 @@
-//! Workers that are processes: the supervisor's side.
+//! Workers that are processes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,14 +14,15 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::server::line::link::{self, Input, Message, Request};
+use super::child::{Killer, Process};
 use crate::server::line::wire::{
     Answer, Assignment, Refusal, SupervisorEnd, ToSupervisor, ToWorker, Wanted, WireError,
 };
-use crate::server::supervisor::driver::sleep_until;
-use crate::server::supervisor::image::{self, Killer, Origin, Process};
+use crate::server::line::{self, Ended, Failure, Message, Request};
+use crate::server::stop::sleep_until;
+use crate::server::supervisor::image::{self, Origin};
+use crate::server::supervisor::inbox::Input;
 use crate::server::supervisor::policy::{Image, WorkerId};
-use crate::server::worker::event_loop::{Ended, Failure};
 use crate::server::{Signal, Stop, report};
 
 /// What a process that has ended may still have in its socket is there at once.
@@ -53,7 +54,7 @@ impl Processes {
         assignment: Assignment,
         main: Option<Arc<[u8]>>,
         supervisor: mpsc::UnboundedSender<Input>,
-    ) -> io::Result<Seat> {
+    ) -> io::Result<ProcessSeat> {
         let image = match self.images.get(&image) {
             Some(image) => image.clone(),
             None => {
@@ -96,7 +97,7 @@ impl Processes {
             },
         };
         tokio::spawn(attendant.attend(received));
-        Ok(Seat {
+        Ok(ProcessSeat {
             pid,
             killer,
             commands,
@@ -111,9 +112,9 @@ impl Processes {
 }
 
 /// The supervisor's hold on a worker process.
-pub(crate) struct Seat {
+pub(crate) struct ProcessSeat {
     pub(crate) pid: u32,
-    pub(in crate::server) killer: Killer,
+    pub(crate) killer: Killer,
     pub(crate) stop: Option<Stop>,
     commands: mpsc::UnboundedSender<Command>,
 }
@@ -125,7 +126,7 @@ enum Command {
     Kill,
 }
 
-impl Seat {
+impl ProcessSeat {
     pub(crate) fn stop(&mut self, stop: Stop) {
         self.stop = Some(stop);
         self.command(Command::Stop(stop));
@@ -171,7 +172,7 @@ struct Attendant {
     /// When that is over.
     exits_by: Option<Instant>,
     stopping: bool,
-    answers: FuturesUnordered<futures_util::future::BoxFuture<'static, (u64, Asked, link::Answer)>>,
+    answers: FuturesUnordered<futures_util::future::BoxFuture<'static, (u64, Asked, line::Answer)>>,
     heard: Heard,
 }
 
@@ -272,7 +273,7 @@ impl Attendant {
         &mut self,
         request: u64,
         asked: Asked,
-        answer: link::Answer,
+        answer: line::Answer,
     ) -> Result<(), WireError> {
         let (answer, descriptor) = match (asked, answer) {
             (Asked::Socket, Ok(Some(socket))) => (Answer::Socket, Some(socket)),

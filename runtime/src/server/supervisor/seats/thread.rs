@@ -7,42 +7,37 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::server::job::StartBody;
-use crate::server::line::link::Message;
+use crate::server::job::{CarryOut, Run};
+use crate::server::line::{Ended, Failure, Line, Message, Told};
 use crate::server::report;
-use crate::server::worker::event_loop::{self, Ended, Failure};
-use crate::server::worker::handle::Shared;
 
-/// A thread that runs a worker or an extra.
+/// A thread that runs a worker, an extra or the main context.
 pub(crate) struct Thread {
-    pub(crate) worker: Arc<Shared>,
+    name: String,
+    pub(crate) told: Arc<Told>,
     kill: CancellationToken,
     thread: JoinHandle<()>,
 }
 
 impl Thread {
-    pub(crate) fn spawn(
-        worker: Shared,
-        start: StartBody,
-        patience: Duration,
-    ) -> io::Result<Thread> {
-        let worker = Arc::new(worker);
+    pub(crate) fn spawn(run: Run, carry_out: CarryOut) -> io::Result<Thread> {
+        let name = run.identity.name.clone();
+        let told = Arc::clone(&run.told);
         let kill = CancellationToken::new();
-        let thread = std::thread::Builder::new()
-            .name(worker.name().to_owned())
-            .spawn({
-                let (worker, kill) = (Arc::clone(&worker), kill.clone());
-                move || {
-                    // Told also when this thread panics outside the worker's body.
-                    let mut last_word = LastWord {
-                        worker: &worker,
-                        ended: None,
-                    };
-                    last_word.ended = Some(event_loop::run(&worker, start, patience, &kill));
-                }
-            })?;
+        let thread = std::thread::Builder::new().name(name.clone()).spawn({
+            let kill = kill.clone();
+            move || {
+                // Told also when this thread panics outside the worker's body.
+                let mut last_word = LastWord {
+                    line: run.line.clone(),
+                    ended: None,
+                };
+                last_word.ended = Some(carry_out(run, &kill));
+            }
+        })?;
         Ok(Thread {
-            worker,
+            name,
+            told,
             kill,
             thread,
         })
@@ -69,12 +64,13 @@ impl Leaving {
     }
 
     pub(crate) fn add(&self, thread: Thread) {
-        let (held, name) = (self.held.clone(), thread.worker.name().to_owned());
+        let (held, name) = (self.held.clone(), thread.name);
+        let thread = thread.thread;
         let joining = std::thread::Builder::new()
             .name("join".to_owned())
             .spawn(move || {
                 // Its end, a panic included, has been told by its last word.
-                let _ = thread.thread.join();
+                let _ = thread.join();
                 drop(held);
             });
         if let Err(error) = joining {
@@ -89,17 +85,17 @@ impl Leaving {
     }
 }
 
-struct LastWord<'w> {
-    worker: &'w Shared,
+struct LastWord {
+    line: Line,
     ended: Option<Ended>,
 }
 
-impl Drop for LastWord<'_> {
+impl Drop for LastWord {
     fn drop(&mut self) {
         let ended = self.ended.take().unwrap_or_else(|| Ended {
             failure: Some(Failure::Died("its thread panicked".to_owned())),
             overran: false,
         });
-        self.worker.link.send(Message::Ended(ended));
+        self.line.say(Message::Ended(ended));
     }
 }

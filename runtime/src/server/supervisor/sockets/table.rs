@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
+use crate::server::line::Role;
 use crate::server::report;
-use crate::server::supervisor::policy::{Role, WorkerId};
+use crate::server::supervisor::policy::WorkerId;
 
 /// Whether the kernel spreads connections over the sockets of one port, in which case they can be parked.
 const BALANCES: bool = cfg!(any(target_os = "linux", target_os = "android"));
@@ -61,7 +62,7 @@ impl fmt::Display for Name {
 type Asked = (Option<usize>, Kind, String, usize);
 
 /// The table of all listening sockets of a server.
-pub(in crate::server) struct Sockets {
+pub(crate) struct Sockets {
     share_port: bool,
     names: BTreeMap<Name, Shared>,
     pins: BTreeMap<Asked, SocketAddr>,
@@ -96,7 +97,7 @@ struct Claim {
 
 impl Sockets {
     /// With `share_port`, other processes of the same user may listen on the same addresses.
-    pub(in crate::server) fn new(share_port: bool) -> Sockets {
+    pub(crate) fn new(share_port: bool) -> Sockets {
         Sockets {
             share_port,
             names: BTreeMap::new(),
@@ -107,7 +108,7 @@ impl Sockets {
     }
 
     /// A worker is started in `slot`; only now may it ask.
-    pub(in crate::server) fn begin(&mut self, worker: WorkerId, slot: Role) {
+    pub(crate) fn begin(&mut self, worker: WorkerId, slot: Role) {
         self.vacant.remove(&slot);
         let claim = Claim {
             slot,
@@ -120,7 +121,7 @@ impl Sockets {
 
     /// A worker is ready: what its slot holds and it hasn't asked for is closed, and vacant slots leave
     /// their connections to it.
-    pub(in crate::server) fn ready(&mut self, worker: WorkerId) {
+    pub(crate) fn ready(&mut self, worker: WorkerId) {
         let Some(claim) = self.workers.get(&worker) else {
             return;
         };
@@ -139,7 +140,7 @@ impl Sockets {
     }
 
     /// A worker is on its way out. It may keep its sockets, but doesn't keep its slot from being parked.
-    pub(in crate::server) fn leaving(&mut self, worker: WorkerId) {
+    pub(crate) fn leaving(&mut self, worker: WorkerId) {
         if let Some(claim) = self.workers.get_mut(&worker) {
             claim.leaving = true;
         }
@@ -147,7 +148,7 @@ impl Sockets {
     }
 
     /// A worker is gone; its slot's sockets stay.
-    pub(in crate::server) fn ended(&mut self, worker: WorkerId) {
+    pub(crate) fn ended(&mut self, worker: WorkerId) {
         self.workers.remove(&worker);
         for shared in self.names.values_mut() {
             for socket in shared.slots.values_mut() {
@@ -159,13 +160,13 @@ impl Sockets {
 
     /// Takes a slot without a worker that stays out of the kernel's choice wherever a sibling serves, now or later,
     /// until a successor asks. What waits in its backlog is reset.
-    pub(in crate::server) fn park(&mut self, slot: Role) {
+    pub(crate) fn park(&mut self, slot: Role) {
         self.vacant.insert(slot);
         self.park_vacant();
     }
 
     /// Closes all that a slot holds, so that its worker's own drop ends the port; that worker gets no more.
-    pub(in crate::server) fn close(&mut self, slot: Role) {
+    pub(crate) fn close(&mut self, slot: Role) {
         self.vacant.remove(&slot);
         for claim in self.workers.values_mut().filter(|claim| claim.slot == slot) {
             claim.closed = true;
@@ -177,7 +178,7 @@ impl Sockets {
     }
 
     /// What is listened on, for the log.
-    pub(in crate::server) fn names(&self) -> impl Iterator<Item = impl fmt::Display> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = impl fmt::Display> {
         self.names.keys()
     }
 
@@ -185,7 +186,7 @@ impl Sockets {
     ///
     /// What `text` was bound to first stays its address; a worker that couldn't resolve it this time may
     /// leave `addresses` empty.
-    pub(in crate::server) fn listen(
+    pub(crate) fn listen(
         &mut self,
         worker: WorkerId,
         text: &str,
@@ -196,7 +197,7 @@ impl Sockets {
     }
 
     /// A UDP socket; otherwise as [`listen`](Self::listen).
-    pub(in crate::server) fn bind_udp(
+    pub(crate) fn bind_udp(
         &mut self,
         worker: WorkerId,
         text: &str,
@@ -207,7 +208,7 @@ impl Sockets {
     }
 
     /// A listener on a Unix socket, which all slots share. `mode` counts where the socket is opened.
-    pub(in crate::server) fn listen_unix(
+    pub(crate) fn listen_unix(
         &mut self,
         worker: WorkerId,
         path: &Path,
@@ -223,7 +224,7 @@ impl Sockets {
 
     /// Closes what `worker` has asked for as `text`, an absolute path or an address as asked or as bound, unless
     /// another worker of its slot has it too. False if it has nothing of that name.
-    pub(in crate::server) fn unlisten(&mut self, worker: WorkerId, text: &str) -> bool {
+    pub(crate) fn unlisten(&mut self, worker: WorkerId, text: &str) -> bool {
         let Some(&Claim { slot, .. }) = self.workers.get(&worker) else {
             return false;
         };

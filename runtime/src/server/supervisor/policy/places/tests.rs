@@ -1,8 +1,8 @@
 use super::super::event::{Action as A, Event as E, Report as R, *};
 use super::super::harness::*;
 use super::super::state::*;
+use crate::server::OnFailure;
 use crate::server::stop::StopReason;
-use crate::server::{Isolation, OnFailure};
 
 #[test]
 fn starting_any_worker_ended_stops_with_1_whatever_the_policy() {
@@ -224,7 +224,7 @@ fn serving_hung_kills_and_counts() {
 #[test]
 fn serving_hung_thread_is_left_alone() {
     let mut server = Server::serving(Config {
-        isolation: Isolation::Thread,
+        can_kill: false,
         ..config()
     });
     assert_eq!(server.on(E::Hung(id(0))), []);

@@ -1,7 +1,7 @@
 use super::super::event::{Action as A, Event as E, Report as R, *};
 use super::super::harness::*;
+use crate::server::OnFailure;
 use crate::server::stop::StopReason;
-use crate::server::{Isolation, OnFailure};
 
 #[test]
 fn serving_worker_signalled_rolls_its_slot_with_its_image() {
@@ -213,7 +213,7 @@ fn roll_old_killed_before_the_stop_is_no_failure_of_the_stop() {
 fn roll_stuck_thread_is_left_behind() {
     let config = Config {
         workers: 1,
-        isolation: Isolation::Thread,
+        can_kill: false,
         ..config()
     };
     let mut server = Server::serving(config);

@@ -1,6 +1,5 @@
 use super::super::event::{Action as A, Event as E, Report as R, *};
 use super::super::harness::*;
-use crate::server::Isolation;
 use crate::server::stop::StopReason;
 
 #[test]
@@ -125,7 +124,7 @@ fn stopping_drain_deadline_kills_and_exits_3() {
 #[test]
 fn stopping_stuck_thread_is_named_and_exits_3() {
     let mut server = Server::serving(Config {
-        isolation: Isolation::Thread,
+        can_kill: false,
         ..config()
     });
     server.on(E::StopSignal(TERM));
@@ -213,7 +212,7 @@ fn forced_waits_a_second_at_most() {
 #[test]
 fn forced_does_not_wait_for_threads() {
     let mut server = Server::serving(Config {
-        isolation: Isolation::Thread,
+        can_kill: false,
         ..config()
     });
     server.on(E::StopSignal(TERM));

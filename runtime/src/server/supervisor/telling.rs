@@ -1,0 +1,121 @@
+//! What the supervisor logs.
+
+use super::driver::Supervisor;
+use super::policy::{Report, WorkerId};
+use crate::server::line::Failure;
+use crate::server::report;
+
+impl Supervisor {
+    pub(super) fn tell_failure(&mut self, name: &str, pid: u32, starting: bool, failure: &Failure) {
+        let cause = failure.to_string();
+        // When the server goes down because no worker can start, all of them say the same.
+        if starting && self.stopping && self.told.contains(&cause) {
+            report::log!(info, "{name} (pid {pid}) failed likewise");
+            return;
+        }
+        report::failure(format_args!("{name} (pid {pid}) failed: {cause}"));
+        if !self.stopping {
+            self.told.clear();
+        }
+        self.told.insert(cause);
+    }
+
+    pub(super) fn worker_name(&self, id: WorkerId) -> String {
+        match self.workers.get(&id) {
+            Some(live) => self.job.name(live.role),
+            None => "a worker".to_owned(),
+        }
+    }
+
+    pub(super) fn report(&mut self, report: Report) {
+        match report {
+            Report::AllReady => {
+                let workers = self.policy.target();
+                let listening: Vec<String> =
+                    self.sockets.names().map(|name| name.to_string()).collect();
+                let plural = if workers == 1 {
+                    "worker is"
+                } else {
+                    "workers are"
+                };
+                match listening.is_empty() {
+                    true => report::log!(info, "{workers} {plural} ready"),
+                    false => report::log!(
+                        info,
+                        "{workers} {plural} ready, listening on {}",
+                        listening.join(", ")
+                    ),
+                }
+            }
+            Report::Stopping { reason, by } => {
+                self.stopping = true;
+                let budget = by.saturating_sub(self.now());
+                report::log!(
+                    info,
+                    "stopping: {reason}; all is to end within {budget:.1?}"
+                );
+            }
+            Report::Forced(signal) => report::log!(warn, "{signal} again: stopping at once"),
+            Report::StartTimedOut(id) => report::failure(format_args!(
+                "{} was not ready within {:?}",
+                self.worker_name(id),
+                self.config.start_timeout
+            )),
+            Report::StopTimedOut(id) => {
+                report::failure(format_args!(
+                    "{} did not stop by its deadline",
+                    self.worker_name(id)
+                ));
+            }
+            Report::MainTimedOut => report::failure(format_args!(
+                "the main context was not left by its deadline"
+            )),
+            Report::Stuck { id, total } => report::failure(format_args!(
+                "{} is stuck: its event loop is blocked and can't be ended ({total} so far)",
+                self.worker_name(id)
+            )),
+            Report::ReturnedUnasked(id) => {
+                let pid = self.workers.get(&id).map_or(0, |live| live.seat.pid());
+                report::failure(format_args!(
+                    "{} (pid {pid}) returned although it had not been asked to stop",
+                    self.worker_name(id)
+                ));
+            }
+            Report::Backoff { role, delay } => {
+                report::log!(
+                    warn,
+                    "{} is started again in {delay:?}",
+                    self.job.name(role)
+                );
+            }
+            Report::TooManyFailures { role, failures } => report::failure(format_args!(
+                "{} failed {failures} times within {:?}, more than {} times: the server stops",
+                self.job.name(role),
+                self.config.restart_window,
+                self.config.max_restarts
+            )),
+            Report::Vacant(role) => {
+                report::log!(warn, "the server goes on without {}", self.job.name(role))
+            }
+            Report::RollStarted { slots, .. } => {
+                report::log!(info, workers = slots, "rolling restart")
+            }
+            Report::RollDone => report::log!(info, "rolling restart done"),
+            Report::RollGivenUp { slot, mixed } => report::failure(format_args!(
+                "rolling restart given up: the successor of worker {slot} failed to start{}",
+                // Threads run what the supervisor runs.
+                if mixed && self.seats.can_kill() {
+                    "; workers now run different versions"
+                } else {
+                    ""
+                }
+            )),
+            Report::Scaled { from, to } => {
+                report::log!(info, from, to, "number of workers changed")
+            }
+            Report::ScaleLimit { workers } => {
+                report::log!(warn, workers, "number of workers is at its limit")
+            }
+        }
+    }
+}
