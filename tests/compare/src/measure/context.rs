@@ -1,6 +1,6 @@
 //! Contexts entered and left; their hooks never suspend.
 
-#[path = "../../../runtime/benches/context/ways.rs"]
+#[path = "../../../../runtime/benches/context/ways.rs"]
 mod ways;
 
 use std::io;
