@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Plan, in_turn};
+use super::plan::{Plan, in_turn};
 use crate::python::Python;
 use crate::running::Program;
 use crate::table::{Column, Table, compared};
