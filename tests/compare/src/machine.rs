@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::python::Python;
 
 /// Of the build that runs.
-const LOCK: &str = include_str!("../../Cargo.lock");
+const LOCK: &str = include_str!("../../../Cargo.lock");
 const PEERS: [&str; 6] = [
     "aioxide",
     "tokio",

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::task::TaskTracker;
 
-use super::{Plan, in_turn};
+use super::plan::{Plan, in_turn};
 use crate::processes::{cpu_nanos, memory};
 use crate::running::{Program, this_program};
 use crate::table::{Column, Table, compared, told};

@@ -1,6 +1,6 @@
 //! Contexts entered and left; their hooks never suspend.
 
-#[path = "../../../runtime/benches/context/ways.rs"]
+#[path = "../../../../runtime/benches/context/ways.rs"]
 mod ways;
 
 use std::io;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Plan, in_turn};
+use super::plan::{Plan, in_turn};
 use crate::python::Python;
 use crate::running::Program;
 use crate::table::{Column, Table, compared};

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Plan, in_turn};
+use super::plan::{Plan, in_turn};
 use crate::running::{BARE_PROCESSES, BARE_THREADS, PROCESSES, Server, THREADS, kinds};
 use crate::table::{Column, Table, compared};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Plan, in_turn};
+use super::plan::{Plan, in_turn};
 use crate::load::{Failed, Load, Outcome};
 use crate::processes::cpu_nanos;
 use crate::running::{ACTIX, BARE_THREADS, PROCESSES, Server, THREADS, kinds};

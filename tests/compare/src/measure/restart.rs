@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
-use super::{Plan, in_turn};
+use super::plan::{Plan, in_turn};
 use crate::load::{Failed, Load, Outcome};
 use crate::running::{Kind, PROCESSES, Server, THREADS};
 use crate::serve::runtime;

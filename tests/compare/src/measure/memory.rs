@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Plan, in_turn};
+use super::plan::{Plan, in_turn};
 use crate::processes::memory;
 use crate::running::{BARE_THREADS, Kind, PROCESSES, Server, kinds};
 use crate::stats::Spread;

@@ -147,7 +147,7 @@ impl Compare {
                 let name = part.to_possible_value().context("each has a name")?;
                 let start = Instant::now();
                 tables.extend(
-                    plan.measure(*part)
+                    part.measure(&plan)
                         .with_context(|| name.get_name().to_owned())?,
                 );
                 eprintln!("{}: {:.0?}", name.get_name(), start.elapsed());
