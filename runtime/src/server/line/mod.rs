@@ -13,6 +13,6 @@ mod told;
 pub(super) mod wire;
 
 pub(super) use end::Line;
-pub(super) use identity::{Identity, Role};
+pub(super) use identity::{Identity, Role, comm};
 pub(super) use message::{Answer, Ended, Failure, Message, Request};
 pub(super) use told::Told;

@@ -134,6 +134,7 @@ impl Supervisor {
             identity: Identity {
                 index: None,
                 name: MAIN.to_owned(),
+                comm: "main context".to_owned(),
                 count: self.policy.target(),
                 generation: 0,
                 isolation: Isolation::Thread,

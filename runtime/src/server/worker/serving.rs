@@ -260,6 +260,7 @@ mod tests {
         let identity = Identity {
             index: Some(0),
             name: "worker 0".to_owned(),
+            comm: "echo/0".to_owned(),
             count: 1,
             generation: 0,
             isolation: Isolation::Thread,

@@ -73,6 +73,8 @@ pub(in crate::server) enum ToSupervisor {
 /// What a worker is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::server) struct Assignment {
+    /// The server's name.
+    pub server: String,
     pub role: Role,
     pub count: usize,
     pub generation: u64,
@@ -269,5 +271,23 @@ impl Assembly {
         }
         self.0.extend_from_slice(&part.0);
         Ok(last.then(|| std::mem::take(&mut self.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        for shift in 0..4 {
+            let text = format!("{}{}", "x".repeat(shift), "🦀".repeat(10_000));
+            let cut = clipped(text.clone());
+            let kept = cut.strip_suffix('…').unwrap();
+            assert!(text.starts_with(kept));
+            assert!(kept.len() > 16 * 1024 - 4 && kept.len() <= 16 * 1024);
+        }
+        let short = "🦀".repeat(4096);
+        assert_eq!(clipped(short.clone()), short);
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::child::{Killer, Process};
+use crate::server::line::role_variable::{Role, RunId};
 use crate::server::line::wire::{
     Answer, Assignment, Refusal, SupervisorEnd, ToSupervisor, ToWorker, Wanted, WireError,
 };
@@ -23,7 +24,7 @@ use crate::server::stop::sleep_until;
 use crate::server::supervisor::image::{self, Origin};
 use crate::server::supervisor::inbox::Input;
 use crate::server::supervisor::policy::{Image, WorkerId};
-use crate::server::{Signal, Stop, report};
+use crate::server::{Signal, Stop, report, runs};
 
 /// What a process that has ended may still have in its socket is there at once.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
@@ -31,13 +32,13 @@ const LAST_MESSAGES: Duration = Duration::from_secs(1);
 /// Starts processes, each of the version of the executable that it is to be.
 pub(crate) struct Processes {
     origin: Origin,
-    /// The number of the `run` call that the processes are to find.
-    run: usize,
+    /// The call of `run` that the processes are to find.
+    run: RunId,
     images: BTreeMap<Image, image::Image>,
 }
 
 impl Processes {
-    pub(crate) fn new(origin: Origin, run: usize) -> io::Result<Processes> {
+    pub(crate) fn new(origin: Origin, run: RunId) -> io::Result<Processes> {
         let images = BTreeMap::from([(Image(0), origin.current()?)]);
         Ok(Processes {
             origin,
@@ -63,7 +64,11 @@ impl Processes {
                 newest
             }
         };
-        let (process, socket) = self.origin.spawn(&image, self.run)?;
+        let role = Role {
+            run: self.run.clone(),
+            past: runs::past(),
+        };
+        let (process, socket) = self.origin.spawn(&image, &role)?;
         let (pid, killer) = (process.pid(), process.killer().clone());
         let (commands, received) = mpsc::unbounded_channel();
         let stop_signals = assignment.stop_signals.clone();
