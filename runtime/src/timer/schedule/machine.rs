@@ -1,14 +1,11 @@
-//! When ticks are due and what becomes of each due time: arithmetic and decisions, without a clock.
-//!
-//! Times are nanoseconds since the timer was started, which lasts for 584 years; what lies beyond that
-//! is [`NEVER`]. The grid is kept by adding whole intervals to whole nanoseconds, so it doesn't drift.
+//! What is to be done now with the due times that have passed, and with those that wait.
 
 use std::collections::VecDeque;
 
 /// Nanoseconds since the timer was started.
-pub(super) type Nanos = u64;
+pub(in crate::timer) type Nanos = u64;
 
-pub(super) const NEVER: Nanos = Nanos::MAX;
+pub(in crate::timer) const NEVER: Nanos = Nanos::MAX;
 
 /// What a due tick does while an earlier one still runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +38,7 @@ const DEFAULT_CAP: u32 = 1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missed {
-    /// The newest runs; [`Tick::missed`](super::Tick::missed) tells how many it stands for.
+    /// The newest runs; [`Tick::missed`](crate::Tick::missed) tells how many it stands for.
     #[default]
     Coalesce,
     /// None runs; the next tick is that of the next grid point.
@@ -52,16 +49,16 @@ pub enum Missed {
 
 /// What doesn't change while the timer lives.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
-    pub(super) cadence: Cadence,
-    pub(super) overlap: Overlap,
-    pub(super) missed: Missed,
+pub(in crate::timer) struct Rules {
+    pub(in crate::timer) cadence: Cadence,
+    pub(in crate::timer) overlap: Overlap,
+    pub(in crate::timer) missed: Missed,
     /// Each start is shifted by less than this, which is less than the interval.
-    pub(super) jitter: Nanos,
+    pub(in crate::timer) jitter: Nanos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cadence {
+pub(in crate::timer) enum Cadence {
     /// Due times lie on a grid, whatever the ticks do.
     Grid,
     /// The next due time is one interval after the end of the last tick.
@@ -70,15 +67,15 @@ pub(super) enum Cadence {
 
 /// A due time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Due {
-    pub(super) index: u64,
+pub(in crate::timer) struct Due {
+    pub(in crate::timer) index: u64,
     /// On the grid, before jitter.
-    pub(super) at: Nanos,
+    pub(in crate::timer) at: Nanos,
 }
 
 /// What the driver has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(in crate::timer) enum Action {
     Start {
         due: Due,
         /// Due times missed since the last start.
@@ -90,12 +87,12 @@ pub(super) enum Action {
 }
 
 /// Replacements in a row, with no tick completed, that are worth a warning.
-pub(super) const STARVED: u32 = 10;
+pub(in crate::timer) const STARVED: u32 = 10;
 
 /// What a timer with default options touches at each tick comes first, and is small: with thousands of
 /// timers a tick costs as much as the memory that it misses.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(in crate::timer) struct Schedule {
     interval: Nanos,
     /// The first due time that hasn't been dealt with, and when it takes effect after jitter.
     next: Due,
@@ -147,14 +144,19 @@ struct Rare {
 
 /// Due times that passed without a tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Dropped {
-    pub(super) skipped: u64,
-    pub(super) missed: u64,
+pub(in crate::timer) struct Dropped {
+    pub(in crate::timer) skipped: u64,
+    pub(in crate::timer) missed: u64,
 }
 
 impl Schedule {
     /// The first tick is due at `first`. `interval` isn't zero. `seed` decides on the jitter.
-    pub(super) fn new(rules: Rules, interval: Nanos, first: Nanos, seed: u64) -> Schedule {
+    pub(in crate::timer) fn new(
+        rules: Rules,
+        interval: Nanos,
+        first: Nanos,
+        seed: u64,
+    ) -> Schedule {
         let Rules {
             cadence,
             overlap,
@@ -214,7 +216,7 @@ impl Schedule {
     }
 
     /// What was dropped since the last call.
-    pub(super) fn take_dropped(&mut self) -> Dropped {
+    pub(in crate::timer) fn take_dropped(&mut self) -> Dropped {
         match &mut self.rare {
             Some(rare) => std::mem::take(&mut rare.dropped),
             None => Dropped::default(),
@@ -244,31 +246,31 @@ impl Schedule {
     }
 
     /// When [`advance`](Schedule::advance) has something to do at the earliest.
-    pub(super) fn wake_at(&self) -> Nanos {
+    pub(in crate::timer) fn wake_at(&self) -> Nanos {
         if self.paused { NEVER } else { self.next_at }
     }
 
-    pub(super) fn running(&self) -> usize {
+    pub(in crate::timer) fn running(&self) -> usize {
         self.running as usize
     }
 
     /// As many ticks run as an `overlap = allow` without a number lets, and another was due.
-    pub(super) fn crowded(&self) -> bool {
+    pub(in crate::timer) fn crowded(&self) -> bool {
         self.crowded
     }
 
-    pub(super) fn interval(&self) -> Nanos {
+    pub(in crate::timer) fn interval(&self) -> Nanos {
         self.interval
     }
 
     /// Several ticks may run at once.
-    pub(super) fn is_concurrent(&self) -> bool {
+    pub(in crate::timer) fn is_concurrent(&self) -> bool {
         self.places() > 1
     }
 
     /// `count` ticks were found to have ended at `now`; `completed` tells whether one of them came to
     /// its own end.
-    pub(super) fn ended(&mut self, now: Nanos, count: usize, completed: bool) {
+    pub(in crate::timer) fn ended(&mut self, now: Nanos, count: usize, completed: bool) {
         self.running -= count as u32;
         if let (true, Some(rare)) = (completed, &mut self.rare) {
             rare.replaced = 0;
@@ -283,7 +285,7 @@ impl Schedule {
 
     /// Deals with the due times up to `now`, of which the last call didn't know. `busy` ticks were
     /// running until now.
-    pub(super) fn advance(&mut self, now: Nanos, busy: usize) {
+    pub(in crate::timer) fn advance(&mut self, now: Nanos, busy: usize) {
         if now >= self.wake_at() {
             let (points, newest_at) = self.pass(now);
             self.judge(points, newest_at == now, busy);
@@ -304,7 +306,7 @@ impl Schedule {
     }
 
     /// What to do now, given the time up to which [`advance`](Schedule::advance) was told.
-    pub(super) fn act(&mut self, now: Nanos) -> Option<Action> {
+    pub(in crate::timer) fn act(&mut self, now: Nanos) -> Option<Action> {
         loop {
             if !self.pending.is_empty() {
                 if self.running() < self.places() {
@@ -353,13 +355,13 @@ impl Schedule {
     }
 
     /// A tick asked for by hand.
-    pub(super) fn trigger(&mut self) {
+    pub(in crate::timer) fn trigger(&mut self) {
         self.rare().triggered += 1;
     }
 
     /// From `at` on no due time counts, and what was due and hasn't started won't. `busy` ticks were running
     /// until now.
-    pub(super) fn pause(&mut self, at: Nanos, busy: usize) {
+    pub(in crate::timer) fn pause(&mut self, at: Nanos, busy: usize) {
         // A delay that runs out in a pause starts again with `resume`.
         if self.cadence == Cadence::Grid && self.wake_at() < at {
             let (points, _) = self.pass(at - 1);
@@ -376,7 +378,7 @@ impl Schedule {
     }
 
     /// From `at` on due times count again, on the grid as it was.
-    pub(super) fn resume(&mut self, at: Nanos) {
+    pub(in crate::timer) fn resume(&mut self, at: Nanos) {
         if !self.paused {
             return;
         }
@@ -393,7 +395,7 @@ impl Schedule {
 
     /// The next tick is one new interval, longer than the jitter, after the last due time before `at`,
     /// and due at once when that has passed. `busy` ticks were running until now.
-    pub(super) fn set_interval(&mut self, interval: Nanos, at: Nanos, busy: usize) {
+    pub(in crate::timer) fn set_interval(&mut self, interval: Nanos, at: Nanos, busy: usize) {
         if self.cadence == Cadence::Grid && self.wake_at() < at {
             let (points, _) = self.pass(at - 1);
             self.judge(points, false, busy);

@@ -1,0 +1,418 @@
+//! A timer that runs, and one before it starts.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::driver::{self, Driver, Limits, Request, Shared, nanos};
+use super::schedule::{Cadence, Missed, Overlap, Rules, Schedule};
+use super::tick::{Tick, TickReturn};
+use super::ticks::Place;
+
+/// A periodic task that runs: what a `#[timer]` function, or [`TimerBuilder::start`], gives.
+///
+/// Dropping it stops the timer: no tick starts any more, and running ticks are dropped, without grace,
+/// when the timer's task next runs. [`stop`](Timer::stop) waits for that, [`finish`](Timer::finish) lets
+/// running ticks end, [`detach`](Timer::detach) lets the timer live as long as its runtime.
+///
+/// Next to its neighbour `tokio::time::interval`, which is a stream of instants for a loop of one's own,
+/// a timer is the loop: it runs, bounds, reports and ends what happens at each instant. Its due times are
+/// `start + first + k * interval` whatever the ticks do; [`Overlap`] says what a due tick does while
+/// an earlier one runs, [`Missed`] what becomes of due times that the timer itself was late for. Modelled
+/// on aiotools' `create_timer`; the overlap policies are those of job schedulers such as Temporal's.
+///
+/// All methods may be called from any task or thread. What they ask for happens in the order of asking,
+/// before any tick that is due at the same instant and after those that have ended.
+///
+/// ```
+/// use std::time::Duration;
+/// use aioxide::{Overlap, Timer};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let beat = Timer::every(Duration::from_millis(100))
+///     .overlap(Overlap::Cancel)
+///     .start(|tick| async move { println!("beat {}", tick.index()) });
+/// tokio::time::sleep(Duration::from_millis(250)).await;
+/// beat.stop().await;
+/// assert_eq!(beat.stats().completed, 3); // at 0, 100 and 200 ms
+/// # }
+/// ```
+#[must_use = "dropping a timer stops it; keep it, or `detach()` it"]
+pub struct Timer {
+    shared: Arc<Shared>,
+}
+
+/// What a timer has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TimerStats {
+    /// What logs call the timer.
+    pub name: Cow<'static, str>,
+    /// Ticks that were started: those that ended one way or another, and those that run.
+    pub started: u64,
+    /// Ticks that returned `()` or `Ok(())` without having been asked to end.
+    pub completed: u64,
+    /// Ticks that returned an `Err`, panicked, or ran into their timeout.
+    pub failed: u64,
+    /// Ticks that were asked to end, by `overlap = cancel` or a stop, before they had.
+    pub cancelled: u64,
+    /// Due times that passed without a tick because an earlier one was running, or that were waiting
+    /// for one to end when the timer was paused or stopped.
+    pub skipped: u64,
+    /// Due times that the timer was too late for.
+    pub missed: u64,
+    /// Ticks that run now.
+    pub running: u64,
+}
+
+/// An interval that a timer can't have: zero, or not longer than its jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a timer's interval can't be {interval:?}; it has to be longer than {above:?}")]
+pub struct InvalidInterval {
+    interval: Duration,
+    above: Duration,
+}
+
+impl Timer {
+    /// A timer whose ticks are due every `interval`.
+    ///
+    /// # Panics
+    ///
+    /// If `interval` is zero.
+    #[track_caller]
+    pub fn every(interval: Duration) -> TimerBuilder {
+        TimerBuilder::new(Cadence::Grid, interval)
+    }
+
+    /// A timer whose ticks are due `delay` after the end of the one before. They never overlap, unless
+    /// [triggered](Timer::trigger), and are never missed.
+    ///
+    /// # Panics
+    ///
+    /// If `delay` is zero.
+    #[track_caller]
+    pub fn after(delay: Duration) -> TimerBuilder {
+        TimerBuilder::new(Cadence::Delay, delay)
+    }
+
+    /// Stops the timer: nothing that is due now or later starts, running ticks are asked to end, dropped
+    /// once the grace is over, and waited for. Doing so again does no harm.
+    ///
+    /// If this future is dropped after it was first polled, the timer still stops. A tick that waits for its
+    /// own timer here is dropped in doing so.
+    pub async fn stop(&self) {
+        self.shared.request(Request::Stop { grace: true });
+        self.shared.ended().await;
+    }
+
+    /// Stops the timer, but lets running ticks end for as long as `timeout`, after which they are asked to
+    /// end as by [`stop`](Timer::stop). Gives `true` if none was cancelled.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use aioxide::Timer;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let upload = Timer::every(Duration::from_secs(60)).start(|_| async {
+    ///     tokio::time::sleep(Duration::from_secs(5)).await;
+    /// });
+    /// tokio::time::sleep(Duration::from_secs(1)).await;
+    /// assert!(upload.finish(Duration::from_secs(10)).await);
+    /// assert_eq!(upload.stats().completed, 1);
+    /// # }
+    /// ```
+    ///
+    /// If this future is dropped after it was first polled, all the same happens.
+    pub async fn finish(&self, timeout: Duration) -> bool {
+        let cancelled = || self.shared.counts.cancelled.load(Acquire);
+        let before = cancelled();
+        let until = self.shared.now().saturating_add(nanos(timeout));
+        self.shared.request(Request::Finish(until));
+        self.shared.ended().await;
+        cancelled() == before
+    }
+
+    /// From now on nothing is due, until [`resume`](Timer::resume). Running ticks run on; due ones that
+    /// wait are skipped.
+    pub fn pause(&self) {
+        self.shared.request(Request::Pause);
+    }
+
+    /// Ends a [`pause`](Timer::pause). The grid is the same as before; due times that lay in the pause
+    /// are not made up for. With `after` a delay that ran out in the pause starts again.
+    pub fn resume(&self) {
+        self.shared.request(Request::Resume);
+    }
+
+    /// Makes a tick due now, beside the grid and even in a pause. It obeys [`Overlap`] as any other.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use aioxide::Timer;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let sync = Timer::every(Duration::from_secs(3600)).start(|_| async {});
+    /// sync.pause();
+    /// sync.trigger();
+    /// tokio::time::sleep(Duration::from_millis(1)).await;
+    /// assert_eq!(sync.stats().completed, 1);
+    /// # }
+    /// ```
+    pub fn trigger(&self) {
+        self.shared.request(Request::Trigger);
+    }
+
+    /// Changes the interval, with `after` the delay. The next tick is due one new interval after the last
+    /// due time, whether or not that had a tick, or at once if that has passed; the grid goes on from there.
+    /// Before the first due time only the distance of those that follow it changes.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use aioxide::Timer;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let poll = Timer::every(Duration::from_secs(10)).start(|_| async {});
+    /// tokio::time::sleep(Duration::from_secs(1)).await;
+    /// poll.set_interval(Duration::from_secs(3)).unwrap(); // next at 3 s, 6 s, 9 s, ...
+    /// assert!(poll.set_interval(Duration::ZERO).is_err());
+    /// tokio::time::sleep(Duration::from_secs(6)).await;
+    /// assert_eq!(poll.stats().completed, 3);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If `interval` is zero or not longer than the jitter.
+    pub fn set_interval(&self, interval: Duration) -> Result<(), InvalidInterval> {
+        check_interval(interval, self.shared.jitter)?;
+        self.shared.request(Request::SetInterval(nanos(interval)));
+        Ok(())
+    }
+
+    /// Lets the timer live as long as its runtime.
+    pub fn detach(self) {
+        self.shared.detached.store(true, Release);
+    }
+
+    /// What the timer has done so far.
+    pub fn stats(&self) -> TimerStats {
+        let counts = &self.shared.counts;
+        // Those that have ended first: they must not outnumber those that were started.
+        let completed = counts.completed.load(Acquire);
+        let failed = counts.failed.load(Acquire);
+        let cancelled = counts.cancelled.load(Acquire);
+        let started = counts.started.load(Acquire);
+        TimerStats {
+            name: self.shared.name().clone(),
+            started,
+            completed,
+            failed,
+            cancelled,
+            skipped: counts.skipped.load(Acquire),
+            missed: counts.missed.load(Acquire),
+            running: started.saturating_sub(completed + failed + cancelled),
+        }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if !self.shared.detached.load(Acquire) && !self.shared.is_over() {
+            self.shared.request(Request::Stop { grace: false });
+        }
+    }
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_interval(interval: Duration, jitter: u64) -> Result<(), InvalidInterval> {
+    if nanos(interval) <= jitter {
+        return Err(InvalidInterval {
+            interval,
+            above: Duration::from_nanos(jitter),
+        });
+    }
+    Ok(())
+}
+
+/// A timer before it starts; its methods are named as the options of `#[timer]`.
+///
+/// See [`Timer`] for an example.
+#[must_use = "a timer does nothing until `start` is called"]
+#[derive(Clone, Debug)]
+pub struct TimerBuilder {
+    cadence: Cadence,
+    interval: Duration,
+    first: Duration,
+    overlap: Overlap,
+    missed: Missed,
+    jitter: Duration,
+    phase: bool,
+    timeout: Option<Duration>,
+    grace: Duration,
+    name: Cow<'static, str>,
+}
+
+impl TimerBuilder {
+    #[track_caller]
+    fn new(cadence: Cadence, interval: Duration) -> TimerBuilder {
+        assert!(
+            !interval.is_zero(),
+            "the interval of a timer must not be zero"
+        );
+        TimerBuilder {
+            cadence,
+            interval,
+            first: Duration::ZERO,
+            overlap: Overlap::default(),
+            missed: Missed::default(),
+            jitter: Duration::ZERO,
+            phase: false,
+            timeout: None,
+            grace: Duration::ZERO,
+            name: Cow::Borrowed("timer"),
+        }
+    }
+
+    /// When the first tick is due, counted from the start. Default: at once.
+    pub fn first(mut self, first: Duration) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// What a due tick does while an earlier one still runs. Default: [`Overlap::Skip`].
+    ///
+    /// # Panics
+    ///
+    /// If the policy has a bound of zero.
+    #[track_caller]
+    pub fn overlap(mut self, overlap: Overlap) -> Self {
+        assert!(
+            !matches!(overlap, Overlap::Allow(0) | Overlap::Queue(0)),
+            "the bound in `{overlap:?}` must be at least 1",
+        );
+        self.overlap = overlap;
+        self
+    }
+
+    /// What becomes of due times that the timer itself was late for. Default: [`Missed::Coalesce`].
+    ///
+    /// # Panics
+    ///
+    /// If the policy has a bound of zero.
+    #[track_caller]
+    pub fn missed(mut self, missed: Missed) -> Self {
+        assert!(
+            missed != Missed::Burst(0),
+            "the bound in `{missed:?}` must be at least 1",
+        );
+        self.missed = missed;
+        self
+    }
+
+    /// Each start is shifted by a random time in `[0, jitter)`, which must be less than the interval. The
+    /// grid is not shifted. Default: none.
+    pub fn jitter(mut self, jitter: Duration) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// Shifts the whole grid once by a random time in `[0, interval)`, so that timers that are started
+    /// together don't tick together: `phase = random`. Default: no shift.
+    pub fn phase(mut self) -> Self {
+        self.phase = true;
+        self
+    }
+
+    /// A tick that runs longer is dropped and counted as failed. Default: none.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How long a tick that is asked to end, by [`Overlap::Cancel`] or a stop, may clean up before it is
+    /// dropped. Default: zero.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// What logs call the timer. Default: `timer`; `#[timer]` gives the function's name.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Starts the timer on the current runtime. `tick` is called for each tick; the future that it gives is
+    /// polled by the timer's own task, so that ticks run concurrently with each other, not in parallel.
+    ///
+    /// An `Err` or a panic of a tick is logged and counted, and the timer lives on.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, on one whose time driver isn't enabled, and if the jitter isn't less than
+    /// the interval.
+    #[track_caller]
+    pub fn start<F, Fut>(self, tick: F) -> Timer
+    where
+        F: FnMut(Tick) -> Fut + Send + 'static,
+        Fut: Future<Output: TickReturn> + Send + 'static,
+    {
+        Timer {
+            shared: driver::spawn(self.driver(), Box::pin(Place::new(tick))),
+        }
+    }
+
+    #[track_caller]
+    fn driver(self) -> Driver {
+        let jitter = nanos(self.jitter);
+        assert!(
+            jitter == 0 || check_interval(self.interval, jitter).is_ok(),
+            "the jitter of a timer must be less than its interval, but {:?} isn't less than {:?}",
+            self.jitter,
+            self.interval,
+        );
+        if Handle::try_current().is_err() {
+            panic!(
+                "timer `{}` was started outside a tokio runtime: there is no reactor running, a timer must \
+                 be started from the context of a Tokio 1.x runtime",
+                self.name,
+            );
+        }
+        let interval = nanos(self.interval);
+        let mut seed = 0;
+        if jitter > 0 {
+            seed = fastrand::u64(..);
+        }
+        let mut phase = 0;
+        if self.phase {
+            phase = fastrand::u64(..interval);
+        }
+        let rules = Rules {
+            cadence: self.cadence,
+            overlap: self.overlap,
+            missed: self.missed,
+            jitter,
+        };
+        let first = nanos(self.first).saturating_add(phase);
+        let limits = Limits {
+            timeout: self.timeout,
+            grace: nanos(self.grace),
+        };
+        let shared = Arc::new(Shared::new(self.name, jitter));
+        let schedule = Schedule::new(rules, interval, first, seed);
+        Driver::new(shared, schedule, limits)
+    }
+}
