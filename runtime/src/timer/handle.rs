@@ -1,20 +1,14 @@
-//! A timer that runs, and one before it starts.
+//! The handle of a timer that runs.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use super::shared::{Request, Shared, nanos};
 
-use super::driver::{self, Driver, Limits, Request, Shared, nanos};
-use super::schedule::{Cadence, Missed, Overlap, Rules, Schedule};
-use super::tick::{Tick, TickReturn};
-use super::ticks::Place;
-
-/// A periodic task that runs: what a `#[timer]` function, or [`TimerBuilder::start`], gives.
+/// A periodic task that runs: what a `#[timer]` function, or [`TimerBuilder::start`](crate::TimerBuilder::start), gives.
 ///
 /// Dropping it stops the timer: no tick starts any more, and running ticks are dropped, without grace,
 /// when the timer's task next runs. [`stop`](Timer::stop) waits for that, [`finish`](Timer::finish) lets
@@ -22,8 +16,8 @@ use super::ticks::Place;
 ///
 /// Next to its neighbour `tokio::time::interval`, which is a stream of instants for a loop of one's own,
 /// a timer is the loop: it runs, bounds, reports and ends what happens at each instant. Its due times are
-/// `start + first + k * interval` whatever the ticks do; [`Overlap`] says what a due tick does while
-/// an earlier one runs, [`Missed`] what becomes of due times that the timer itself was late for. Modelled
+/// `start + first + k * interval` whatever the ticks do; [`Overlap`](crate::Overlap) says what a due tick does while
+/// an earlier one runs, [`Missed`](crate::Missed) what becomes of due times that the timer itself was late for. Modelled
 /// on aiotools' `create_timer`; the overlap policies are those of job schedulers such as Temporal's.
 ///
 /// All methods may be called from any task or thread. What they ask for happens in the order of asking,
@@ -45,7 +39,7 @@ use super::ticks::Place;
 /// ```
 #[must_use = "dropping a timer stops it; keep it, or `detach()` it"]
 pub struct Timer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What a timer has done so far.
@@ -80,27 +74,6 @@ pub struct InvalidInterval {
 }
 
 impl Timer {
-    /// A timer whose ticks are due every `interval`.
-    ///
-    /// # Panics
-    ///
-    /// If `interval` is zero.
-    #[track_caller]
-    pub fn every(interval: Duration) -> TimerBuilder {
-        TimerBuilder::new(Cadence::Grid, interval)
-    }
-
-    /// A timer whose ticks are due `delay` after the end of the one before. They never overlap, unless
-    /// [triggered](Timer::trigger), and are never missed.
-    ///
-    /// # Panics
-    ///
-    /// If `delay` is zero.
-    #[track_caller]
-    pub fn after(delay: Duration) -> TimerBuilder {
-        TimerBuilder::new(Cadence::Delay, delay)
-    }
-
     /// Stops the timer: nothing that is due now or later starts, running ticks are asked to end, dropped
     /// once the grace is over, and waited for. Doing so again does no harm.
     ///
@@ -150,7 +123,7 @@ impl Timer {
         self.shared.request(Request::Resume);
     }
 
-    /// Makes a tick due now, beside the grid and even in a pause. It obeys [`Overlap`] as any other.
+    /// Makes a tick due now, beside the grid and even in a pause. It obeys [`Overlap`](crate::Overlap) as any other.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -237,7 +210,7 @@ impl fmt::Debug for Timer {
     }
 }
 
-fn check_interval(interval: Duration, jitter: u64) -> Result<(), InvalidInterval> {
+pub(super) fn check_interval(interval: Duration, jitter: u64) -> Result<(), InvalidInterval> {
     if nanos(interval) <= jitter {
         return Err(InvalidInterval {
             interval,
@@ -245,174 +218,4 @@ fn check_interval(interval: Duration, jitter: u64) -> Result<(), InvalidInterval
         });
     }
     Ok(())
-}
-
-/// A timer before it starts; its methods are named as the options of `#[timer]`.
-///
-/// See [`Timer`] for an example.
-#[must_use = "a timer does nothing until `start` is called"]
-#[derive(Clone, Debug)]
-pub struct TimerBuilder {
-    cadence: Cadence,
-    interval: Duration,
-    first: Duration,
-    overlap: Overlap,
-    missed: Missed,
-    jitter: Duration,
-    phase: bool,
-    timeout: Option<Duration>,
-    grace: Duration,
-    name: Cow<'static, str>,
-}
-
-impl TimerBuilder {
-    #[track_caller]
-    fn new(cadence: Cadence, interval: Duration) -> TimerBuilder {
-        assert!(
-            !interval.is_zero(),
-            "the interval of a timer must not be zero"
-        );
-        TimerBuilder {
-            cadence,
-            interval,
-            first: Duration::ZERO,
-            overlap: Overlap::default(),
-            missed: Missed::default(),
-            jitter: Duration::ZERO,
-            phase: false,
-            timeout: None,
-            grace: Duration::ZERO,
-            name: Cow::Borrowed("timer"),
-        }
-    }
-
-    /// When the first tick is due, counted from the start. Default: at once.
-    pub fn first(mut self, first: Duration) -> Self {
-        self.first = first;
-        self
-    }
-
-    /// What a due tick does while an earlier one still runs. Default: [`Overlap::Skip`].
-    ///
-    /// # Panics
-    ///
-    /// If the policy has a bound of zero.
-    #[track_caller]
-    pub fn overlap(mut self, overlap: Overlap) -> Self {
-        assert!(
-            !matches!(overlap, Overlap::Allow(0) | Overlap::Queue(0)),
-            "the bound in `{overlap:?}` must be at least 1",
-        );
-        self.overlap = overlap;
-        self
-    }
-
-    /// What becomes of due times that the timer itself was late for. Default: [`Missed::Coalesce`].
-    ///
-    /// # Panics
-    ///
-    /// If the policy has a bound of zero.
-    #[track_caller]
-    pub fn missed(mut self, missed: Missed) -> Self {
-        assert!(
-            missed != Missed::Burst(0),
-            "the bound in `{missed:?}` must be at least 1",
-        );
-        self.missed = missed;
-        self
-    }
-
-    /// Each start is shifted by a random time in `[0, jitter)`, which must be less than the interval. The
-    /// grid is not shifted. Default: none.
-    pub fn jitter(mut self, jitter: Duration) -> Self {
-        self.jitter = jitter;
-        self
-    }
-
-    /// Shifts the whole grid once by a random time in `[0, interval)`, so that timers that are started
-    /// together don't tick together: `phase = random`. Default: no shift.
-    pub fn phase(mut self) -> Self {
-        self.phase = true;
-        self
-    }
-
-    /// A tick that runs longer is dropped and counted as failed. Default: none.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// How long a tick that is asked to end, by [`Overlap::Cancel`] or a stop, may clean up before it is
-    /// dropped. Default: zero.
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
-        self
-    }
-
-    /// What logs call the timer. Default: `timer`; `#[timer]` gives the function's name.
-    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Starts the timer on the current runtime. `tick` is called for each tick; the future that it gives is
-    /// polled by the timer's own task, so that ticks run concurrently with each other, not in parallel.
-    ///
-    /// An `Err` or a panic of a tick is logged and counted, and the timer lives on.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime, on one whose time driver isn't enabled, and if the jitter isn't less than
-    /// the interval.
-    #[track_caller]
-    pub fn start<F, Fut>(self, tick: F) -> Timer
-    where
-        F: FnMut(Tick) -> Fut + Send + 'static,
-        Fut: Future<Output: TickReturn> + Send + 'static,
-    {
-        Timer {
-            shared: driver::spawn(self.driver(), Box::pin(Place::new(tick))),
-        }
-    }
-
-    #[track_caller]
-    fn driver(self) -> Driver {
-        let jitter = nanos(self.jitter);
-        assert!(
-            jitter == 0 || check_interval(self.interval, jitter).is_ok(),
-            "the jitter of a timer must be less than its interval, but {:?} isn't less than {:?}",
-            self.jitter,
-            self.interval,
-        );
-        if Handle::try_current().is_err() {
-            panic!(
-                "timer `{}` was started outside a tokio runtime: there is no reactor running, a timer must \
-                 be started from the context of a Tokio 1.x runtime",
-                self.name,
-            );
-        }
-        let interval = nanos(self.interval);
-        let mut seed = 0;
-        if jitter > 0 {
-            seed = fastrand::u64(..);
-        }
-        let mut phase = 0;
-        if self.phase {
-            phase = fastrand::u64(..interval);
-        }
-        let rules = Rules {
-            cadence: self.cadence,
-            overlap: self.overlap,
-            missed: self.missed,
-            jitter,
-        };
-        let first = nanos(self.first).saturating_add(phase);
-        let limits = Limits {
-            timeout: self.timeout,
-            grace: nanos(self.grace),
-        };
-        let shared = Arc::new(Shared::new(self.name, jitter));
-        let schedule = Schedule::new(rules, interval, first, seed);
-        Driver::new(shared, schedule, limits)
-    }
 }

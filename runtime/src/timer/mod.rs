@@ -1,12 +1,15 @@
 //! Periodic tasks on a grid.
 
+mod builder;
 mod driver;
 mod handle;
 pub mod private;
 mod schedule;
+mod shared;
 mod tick;
 mod ticks;
 
-pub use handle::{InvalidInterval, Timer, TimerBuilder, TimerStats};
+pub use builder::TimerBuilder;
+pub use handle::{InvalidInterval, Timer, TimerStats};
 pub use schedule::{Missed, Overlap};
 pub use tick::{Tick, TickReturn};

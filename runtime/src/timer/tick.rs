@@ -1,10 +1,12 @@
+//! One tick, and what it may return.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::driver::Shared;
+use super::shared::Shared;
 
 /// One tick of a [`Timer`](super::Timer): which it is, and whether it is asked to end.
 ///
