@@ -1,6 +1,7 @@
 //! Periodic tasks on a grid.
 
 mod driver;
+pub mod lease;
 pub mod private;
 mod schedule;
 mod tick;
