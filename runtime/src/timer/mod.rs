@@ -3,6 +3,7 @@
 mod builder;
 mod driver;
 mod handle;
+pub mod lease;
 pub mod private;
 mod schedule;
 mod shared;
