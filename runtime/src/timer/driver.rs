@@ -8,11 +8,10 @@ use std::sync::atomic::Ordering::Acquire;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
-use futures_util::stream::FuturesUnordered;
-use tokio::task::unconstrained;
+use tokio::task::{unconstrained, yield_now};
 use tokio::time::{Sleep, sleep, sleep_until};
 
+use super::crowd::{Crowd, Next};
 use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
 use super::shared::{Counts, Request, Shared, add};
 use super::tick::Tick;
@@ -22,6 +21,9 @@ use crate::panic;
 /// Ticks that may start in one poll before others on the runtime have their turn: a tick that never
 /// waits would otherwise hold the thread as long as ticks are due.
 const STARTS_PER_POLL: usize = 32;
+
+/// How long the ticks of one poll may take before others have their turn, if more are to start.
+const TURN: Nanos = 100_000;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Limits {
@@ -106,7 +108,7 @@ struct Special {
     /// Of the running tick, unless several may run.
     timeout: Option<Pin<Box<Sleep>>>,
     /// The running ticks when several may run at once.
-    crowd: Option<FuturesUnordered<Entry>>,
+    crowd: Option<Crowd<Entry>>,
 }
 
 impl Special {
@@ -180,11 +182,14 @@ impl Driver {
             self.registered = true;
         }
 
+        // Where a poll starts a tick, the clock has been looked at before that.
+        let mut turn_began = None;
         let mut starts = 0;
         while starts < STARTS_PER_POLL {
             let busy = self.schedule.running();
             let ended = if busy > 0 {
-                self.poll_ticks(cx, ticks.as_mut())
+                let began = *turn_began.get_or_insert_with(|| self.shared.now());
+                self.poll_ticks(cx, ticks.as_mut(), began)
             } else {
                 Ended::default()
             };
@@ -213,12 +218,16 @@ impl Driver {
             }
 
             self.schedule.advance(now, busy);
+            let turn_is_over = now - *turn_began.get_or_insert(now) >= TURN;
+            if ended.unpolled || turn_is_over && self.schedule.has_to_act() {
+                break;
+            }
             let action = self.schedule.act(now);
             self.publish();
             match action {
                 Some(Action::Start { due, missed }) => {
                     starts += 1;
-                    self.start(now, due, missed, ticks.as_mut());
+                    self.start(cx, now, due, missed, ticks.as_mut());
                     continue;
                 }
                 Some(Action::Cancel { starved }) => {
@@ -254,8 +263,10 @@ impl Driver {
             }
             self.rung = true;
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        self.publish();
+        // Not `wake_by_ref`: tokio looks at its clock and sockets only once in 61 polls of tasks that are ready, but
+        // before it polls a task again that has yielded.
+        pin!(yield_now()).poll(cx)
     }
 
     fn obey(&mut self, at: Nanos, now: Nanos, busy: usize, request: Request) {
@@ -306,7 +317,14 @@ impl Driver {
         self.shared.ask_all();
     }
 
-    fn start(&mut self, now: Nanos, due: Due, missed: u64, ticks: Pin<&mut dyn Ticks>) {
+    fn start(
+        &mut self,
+        cx: &Context<'_>,
+        now: Nanos,
+        due: Due,
+        missed: u64,
+        ticks: Pin<&mut dyn Ticks>,
+    ) {
         let shared = &self.shared;
         let number = shared.counts.started.load(Acquire);
         add(&shared.counts.started, 1);
@@ -326,7 +344,8 @@ impl Driver {
                 let special =
                     special.get_or_insert_with(|| Box::new(Special::new(Limits::default())));
                 let timeout = special.limits.timeout;
-                special.crowd.get_or_insert_default().push(Entry {
+                let crowd = special.crowd.get_or_insert_with(|| Crowd::new(cx.waker()));
+                crowd.push(Entry {
                     index: due.index,
                     tick: Some(tick),
                     timeout: timeout.map(|timeout| Box::pin(sleep(timeout))),
@@ -345,7 +364,12 @@ impl Driver {
         }
     }
 
-    fn poll_ticks(&mut self, cx: &mut Context<'_>, mut ticks: Pin<&mut dyn Ticks>) -> Ended {
+    fn poll_ticks(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut ticks: Pin<&mut dyn Ticks>,
+        began: Nanos,
+    ) -> Ended {
         let mut ended = Ended::default();
         if !self.schedule.is_concurrent() {
             let special = self.special.as_mut();
@@ -360,11 +384,18 @@ impl Driver {
             crowd: Some(crowd), ..
         }) = self.special.as_deref_mut()
         {
-            let Poll::Ready(Some((index, end, tick))) = Pin::new(crowd).poll_next(cx) else {
+            match crowd.poll_next() {
+                Next::Ended((index, end, tick)) => {
+                    self.shared.drop_caught(index, || drop(tick));
+                    ended.add(self.account(index, end));
+                    ended.unpolled = self.shared.now() - began >= TURN;
+                }
+                Next::None => break,
+                Next::Later => ended.unpolled = true,
+            }
+            if ended.unpolled {
                 break;
-            };
-            self.shared.drop_caught(index, || drop(tick));
-            ended.add(self.account(index, end));
+            }
         }
         ended
     }
@@ -448,6 +479,8 @@ impl Driver {
 struct Ended {
     count: usize,
     completed: bool,
+    /// Others may have ended too: they are to be polled, but not in this turn.
+    unpolled: bool,
 }
 
 impl Ended {

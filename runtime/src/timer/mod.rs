@@ -1,6 +1,7 @@
 //! Periodic tasks on a grid.
 
 mod builder;
+mod crowd;
 mod driver;
 mod handle;
 pub mod lease;

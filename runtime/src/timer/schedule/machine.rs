@@ -240,6 +240,18 @@ impl Schedule {
         }
     }
 
+    /// Whether [`act`](Schedule::act) may have something to do.
+    pub(in crate::timer) fn has_to_act(&self) -> bool {
+        if !self.pending.is_empty() {
+            let replaces = self.overlap == Policy::Cancel && !self.ending;
+            if replaces || self.running() < self.places() {
+                return true;
+            }
+        }
+        let rare = self.rare.as_ref();
+        rare.is_some_and(|rare| rare.replay.count > 0 || rare.triggered > 0)
+    }
+
     /// What to do now, given the time up to which [`advance`](Schedule::advance) was told.
     pub(in crate::timer) fn act(&mut self, now: Nanos) -> Option<Action> {
         loop {
