@@ -319,5 +319,6 @@ pub use aioxide_macros::timer;
 pub use timer::lease::Lease;
 #[cfg(feature = "timer")]
 pub use timer::{
-    InvalidInterval, Missed, Overlap, Tick, TickReturn, Timer, TimerBuilder, TimerStats, lease,
+    InvalidInterval, Missed, Overlap, Tick, TickError, TickReturn, Timer, TimerBuilder, TimerStats,
+    lease,
 };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::driver::{self, Driver, Limits};
+use super::failure::{Hook, TickError};
 use super::handle::{Timer, check_interval};
 use super::schedule::{Cadence, Missed, Overlap, Rules, Schedule};
 use super::shared::{Shared, nanos};
@@ -53,6 +54,7 @@ pub struct TimerBuilder {
     timeout: Option<Duration>,
     grace: Duration,
     name: Cow<'static, str>,
+    hook: Option<Hook>,
 }
 
 impl TimerBuilder {
@@ -73,6 +75,7 @@ impl TimerBuilder {
             timeout: None,
             grace: Duration::ZERO,
             name: Cow::Borrowed("timer"),
+            hook: None,
         }
     }
 
@@ -145,6 +148,30 @@ impl TimerBuilder {
         self
     }
 
+    /// Tells `hook` of every tick that returns an `Err`, panics or runs into its timeout, once it is over. It is logged
+    /// as well. Default: none.
+    ///
+    /// The hook is called in the timer's task, so it must not block. A panic of it is logged.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use aioxide::Timer;
+    /// # use tokio::sync::mpsc;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let (failures, mut failed) = mpsc::unbounded_channel();
+    /// let sync = Timer::every(Duration::from_secs(60))
+    ///     .on_error(move |tick, error| drop(failures.send((tick.index(), error.to_string()))))
+    ///     .start(|_| async { Err("no route to host") });
+    /// assert_eq!(failed.recv().await, Some((0, "no route to host".to_owned())));
+    /// # sync.stop().await;
+    /// # }
+    /// ```
+    pub fn on_error(mut self, hook: impl Fn(&Tick, &TickError) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Hook::new(hook));
+        self
+    }
+
     /// Starts the timer on the current runtime. `tick` is called for each tick; the future that it gives is
     /// polled by the timer's own task, so that ticks run concurrently with each other, not in parallel.
     ///
@@ -203,6 +230,7 @@ impl TimerBuilder {
         };
         let shared = Arc::new(Shared::new(self.name, jitter));
         let schedule = Schedule::new(rules, interval, first, seed);
-        Driver::new(shared, schedule, limits)
+        shared.set_next_due(schedule.next_due());
+        Driver::new(shared, schedule, limits, self.hook)
     }
 }

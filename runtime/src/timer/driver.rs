@@ -8,10 +8,12 @@ use std::sync::atomic::Ordering::Acquire;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::task::{unconstrained, yield_now};
-use tokio::time::{Sleep, sleep, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Sleep, sleep_until};
 
 use super::crowd::{Crowd, Next};
+use super::failure::{Hook, TickError};
+use super::running::{End, Entry, Timeout, poll_tick};
 use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
 use super::shared::{Counts, Request, Shared, add};
 use super::tick::Tick;
@@ -105,8 +107,12 @@ pub(super) struct Driver {
 
 struct Special {
     limits: Limits,
+    /// Told of ticks that fail.
+    hook: Option<Hook>,
+    /// The running tick, for the hook, unless several may run.
+    tick: Option<Tick>,
     /// Of the running tick, unless several may run.
-    timeout: Option<Pin<Box<Sleep>>>,
+    timeout: Option<Timeout>,
     /// The running ticks when several may run at once.
     crowd: Option<Crowd<Entry>>,
 }
@@ -115,19 +121,20 @@ impl Special {
     fn new(limits: Limits) -> Self {
         Special {
             limits,
+            hook: None,
+            tick: None,
             timeout: None,
             crowd: None,
         }
     }
 
     fn set_timeout(&mut self) {
-        let Some(timeout) = self.limits.timeout else {
+        let Some(after) = self.limits.timeout else {
             return;
         };
         match &mut self.timeout {
-            // As far as `sleep` goes, for what the clock can't express.
-            Some(set) => set.as_mut().reset(sleep(timeout).deadline()),
-            unset => *unset = Some(Box::pin(sleep(timeout))),
+            Some(timeout) => timeout.restart(),
+            unset => *unset = Some(Timeout::new(after)),
         }
     }
 }
@@ -150,7 +157,13 @@ impl Drop for Driver {
 }
 
 impl Driver {
-    pub(super) fn new(shared: Arc<Shared>, schedule: Schedule, limits: Limits) -> Driver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        schedule: Schedule,
+        limits: Limits,
+        hook: Option<Hook>,
+    ) -> Driver {
+        let plain = limits == Limits::default() && hook.is_none();
         Driver {
             schedule,
             rung: false,
@@ -160,7 +173,12 @@ impl Driver {
             asked: false,
             crowded: false,
             stopping: false,
-            special: (limits != Limits::default()).then(|| Box::new(Special::new(limits))),
+            special: (!plain).then(|| {
+                Box::new(Special {
+                    hook,
+                    ..Special::new(limits)
+                })
+            }),
             shared,
         }
     }
@@ -199,7 +217,7 @@ impl Driver {
             if ended.count > 0 {
                 self.schedule.ended(now, ended.count, ended.completed);
             }
-            for (at, request) in requests.into_iter().flat_map(|requests| requests.0) {
+            for (at, request) in requests {
                 self.obey(at.min(now), now, busy, request);
             }
             if now >= self.until && !self.asked {
@@ -289,6 +307,7 @@ impl Driver {
             Request::Resume => self.schedule.resume(at),
             Request::Trigger => self.schedule.trigger(),
             Request::SetInterval(interval) => self.schedule.set_interval(interval, at, busy),
+            Request::Reset => self.schedule.reset(at, busy),
         }
     }
 
@@ -337,28 +356,37 @@ impl Driver {
             interval: self.schedule.interval(),
             number,
         };
+        let hook = self
+            .special
+            .as_ref()
+            .and_then(|special| special.hook.as_ref());
+        let told = hook.map(|_| tick.clone());
         let apart = self.schedule.is_concurrent();
         match catch_unwind(AssertUnwindSafe(|| ticks.start(tick, apart))) {
-            Ok(Some(tick)) => {
+            Ok(Some(ticks)) => {
                 let special = &mut self.special;
                 let special =
                     special.get_or_insert_with(|| Box::new(Special::new(Limits::default())));
-                let timeout = special.limits.timeout;
                 let crowd = special.crowd.get_or_insert_with(|| Crowd::new(cx.waker()));
                 crowd.push(Entry {
+                    shared: Arc::clone(&self.shared),
+                    number,
                     index: due.index,
-                    tick: Some(tick),
-                    timeout: timeout.map(|timeout| Box::pin(sleep(timeout))),
+                    ticks: Some(ticks),
+                    timeout: special.limits.timeout.map(Timeout::new),
+                    tick: told,
                 });
             }
             Ok(None) => {
                 self.index = due.index;
                 if let Some(special) = &mut self.special {
                     special.set_timeout();
+                    special.tick = told;
                 }
             }
             Err(panic) => {
-                self.account(due.index, End::Panicked(panic::into_text(panic)));
+                let end = Err(TickError::Panicked(panic::into_text(panic)));
+                self.account(due.index, told.as_ref(), end);
                 self.schedule.ended(now, 1, false);
             }
         }
@@ -372,11 +400,15 @@ impl Driver {
     ) -> Ended {
         let mut ended = Ended::default();
         if !self.schedule.is_concurrent() {
+            let number = self.shared.counts.started.load(Acquire) - 1;
             let special = self.special.as_mut();
             let timeout = special.and_then(|special| special.timeout.as_mut());
-            if let Poll::Ready(end) = poll_tick(ticks.as_mut(), timeout, cx) {
+            let polled = poll_tick(ticks.as_mut(), timeout, &self.shared, number, cx);
+            if let Poll::Ready(end) = polled {
                 self.clear(ticks);
-                ended.add(self.account(self.index, end));
+                let special = self.special.as_mut();
+                let told = special.and_then(|special| special.tick.take());
+                ended.add(self.account(self.index, told.as_ref(), end));
             }
             return ended;
         }
@@ -385,9 +417,10 @@ impl Driver {
         }) = self.special.as_deref_mut()
         {
             match crowd.poll_next() {
-                Next::Ended((index, end, tick)) => {
-                    self.shared.drop_caught(index, || drop(tick));
-                    ended.add(self.account(index, end));
+                Next::Ended((end, mut entry)) => {
+                    let ticks = entry.ticks.take();
+                    self.shared.drop_caught(entry.index, || drop(ticks));
+                    ended.add(self.account(entry.index, entry.tick.as_ref(), end));
                     ended.unpolled = self.shared.now() - began >= TURN;
                 }
                 Next::None => break,
@@ -408,9 +441,12 @@ impl Driver {
             .as_mut()
             .and_then(|special| special.crowd.take());
         for entry in crowd.into_iter().flatten() {
-            self.shared.drop_caught(entry.index, || drop(entry.tick));
+            self.shared.drop_caught(entry.index, || drop(entry.ticks));
         }
         add(&self.shared.counts.cancelled, running as u64);
+        if self.stopping {
+            self.shared.tell_of_end();
+        }
         self.schedule.ended(now, running, false);
     }
 
@@ -419,40 +455,43 @@ impl Driver {
         self.shared.drop_caught(self.index, || ticks.clear());
     }
 
-    /// Counts a tick that has ended, and logs it if it failed. True if it came to its own good end.
-    fn account(&self, index: u64, end: End) -> bool {
+    /// Counts a tick that has ended, and tells of it if it failed. True if it came to its own good end.
+    fn account(&self, index: u64, told: Option<&Tick>, end: End) -> bool {
         let counts = &self.shared.counts;
-        match end {
-            End::Returned if self.asked => {
-                add(&counts.cancelled, 1);
-                false
-            }
-            End::Returned => {
-                add(&counts.completed, 1);
-                true
-            }
-            failed => {
-                add(&counts.failed, 1);
-                panic::guarded(|| self.log(index, failed));
-                false
+        let completed = end.is_ok() && !self.asked;
+        let count = match &end {
+            Err(_) => &counts.failed,
+            Ok(()) if self.asked => &counts.cancelled,
+            Ok(()) => &counts.completed,
+        };
+        add(count, 1);
+        if let Err(error) = end {
+            panic::guarded(|| self.log(index, &error));
+            let special = self.special.as_ref();
+            let hook = special.and_then(|special| special.hook.as_ref());
+            if let (Some(hook), Some(tick)) = (hook, told) {
+                hook.tell(tick, &error);
             }
         }
+        if self.stopping {
+            self.shared.tell_of_end();
+        }
+        completed
     }
 
-    fn log(&self, tick: u64, end: End) {
+    fn log(&self, tick: u64, error: &TickError) {
         let timer: &str = self.shared.name();
-        match end {
-            End::Returned => {}
-            End::Failed(error) => tracing::error!(timer, tick, error, "a tick failed"),
-            End::Panicked(panic) => tracing::error!(timer, tick, panic, "a tick panicked"),
-            End::TimedOut => {
-                let timeout = self.limits().timeout;
+        match error {
+            TickError::Failed(error) => tracing::error!(timer, tick, error, "a tick failed"),
+            TickError::Panicked(panic) => tracing::error!(timer, tick, panic, "a tick panicked"),
+            TickError::TimedOut(timeout) => {
                 tracing::error!(timer, tick, ?timeout, "a tick timed out");
             }
         }
     }
 
     fn publish(&mut self) {
+        self.shared.set_next_due(self.schedule.next_due());
         let counts = &self.shared.counts;
         let Dropped { skipped, missed } = self.schedule.take_dropped();
         if skipped > 0 {
@@ -487,54 +526,5 @@ impl Ended {
     fn add(&mut self, completed: bool) {
         self.count += 1;
         self.completed |= completed;
-    }
-}
-
-/// How a tick ended by itself.
-enum End {
-    Returned,
-    Failed(String),
-    Panicked(String),
-    TimedOut,
-}
-
-fn poll_tick(
-    tick: Pin<&mut dyn Ticks>,
-    timeout: Option<&mut Pin<Box<Sleep>>>,
-    cx: &mut Context<'_>,
-) -> Poll<End> {
-    match catch_unwind(AssertUnwindSafe(|| tick.poll(cx))) {
-        Ok(Poll::Ready(None)) => Poll::Ready(End::Returned),
-        Ok(Poll::Ready(Some(error))) => Poll::Ready(End::Failed(error)),
-        Err(panic) => Poll::Ready(End::Panicked(panic::into_text(panic))),
-        Ok(Poll::Pending) => {
-            let Some(timeout) = timeout else {
-                return Poll::Pending;
-            };
-            // A tick that has used up its share of the poll leaves none for the timeout.
-            let timeout = pin!(unconstrained(timeout.as_mut()));
-            timeout.poll(cx).map(|()| End::TimedOut)
-        }
-    }
-}
-
-/// One of several running ticks.
-struct Entry {
-    index: u64,
-    /// Present until it has ended.
-    tick: Option<Pin<Box<dyn Ticks>>>,
-    timeout: Option<Pin<Box<Sleep>>>,
-}
-
-impl Future for Entry {
-    type Output = (u64, End, Option<Pin<Box<dyn Ticks>>>);
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let Some(tick) = &mut this.tick else {
-            return Poll::Pending;
-        };
-        poll_tick(tick.as_mut(), this.timeout.as_mut(), cx)
-            .map(|end| (this.index, end, this.tick.take()))
     }
 }

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::inside;
 use super::shared::{Request, Shared, nanos};
 
 /// A periodic task that runs: what a `#[timer]` function, or [`TimerBuilder::start`](crate::TimerBuilder::start), gives.
@@ -101,13 +104,18 @@ impl Timer {
     /// # }
     /// ```
     ///
+    /// Called in one of its own ticks it waits for the others only, and the timeout ends that tick too.
+    ///
     /// If this future is dropped after it was first polled, all the same happens.
     pub async fn finish(&self, timeout: Duration) -> bool {
         let cancelled = || self.shared.counts.cancelled.load(Acquire);
         let before = cancelled();
         let until = self.shared.now().saturating_add(nanos(timeout));
         self.shared.request(Request::Finish(until));
-        self.shared.ended().await;
+        match inside::tick_of(&self.shared) {
+            Some(number) => self.shared.others_ended(number).await,
+            None => self.shared.ended().await,
+        }
         cancelled() == before
     }
 
@@ -166,6 +174,34 @@ impl Timer {
         check_interval(interval, self.shared.jitter)?;
         self.shared.request(Request::SetInterval(nanos(interval)));
         Ok(())
+    }
+
+    /// Begins a new grid now: the next tick is due one interval from now, and the grid goes on from there. With
+    /// `after` the delay begins anew, unless a tick runs. As [`tokio::time::Interval::reset`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use aioxide::Timer;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let idle = Timer::every(Duration::from_secs(10)).first(Duration::from_secs(10)).start(|_| async {});
+    /// tokio::time::sleep(Duration::from_secs(9)).await;
+    /// idle.reset(); // next at 19 s, 29 s, ...
+    /// tokio::time::sleep(Duration::from_secs(9)).await;
+    /// assert_eq!(idle.stats().started, 0);
+    /// tokio::time::sleep(Duration::from_secs(2)).await;
+    /// assert_eq!(idle.stats().started, 1);
+    /// # }
+    /// ```
+    pub fn reset(&self) {
+        self.shared.request(Request::Reset);
+    }
+
+    /// When the next tick is due, on the grid. `None` while that isn't known, because the timer is paused or ends, or
+    /// with `after` because a tick runs. It tells what the timer has done so far: a request that was made just now may
+    /// not show yet.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.shared.next_due()
     }
 
     /// Lets the timer live as long as its runtime.

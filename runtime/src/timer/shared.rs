@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::schedule::Nanos;
+use super::schedule::{NEVER, Nanos};
 use crate::panic;
 
 /// What a handle asks for, in the order of asking.
@@ -22,6 +22,8 @@ pub(super) enum Request {
     Resume,
     Trigger,
     SetInterval(Nanos),
+    /// A new grid, from then on.
+    Reset,
     /// Let running ticks end until then.
     Finish(Nanos),
     /// Cancel running ticks, with grace or at once.
@@ -31,14 +33,20 @@ pub(super) enum Request {
 }
 
 /// In the order of asking, with the time of it.
-#[derive(Default)]
-pub(super) struct Requests(pub(super) Vec<(Nanos, Request)>);
+pub(super) type Requests = Vec<(Nanos, Request)>;
 
 #[derive(Default)]
 struct Inbox {
     /// In a box of its own, which most timers need for their stop alone.
-    requests: Option<Box<Requests>>,
+    letters: Option<Box<Letters>>,
     task: Option<Waker>,
+}
+
+#[derive(Default)]
+struct Letters {
+    requests: Requests,
+    /// The numbers of ticks that wait in a `finish` of their own timer: that doesn't wait for them.
+    leaving: Vec<u64>,
 }
 
 /// What handle, ticks and task have in common; in front what every tick touches.
@@ -52,7 +60,8 @@ pub(super) struct Shared {
     pub(super) counts: Counts,
     /// Ticks with a lower number are asked to end.
     asked_below: AtomicU64,
-    /// Told when `over` or `asked_below` changes.
+    next_due: AtomicU64,
+    /// Told when `over` or `asked_below` changes, and of every tick that ends once the timer is stopping.
     changed: Notify,
     inbox: Mutex<Inbox>,
     name: Cow<'static, str>,
@@ -91,6 +100,7 @@ impl Shared {
             over: AtomicBool::new(false),
             detached: AtomicBool::new(false),
             asked_below: AtomicU64::new(0),
+            next_due: AtomicU64::new(NEVER),
             changed: Notify::new(),
             inbox: Mutex::default(),
             name,
@@ -113,7 +123,8 @@ impl Shared {
     pub(super) fn request(&self, request: Request) {
         let at = self.now();
         let mut inbox = self.inbox();
-        inbox.requests.get_or_insert_default().0.push((at, request));
+        let letters = inbox.letters.get_or_insert_default();
+        letters.requests.push((at, request));
         self.requested.store(true, Release);
         // It stays where it is: the task, which tells it but once, may be about to look for another request.
         let task = inbox.task.clone();
@@ -132,13 +143,16 @@ impl Shared {
         self.inbox().task = Some(task.clone());
     }
 
-    pub(super) fn take_requests(&self) -> Option<Box<Requests>> {
+    pub(super) fn take_requests(&self) -> Requests {
         if !self.requested.load(Acquire) {
-            return None;
+            return Requests::new();
         }
         let mut inbox = self.inbox();
         self.requested.store(false, Release);
-        inbox.requests.take()
+        let letters = inbox.letters.as_mut();
+        letters.map_or_else(Requests::new, |letters| {
+            std::mem::take(&mut letters.requests)
+        })
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -147,13 +161,59 @@ impl Shared {
 
     /// No tick runs, and none will.
     pub(super) fn end(&self) {
+        self.set_next_due(NEVER);
         self.over.store(true, Release);
         self.ask_all();
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let next = self.next_due.load(Acquire);
+        (next != NEVER).then(|| self.instant(next))
+    }
+
+    pub(super) fn set_next_due(&self, at: Nanos) {
+        self.next_due.store(at, Release);
     }
 
     /// Waits until no tick runs and none will.
     pub(super) async fn ended(&self) {
         self.until(|| self.is_over()).await;
+    }
+
+    /// Waits until no tick runs but that with this number and others that wait in the same way, and none will start.
+    /// To be called once the timer has been asked to end.
+    pub(super) async fn others_ended(&self, number: u64) {
+        let _leaving = Leaving::enter(self, number);
+        self.until(|| self.is_over() || self.running() <= self.leaving())
+            .await;
+    }
+
+    /// How many ticks run.
+    fn running(&self) -> u64 {
+        let Counts {
+            started,
+            completed,
+            failed,
+            cancelled,
+            ..
+        } = &self.counts;
+        let ended = completed.load(Acquire) + failed.load(Acquire) + cancelled.load(Acquire);
+        started.load(Acquire).saturating_sub(ended)
+    }
+
+    fn leaving(&self) -> u64 {
+        let inbox = self.inbox();
+        let Some(letters) = &inbox.letters else {
+            return 0;
+        };
+        let mut numbers = letters.leaving.clone();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.len() as u64
+    }
+
+    pub(super) fn tell_of_end(&self) {
+        self.changed.notify_waiters();
     }
 
     /// Waits until the tick with this number is asked to end.
@@ -190,5 +250,36 @@ impl Shared {
         self.asked_below
             .store(self.counts.started.load(Acquire), Release);
         self.changed.notify_waiters();
+    }
+}
+
+/// A tick that waits in a `finish` of its own timer.
+struct Leaving<'s> {
+    shared: &'s Shared,
+    number: u64,
+}
+
+impl Leaving<'_> {
+    fn enter(shared: &Shared, number: u64) -> Leaving<'_> {
+        let mut inbox = shared.inbox();
+        let letters = inbox.letters.get_or_insert_default();
+        letters.leaving.push(number);
+        drop(inbox);
+        shared.tell_of_end();
+        Leaving { shared, number }
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut inbox = self.shared.inbox();
+        let letters = inbox.letters.get_or_insert_default();
+        let found = letters
+            .leaving
+            .iter()
+            .position(|&number| number == self.number);
+        if let Some(found) = found {
+            letters.leaving.swap_remove(found);
+        }
     }
 }

@@ -44,6 +44,21 @@ impl Schedule {
         }
     }
 
+    /// The next tick is due one interval after `at`, and the grid goes on from there. With [`Cadence::Delay`] the
+    /// delay begins anew, unless a tick runs. `busy` ticks were running until now.
+    pub(in crate::timer) fn reset(&mut self, at: Nanos, busy: usize) {
+        match self.cadence {
+            // One that jitter holds back is due all the same.
+            Cadence::Grid if self.wake_at() != NEVER && self.next.at < at => {
+                let (points, _) = self.pass(at - 1);
+                self.judge(points, false, busy);
+            }
+            Cadence::Delay if self.running > 0 => return,
+            _ => {}
+        }
+        self.follow(at);
+    }
+
     /// Makes the next tick due one interval after `last`.
     pub(super) fn follow(&mut self, last: Nanos) {
         self.anchored = true;

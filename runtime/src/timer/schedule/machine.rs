@@ -198,6 +198,15 @@ impl Schedule {
         if self.paused { NEVER } else { self.next_at }
     }
 
+    /// When the next tick is due that is known, on the grid.
+    pub(in crate::timer) fn next_due(&self) -> Nanos {
+        if self.wake_at() == NEVER {
+            NEVER
+        } else {
+            self.next.at
+        }
+    }
+
     pub(in crate::timer) fn running(&self) -> usize {
         self.running as usize
     }
