@@ -12,6 +12,7 @@
 //! | choose at run time what the attribute fixes | [`Server`] |
 //! | deploy it | [`guide::production`] |
 //! | do something periodically | [`#[timer]`](macro@timer), [`Timer`], [`Tick`], [`Overlap`], [`Missed`] |
+//! | do it in one process of a cluster only | [`Lease`], [`lease`] |
 //! | look up a name of Python's aiotools | [`guide::coming_from_aiotools`] |
 //!
 //! # Features
@@ -314,6 +315,10 @@ pub use server::{
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
 #[cfg(feature = "timer")]
+#[doc(no_inline)]
+pub use timer::lease::Lease;
+#[cfg(feature = "timer")]
 pub use timer::{
-    InvalidInterval, Missed, Overlap, Tick, TickReturn, Timer, TimerBuilder, TimerStats,
+    InvalidInterval, Missed, Overlap, Tick, TickError, TickReturn, Timer, TimerBuilder, TimerStats,
+    lease,
 };
