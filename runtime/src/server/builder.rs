@@ -301,6 +301,7 @@ impl Server {
     }
 
     fn try_run(mut self) -> Result<ExitCode, StartError> {
+        runs::refuse_nested()?;
         if tokio::runtime::Handle::try_current().is_ok() {
             return Err(StartError::InRuntime);
         }

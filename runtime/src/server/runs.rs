@@ -127,13 +127,7 @@ pub(crate) fn past() -> Vec<Past> {
 /// that worker has ended: the program may have nothing else that keeps it alive.
 #[cfg_attr(not(feature = "process"), expect(unused_variables))]
 pub(crate) fn turn(name: &str, has_processes: bool) -> Result<Turn, RunError> {
-    if worker::is_on_worker_thread() {
-        return Err(RunError::Nested);
-    }
-    let mut runs = runs();
-    #[cfg(feature = "process")]
-    let nth = runs.calls.count();
-    let number = runs.calls.begin(name);
+    let (nth, number) = runs().calls.begin(name);
     #[cfg_attr(not(feature = "process"), expect(unused_mut))]
     let mut running = Running {
         name: name.to_owned(),
@@ -143,51 +137,51 @@ pub(crate) fn turn(name: &str, has_processes: bool) -> Result<Turn, RunError> {
     #[cfg(feature = "process")]
     {
         let id = running.id();
-        match runs.started() {
-            Err(error) => {
-                let error = error.into();
-                drop(runs);
-                return Err(error);
-            }
-            Ok(Started::ByUser) => {
+        // Unlocked before `running` is dropped, which locks it.
+        let mut runs = runs();
+        match runs.started()? {
+            Started::ByUser => {
                 if has_processes && !runs.calls.claim(name, number) {
-                    drop(runs);
                     return Err(RunError::SameName(name.to_owned()));
                 }
             }
-            Ok(Started::AsWorker { socket, role }) if role.is_for(&id, nth) => {
+            Started::AsWorker { socket, role } if role.is_for(&id, nth) => {
                 // A second call can't be of the same number.
-                let socket = socket.take();
-                drop(runs);
-                running.is_own_turn = true;
-                return match socket {
-                    Some(socket) => Ok(Turn::Worker(socket, running)),
-                    None => Ok(Turn::Elsewhere),
-                };
+                return Ok(match socket.take() {
+                    Some(socket) => {
+                        running.is_own_turn = true;
+                        Turn::Worker(socket, running)
+                    }
+                    None => Turn::Elsewhere,
+                });
             }
-            Ok(Started::AsWorker { role, .. }) => {
+            Started::AsWorker { role, .. } => {
                 let (is_over, has_begun) = (role.is_over(&id), role.has_begun(&id));
                 let own = role.run.name.clone();
-                if !is_over && !runs.turn_is_over {
-                    if !has_begun {
-                        report::log!(
-                            warn,
-                            "`{name}` is not run here: this process is a worker of `{own}`"
-                        );
-                    }
-                    while !runs.turn_is_over {
-                        runs = TURN_IS_OVER
-                            .wait(runs)
-                            .unwrap_or_else(PoisonError::into_inner);
-                    }
+                if !is_over && !has_begun && !runs.turn_is_over {
+                    report::log!(
+                        warn,
+                        "`{name}` is not run here: this process is a worker of `{own}`"
+                    );
                 }
-                drop(runs);
+                while !is_over && !runs.turn_is_over {
+                    runs = TURN_IS_OVER
+                        .wait(runs)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
                 return Ok(Turn::Elsewhere);
             }
         }
     }
-    drop(runs);
     Ok(Turn::Supervisor(running))
+}
+
+/// To be called first.
+pub(crate) fn refuse_nested() -> Result<(), RunError> {
+    if worker::is_on_worker_thread() {
+        return Err(RunError::Nested);
+    }
+    Ok(())
 }
 
 /// The calls so far, by name.
@@ -206,18 +200,14 @@ impl Calls {
         Calls(BTreeMap::new())
     }
 
-    #[cfg(feature = "process")]
-    fn count(&self) -> usize {
-        self.0.values().map(|named| named.next).sum()
-    }
-
-    /// The number of a call that begins.
-    fn begin(&mut self, name: &str) -> usize {
+    /// How many calls there were before one that begins: in all, and of its name.
+    fn begin(&mut self, name: &str) -> (usize, usize) {
+        let nth = self.0.values().map(|named| named.next).sum();
         let named = self.0.entry(name.to_owned()).or_default();
         let number = named.next;
         named.next += 1;
         named.running.insert(number);
-        number
+        (nth, number)
     }
 
     /// Whether the name can be this call's.
@@ -259,7 +249,7 @@ mod tests {
         let mut calls = Calls::new();
         assert_eq!(
             [calls.begin("a"), calls.begin("b"), calls.begin("a")],
-            [0, 0, 1]
+            [(0, 0), (1, 0), (2, 1)]
         );
         let past = |calls: &Calls| {
             let past = calls.past().into_iter();
@@ -277,8 +267,7 @@ mod tests {
     #[test]
     fn a_name_is_for_one_server_with_processes_at_a_time() {
         let mut calls = Calls::new();
-        let threads = calls.begin("a");
-        let (first, second) = (calls.begin("a"), calls.begin("a"));
+        let [threads, first, second] = [(); 3].map(|()| calls.begin("a").1);
         assert!(calls.claim("a", first));
         assert!(!calls.claim("a", second));
         calls.end("a", threads);

@@ -43,7 +43,11 @@ async fn same(worker: Worker) {
 }
 
 async fn told(worker: Worker, body: &str) {
-    let comm = std::fs::read_to_string("/proc/thread-self/comm").unwrap_or_default();
+    let of = match worker.isolation() {
+        Isolation::Process => "self",
+        _ => "thread-self",
+    };
+    let comm = std::fs::read_to_string(format!("/proc/{of}/comm")).unwrap_or_default();
     info!(
         index = worker.index(),
         comm = comm.trim_end(),

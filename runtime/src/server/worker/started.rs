@@ -9,7 +9,6 @@ use std::os::unix::process::parent_id;
 use std::path::Path;
 
 use rustix::fs::FileType;
-use rustix::process::{getpgrp, getpid, getsid};
 
 use crate::server::line::role_variable::{Kin, ROLE, Role};
 use crate::server::report;
@@ -38,11 +37,11 @@ pub(crate) fn started() -> io::Result<Started> {
         .ok()
         .filter(|found| FileType::from_raw_mode(found.st_mode) == FileType::Socket)
         .map(|found| found.st_ino);
-    let own = getpid();
+    let (group, session) = group_and_session().unwrap_or_default();
     let kin = Kin {
         parent: parent_id(),
-        leads_group: getpgrp() == own,
-        leads_session: getsid(None).is_ok_and(|session| session == own),
+        leads_group: group == std::process::id(),
+        leads_session: session == std::process::id(),
     };
     let Some(role) = Role::read(&role.to_string_lossy(), socket, kin)? else {
         return Ok(Started::ByUser);
@@ -57,6 +56,15 @@ pub(crate) fn started() -> io::Result<Started> {
         socket: Some(socket),
         role,
     })
+}
+
+/// The ids of this process's group and session. The system calls can't tell of one whose leader is in another namespace.
+fn group_and_session() -> Option<(u32, u32)> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name before may hold anything, parentheses included.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(2);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 /// Names the process in the eyes of `ps` and `top`.
