@@ -13,7 +13,7 @@ use super::policy::{Action, Config, Event, Policy, WorkerId};
 use super::pulse::{self, Finding};
 use super::seats::{Leaving, Seats, Thread};
 use super::signals::{Asked, Signals};
-use super::sockets::Sockets;
+use super::sockets::{Kernel, Sockets};
 use super::watchdog::Watchdog;
 use crate::panic;
 use crate::server::job::{Job, MainValue};
@@ -80,7 +80,7 @@ impl Supervisor {
             config,
             epoch: Instant::now(),
             job,
-            sockets: Sockets::new(setup.share_port),
+            sockets: Sockets::new(Kernel, setup.share_port),
             seats: setup.seats,
             main: None,
             main_value: None,
