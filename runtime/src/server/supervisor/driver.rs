@@ -174,6 +174,7 @@ impl Supervisor {
         if self.pulses_at <= now {
             self.pulses_at = now + pulse::INTERVAL;
             self.feel_pulses(now);
+            self.sockets.look_after_files(false);
         }
         let actions = self.policy.tick(now);
         self.act(actions);
@@ -223,6 +224,9 @@ impl Supervisor {
     }
 
     pub(super) fn signalled(&mut self, asked: Asked) {
+        if matches!(asked, Asked::Reload) {
+            self.sockets.look_after_files(true);
+        }
         self.happened(match asked {
             Asked::Stop(signal) => Event::StopSignal(signal),
             Asked::Reload => Event::Reload,
@@ -241,6 +245,7 @@ impl Supervisor {
                 self.happened(Event::MainEntered);
             }
         }
+        self.pass_on_loans();
     }
 
     pub(super) fn act(&mut self, actions: Vec<Action>) {
@@ -249,6 +254,7 @@ impl Supervisor {
             let actions = self.policy.on(self.now(), event);
             self.carry_out(actions);
         }
+        self.pass_on_loans();
     }
 }
 

@@ -5,6 +5,9 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketType};
 
+/// Whether the kernel spreads connections over the sockets of one port.
+pub(super) const BALANCES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// The most connections that may wait to be accepted; the kernel lowers it to its own limit.
 const BACKLOG: i32 = 4096;
 

@@ -4,25 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-use super::calls::{listen, socket};
+use super::calls::{BALANCES, listen, socket};
 use super::name::Kind;
+use super::system::How;
 
-/// Whether the kernel spreads connections over the sockets of one port.
-pub(super) const BALANCES: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
-/// Unless `shared`, nobody else may have the address.
-///
-/// The probe for that is the first socket itself: bound (for TCP also listening, since two sockets that
-/// merely are bound don't collide under `SO_REUSEADDR`) before it gets `SO_REUSEPORT` for its siblings'
-/// sake. So there is no moment at which two servers could both find the address free.
-pub(super) fn open(
-    kind: Kind,
-    mut address: SocketAddr,
-    shared: bool,
-) -> io::Result<(u16, OwnedFd)> {
-    let mut fd = bind(kind, address, shared)?;
+/// Unless it is shared, nobody else may have the address. A TCP socket has to listen for that, since two sockets that
+/// merely are bound don't collide under `SO_REUSEADDR`.
+pub(super) fn open(kind: Kind, mut address: SocketAddr, how: How) -> io::Result<(u16, OwnedFd)> {
+    let mut fd = bind(kind, address, how)?;
     let chosen = address.port() == 0;
     if chosen {
         let local: SocketAddr = rustix::net::getsockname(&fd)?.try_into()?;
@@ -31,31 +23,38 @@ pub(super) fn open(
     if kind == Kind::Tcp {
         if chosen && BALANCES {
             // Parking loses a port that the kernel chose, but not one that was asked for.
-            fd = bind(kind, address, shared)?;
+            fd = bind(kind, address, how)?;
         }
-        listen(&fd)?;
-    }
-    if BALANCES && !shared {
-        sockopt::set_socket_reuseport(&fd, true)?;
+        if how.listening {
+            listen(&fd)?;
+        }
     }
     Ok((address.port(), fd))
 }
 
-fn bind(kind: Kind, address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
+fn bind(kind: Kind, address: SocketAddr, how: How) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
         AddressFamily::INET6
     };
-    let fd = match kind {
-        Kind::Tcp => socket(family, SocketType::STREAM)?,
-        Kind::Udp => socket(family, SocketType::DGRAM)?,
+    let opened = match kind {
+        Kind::Tcp => socket(family, SocketType::STREAM),
+        Kind::Udp => socket(family, SocketType::DGRAM),
     };
+    let fd = opened.map_err(|error| match Errno::from_io_error(&error) {
+        // A machine without IPv6 has none of its addresses.
+        Some(Errno::AFNOSUPPORT) => io::Error::new(io::ErrorKind::AddrNotAvailable, error),
+        _ => error,
+    })?;
     if kind == Kind::Tcp {
         sockopt::set_socket_reuseaddr(&fd, true)?;
     }
-    if shared {
+    if how.shared {
         sockopt::set_socket_reuseport(&fd, true)?;
+    }
+    if how.only_v6 && address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&fd, true)?;
     }
     rustix::net::bind(&fd, &address)?;
     Ok(fd)

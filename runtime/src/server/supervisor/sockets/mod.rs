@@ -19,4 +19,6 @@ mod unix;
 
 pub(super) use kernel::Kernel;
 
+pub(super) use table::Order;
+
 pub(super) type Sockets = table::Table<Kernel>;

@@ -1,8 +1,10 @@
 //! What a listening socket is called.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -13,21 +15,26 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Name {
     Inet(Kind, SocketAddr),
+    /// By its absolute path.
     Unix(PathBuf),
+    /// A Unix socket without a file, written `@name`.
+    Abstract(Vec<u8>),
 }
 
 impl Name {
-    pub(super) fn port(&self) -> u16 {
-        match self {
-            Name::Inet(_, address) => address.port(),
-            Name::Unix(_) => 0,
+    /// The Unix socket that is written so.
+    pub(super) fn unix(path: &Path) -> Name {
+        match path.as_os_str().as_bytes().strip_prefix(b"@") {
+            Some(name) => Name::Abstract(name.to_owned()),
+            None => Name::Unix(path.to_owned()),
         }
     }
 
-    pub(super) fn with_port(&self, port: u16) -> Name {
+    /// The address of a TCP or UDP socket.
+    pub(super) fn inet(&self) -> Option<(Kind, SocketAddr)> {
         match self {
-            Name::Inet(kind, address) => Name::Inet(*kind, with_port(*address, port)),
-            Name::Unix(path) => Name::Unix(path.clone()),
+            Name::Inet(kind, address) => Some((*kind, *address)),
+            Name::Unix(_) | Name::Abstract(_) => None,
         }
     }
 }
@@ -38,6 +45,9 @@ impl fmt::Display for Name {
             Name::Inet(Kind::Tcp, address) => write!(f, "{address}"),
             Name::Inet(Kind::Udp, address) => write!(f, "{address} (udp)"),
             Name::Unix(path) => write!(f, "{}", path.display()),
+            Name::Abstract(name) => {
+                write!(f, "@{}", OsString::from_vec(name.clone()).to_string_lossy())
+            }
         }
     }
 }

@@ -61,7 +61,7 @@ proptest! {
                 _ if count == 0 => {}
                 Step::Listen(at) => {
                     let (worker, _, has) = &mut workers[at % count];
-                    has.push(tcp(sockets.listen(*worker, &text, &[localhost()]).unwrap()));
+                    has.push(tcp(sockets.listen(*worker, &text, &[localhost()], false).unwrap()));
                 }
                 Step::Unlisten(at) => {
                     let (worker, _, has) = &mut workers[at % count];

@@ -116,10 +116,12 @@ fn a_name_stays_at_the_first_address_that_could_be_bound() {
         .unwrap();
     let mut sockets = table();
     let listener = tcp(sockets
-        .listen(WorkerId(0), "some.host:1", &[taken, free])
+        .listen(WorkerId(0), "some.host:1", &[taken, free], false)
         .unwrap());
     assert_eq!(listener.local_addr().unwrap(), free);
-    let again = tcp(sockets.listen(WorkerId(1), "some.host:1", &[]).unwrap());
+    let again = tcp(sockets
+        .listen(WorkerId(1), "some.host:1", &[], false)
+        .unwrap());
     assert_eq!(
         again.local_addr().unwrap(),
         free,
@@ -127,7 +129,7 @@ fn a_name_stays_at_the_first_address_that_could_be_bound() {
     );
 
     let error = sockets
-        .listen(WorkerId(1), "other.host:1", &[])
+        .listen(WorkerId(1), "other.host:1", &[], false)
         .unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -138,6 +140,7 @@ fn a_name_stays_at_the_first_address_that_could_be_bound() {
             WorkerId(1),
             "other.host:1",
             &["192.0.2.1:1".parse().unwrap()],
+            false,
         )
         .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
@@ -337,7 +340,7 @@ fn udp_sockets_share_a_port_and_a_vacant_slot_has_none() {
 #[test]
 fn ipv6_is_left_as_the_system_has_it() {
     let mut sockets = table();
-    let Ok(fd) = sockets.listen(WorkerId(0), "[::]:0", &["[::]:0".parse().unwrap()]) else {
+    let Ok(fd) = sockets.listen(WorkerId(0), "[::]:0", &["[::]:0".parse().unwrap()], false) else {
         return; // no IPv6 here
     };
     let fresh = TcpListener::bind("[::]:0").unwrap();

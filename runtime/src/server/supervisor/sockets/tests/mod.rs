@@ -40,13 +40,13 @@ fn table() -> Sockets {
 /// A listener for `worker`, on its next shared port.
 fn any(sockets: &mut Sockets, worker: WorkerId) -> TcpListener {
     tcp(sockets
-        .listen(worker, &localhost().to_string(), &[localhost()])
+        .listen(worker, &localhost().to_string(), &[localhost()], false)
         .unwrap())
 }
 
 fn on(sockets: &mut Sockets, worker: WorkerId, address: SocketAddr) -> io::Result<TcpListener> {
     sockets
-        .listen(worker, &address.to_string(), &[address])
+        .listen(worker, &address.to_string(), &[address], false)
         .map(tcp)
 }
 
@@ -92,7 +92,9 @@ fn sockets_are_not_inherited_and_do_not_block() {
     let folder = Folder::new("flags");
     let mut sockets = table();
     let fds = [
-        sockets.listen(WorkerId(0), "a:0", &[localhost()]).unwrap(),
+        sockets
+            .listen(WorkerId(0), "a:0", &[localhost()], false)
+            .unwrap(),
         sockets
             .bind_udp(WorkerId(0), "a:0", &[localhost()])
             .unwrap(),

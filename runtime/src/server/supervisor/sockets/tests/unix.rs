@@ -83,3 +83,51 @@ fn a_stale_unix_socket_is_replaced_and_one_of_another_left() {
         "{error}"
     );
 }
+
+/// As two programs would.
+#[test]
+fn of_two_servers_that_start_at_once_on_a_path_one_is_refused() {
+    const ROUNDS: usize = 60;
+    let folder = Folder::new("race");
+    let path = folder.0.join("echo.sock");
+    for round in 0..ROUNDS {
+        if round % 2 == 0 {
+            // A stale one, which both would replace.
+            drop(UnixListener::bind(&path).unwrap());
+        }
+        let start = std::sync::Barrier::new(4);
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let servers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut sockets = table();
+                        start.wait();
+                        let listener = sockets.listen_unix(WorkerId(0), &path, 0o600);
+                        // Until all have tried.
+                        start.wait();
+                        listener
+                            .map(|listener| (sockets, UnixListener::from(listener)))
+                            .map_err(|error| error.kind())
+                    })
+                })
+                .collect();
+            servers
+                .into_iter()
+                .map(|server| server.join().unwrap())
+                .collect()
+        });
+        let refused = outcomes.iter().filter(|outcome| match outcome {
+            Ok(_) => false,
+            Err(kind) => {
+                assert_eq!(*kind, io::ErrorKind::AddrInUse, "round {round}");
+                true
+            }
+        });
+        assert_eq!(refused.count(), 3, "round {round}");
+        UnixStream::connect(&path).unwrap();
+        let (_, listener) = outcomes.iter().flatten().next().unwrap();
+        listener.accept().unwrap();
+        drop(outcomes);
+        assert!(!path.exists(), "round {round}");
+    }
+}
