@@ -5,6 +5,7 @@ mod control;
 pub(super) mod event_loop;
 mod handle;
 mod index;
+mod listeners;
 #[cfg(feature = "process")]
 pub(super) mod process;
 mod reloads;

@@ -35,6 +35,16 @@ pub(in crate::server) enum ToWorker {
     /// SIGUSR1.
     Tell,
     Ping(u64),
+    /// An accept loop is to accept from the socket that comes with this message too.
+    Lend {
+        serving: u64,
+        loan: u64,
+    },
+    /// An accept loop is to let go of that socket.
+    TakeBack {
+        serving: u64,
+        loan: u64,
+    },
 }
 
 /// From a worker to the supervisor.
@@ -51,6 +61,14 @@ pub(in crate::server) enum ToSupervisor {
     Unlisten {
         request: u64,
         text: String,
+    },
+    /// An accept loop accepts from the socket of this inode.
+    Accepts {
+        serving: u64,
+        socket: u64,
+    },
+    AcceptsNoMore {
+        serving: u64,
     },
     Ready,
     /// The worker has got a stop signal of its own, by number.
@@ -93,6 +111,7 @@ pub(in crate::server) enum Wanted {
     Tcp {
         text: String,
         addresses: Vec<SocketAddr>,
+        all: bool,
     },
     Udp {
         text: String,

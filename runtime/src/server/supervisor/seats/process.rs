@@ -19,7 +19,7 @@ use crate::server::line::role_variable::{Role, RunId};
 use crate::server::line::wire::{
     Answer, Assignment, Refusal, SupervisorEnd, ToSupervisor, ToWorker, Wanted, WireError,
 };
-use crate::server::line::{self, Ended, Failure, Message, Request};
+use crate::server::line::{self, Ended, Failure, Loan, Message, Request};
 use crate::server::stop::sleep_until;
 use crate::server::supervisor::image::{self, Origin};
 use crate::server::supervisor::inbox::Input;
@@ -128,6 +128,7 @@ enum Command {
     Stop(Stop),
     Tell,
     Ping(u64),
+    Loan(u64, Loan),
     Kill,
 }
 
@@ -143,6 +144,10 @@ impl ProcessSeat {
 
     pub(crate) fn ping(&self, number: u64) {
         self.command(Command::Ping(number));
+    }
+
+    pub(crate) fn loan(&self, serving: u64, loan: Loan) {
+        self.command(Command::Loan(serving, loan));
     }
 
     pub(crate) fn kill(&self) {
@@ -267,6 +272,12 @@ impl Attendant {
             }
             Command::Tell => self.end.send(&ToWorker::Tell, None),
             Command::Ping(number) => self.end.send(&ToWorker::Ping(number), None),
+            Command::Loan(serving, Loan::Lent { id: loan, socket }) => self
+                .end
+                .send(&ToWorker::Lend { serving, loan }, Some(socket)),
+            Command::Loan(serving, Loan::TakenBack { id: loan }) => {
+                self.end.send(&ToWorker::TakeBack { serving, loan }, None)
+            }
             Command::Kill => {
                 self.kill();
                 Ok(())
@@ -305,6 +316,12 @@ impl Attendant {
             }
             ToSupervisor::Unlisten { request, text } => {
                 self.ask(request, Asked::Unlisten, Request::Unlisten { asked: text });
+            }
+            ToSupervisor::Accepts { serving, socket } => {
+                self.say(Message::Accepts { serving, socket });
+            }
+            ToSupervisor::AcceptsNoMore { serving } => {
+                self.say(Message::AcceptsNoMore { serving });
             }
             ToSupervisor::Signalled(raw) => self.say(Message::Signalled(Signal::from_raw(raw))),
             ToSupervisor::Pong(number) => self.say(Message::Pong(number)),
@@ -385,9 +402,14 @@ fn describe(status: ExitStatus) -> String {
 impl From<Wanted> for Request {
     fn from(wanted: Wanted) -> Request {
         match wanted {
-            Wanted::Tcp { text, addresses } => Request::Listen {
+            Wanted::Tcp {
+                text,
+                addresses,
+                all,
+            } => Request::Listen {
                 asked: text,
                 addrs: addresses,
+                all,
             },
             Wanted::Udp { text, addresses } => Request::BindUdp {
                 asked: text,

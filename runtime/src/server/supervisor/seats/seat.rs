@@ -17,7 +17,7 @@ use crate::server::Signal;
 use crate::server::job::{CarryOut, Job, MainValue, Run};
 #[cfg(feature = "process")]
 use crate::server::line::wire::Assignment;
-use crate::server::line::{Identity, Line, Role, Told, comm};
+use crate::server::line::{Identity, Line, Loan, Role, Told, comm};
 use crate::server::stop::after;
 use crate::server::supervisor::inbox::Input;
 use crate::server::supervisor::policy::{Image, WorkerId};
@@ -177,6 +177,15 @@ impl Seat {
             Seat::Thread(thread) => thread.told.ping(number),
             #[cfg(feature = "process")]
             Seat::Process(process) => process.ping(number),
+        }
+    }
+
+    /// Lends a socket to one of the worker's accept loops, or takes it back.
+    pub(crate) fn loan(&self, serving: u64, loan: Loan) {
+        match self {
+            Seat::Thread(thread) => thread.told.loans.tell(serving, loan),
+            #[cfg(feature = "process")]
+            Seat::Process(process) => process.loan(serving, loan),
         }
     }
 
