@@ -72,6 +72,7 @@ pub struct Server {
     hang_timeout: Option<Duration>,
     share_port: bool,
     run_to_completion: bool,
+    roll_overlap: usize,
 }
 
 impl Server {
@@ -150,6 +151,7 @@ impl Server {
             hang_timeout: None,
             share_port: false,
             run_to_completion: false,
+            roll_overlap: usize::MAX,
         }
     }
 
@@ -262,6 +264,20 @@ impl Server {
         self
     }
 
+    /// How many workers that have a successor may drain at once in a rolling restart; all of them by default, so that
+    /// a restart takes the time of one drain. With 1 the next worker is replaced once the one before is gone, for
+    /// servers that can't afford the memory of many. 0 is refused by [`run`](Server::run).
+    ///
+    /// ```
+    /// # use aioxide::{Server, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet).workers(8).roll_overlap(2);
+    /// ```
+    pub fn roll_overlap(mut self, workers: usize) -> Server {
+        self.roll_overlap = workers;
+        self
+    }
+
     /// Runs the server to its end. To be returned from `main`, outside any tokio runtime.
     ///
     /// The thread that calls it becomes the supervisor. What goes wrong, up to an option that isn't allowed,
@@ -325,6 +341,9 @@ impl Server {
         if self.stop_signals.is_empty() {
             return Err(StartError::NoStopSignal);
         }
+        if self.roll_overlap == 0 {
+            return Err(StartError::RollOverlap);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -375,6 +394,7 @@ impl Server {
             max_restarts: self.max_restarts,
             restart_window: self.restart_window,
             run_to_completion: self.run_to_completion,
+            roll_overlap: self.roll_overlap,
             jitter: |delay| delay.mul_f64(1.0 - 0.1 * fastrand::f64()),
         };
         let code = runtime.block_on(Supervisor::new(config, self.into_job(), setup).run(signals));
@@ -488,6 +508,8 @@ enum StartError {
     Workers(usize),
     #[error("no stop signal is given; at least one is needed")]
     NoStopSignal,
+    #[error("`roll_overlap` is 0; allowed is 1 or more")]
+    RollOverlap,
     #[error("{WORKERS_VARIABLE} is `{0}`; allowed is a number from 1 to {MOST_WORKERS}")]
     WorkersVariable(String),
     #[cfg(feature = "process")]
@@ -508,6 +530,12 @@ enum StartError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_roll_in_which_no_worker_may_drain_is_refused() {
+        let server = Server::new(async |_: Worker| {}).roll_overlap(0);
+        assert!(matches!(server.try_run(), Err(StartError::RollOverlap)));
+    }
 
     #[test]
     fn a_server_that_no_signal_stops_is_refused() {

@@ -1,8 +1,9 @@
 //! What the supervisor logs.
 
 use super::driver::Supervisor;
+use super::live::Live;
 use super::policy::{Report, WorkerId};
-use crate::server::line::Failure;
+use crate::server::line::{Failure, Role};
 use crate::server::report;
 
 impl Supervisor {
@@ -30,7 +31,8 @@ impl Supervisor {
     pub(super) fn report(&mut self, report: Report) {
         match report {
             Report::AllReady => {
-                let workers = self.policy.target();
+                let is_ready = |live: &&Live| live.ready && matches!(live.role, Role::Slot(_));
+                let workers = self.workers.values().filter(is_ready).count();
                 let listening: Vec<String> =
                     self.sockets.names().map(|name| name.to_string()).collect();
                 let plural = if workers == 1 {
@@ -94,6 +96,13 @@ impl Supervisor {
                 self.config.restart_window,
                 self.config.max_restarts
             )),
+            Report::SettingsMayDiffer(role) => report::log!(
+                warn,
+                "{} reads its settings anew, and a rolling restart was given up: they may be newer than those of the \
+                 other workers",
+                self.job.name(role)
+            ),
+            Report::ExtraEnded(role) => report::log!(info, "{} has ended", self.job.name(role)),
             Report::Vacant(role) => {
                 report::log!(warn, "the server goes on without {}", self.job.name(role))
             }
@@ -101,8 +110,9 @@ impl Supervisor {
                 report::log!(info, workers = slots, "rolling restart")
             }
             Report::RollDone => report::log!(info, "rolling restart done"),
-            Report::RollGivenUp { slot, mixed } => report::failure(format_args!(
-                "rolling restart given up: the successor of worker {slot} failed to start{}",
+            Report::RollGivenUp { role, mixed } => report::failure(format_args!(
+                "rolling restart given up: the successor of {} failed to start{}",
+                self.job.name(role),
                 // Threads run what the supervisor runs.
                 if mixed && self.seats.can_kill() {
                     "; workers now run different versions"
@@ -113,6 +123,9 @@ impl Supervisor {
             Report::Scaled { from, to } => {
                 report::log!(info, from, to, "number of workers changed")
             }
+            Report::ScaleGivenUp { slot } => report::failure(format_args!(
+                "worker {slot} is not added, because it failed to start: the number of workers is {slot}"
+            )),
             Report::ScaleLimit { workers } => {
                 report::log!(warn, workers, "number of workers is at its limit")
             }
