@@ -240,7 +240,7 @@ pub use aioxide_macros::server;
 #[cfg(feature = "server")]
 pub use server::{
     ExtraFn, Isolation, OnFailure, Outcome, Reloads, Server, Serving, Signal, Stop, StopReason,
-    Stopping, UnknownChoice, Worker, worker_index,
+    Stopping, Tasks, UnknownChoice, Worker, worker_index,
 };
 
 /// Turns an async function into one that starts it as a periodic task, and gives the [`Timer`] of it.

@@ -19,4 +19,4 @@ pub use options::{Isolation, OnFailure, UnknownChoice};
 pub use stop::{Signal, Stop, StopReason};
 #[cfg(all(test, feature = "logging"))]
 pub(crate) use worker::set_thread_index;
-pub use worker::{Reloads, Serving, Stopping, Worker, worker_index};
+pub use worker::{Reloads, Serving, Stopping, Tasks, Worker, worker_index};

@@ -3,6 +3,7 @@
 #[cfg(feature = "process")]
 mod control;
 pub(super) mod event_loop;
+mod failures;
 mod handle;
 mod index;
 #[cfg(feature = "process")]
@@ -13,6 +14,7 @@ mod shared;
 #[cfg(feature = "process")]
 mod started;
 mod stopping;
+mod tasks;
 
 pub use handle::Worker;
 #[cfg(all(test, feature = "logging"))]
@@ -21,3 +23,4 @@ pub use index::worker_index;
 pub use reloads::Reloads;
 pub use serving::Serving;
 pub use stopping::Stopping;
+pub use tasks::Tasks;
