@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
+use crate::server::Addresses;
 use crate::server::line::Role;
 use crate::server::report;
 use crate::server::supervisor::policy::WorkerId;
@@ -180,6 +181,21 @@ impl Sockets {
     /// What is listened on, for the log.
     pub(crate) fn names(&self) -> impl Iterator<Item = impl fmt::Display> {
         self.names.keys()
+    }
+
+    /// Where that is, by what was asked for.
+    pub(crate) fn addresses(&self) -> Addresses {
+        let open = |kind, at: &SocketAddr| self.names.contains_key(&Name::Inet(kind, *at));
+        let inet = self
+            .pins
+            .iter()
+            .filter(|((_, kind, ..), at)| open(*kind, at))
+            .map(|((_, _, text, _), at)| (text.clone(), *at));
+        let unix = self.names.keys().filter_map(|name| match name {
+            Name::Unix(path) => Some(path.clone()),
+            Name::Inet(..) => None,
+        });
+        Addresses::new(inet, unix)
     }
 
     /// A TCP listener for the address written `text`, bound to the first of `addresses` that can be.

@@ -286,3 +286,30 @@ fn what_was_cut_off_outweighs_a_failure() {
         assert_eq!(server.on(E::MainLeft(ending)), [A::Exit(3)]);
     }
 }
+
+#[test]
+fn a_stop_that_is_requested_is_graceful_and_forces_nothing() {
+    let mut server = Server::serving(config());
+    let requested = StopReason::Requested;
+    assert_eq!(server.on(E::StopRequested)[0], server.stopping(requested));
+    server.wait(SECOND);
+    assert_eq!(server.on(E::StopRequested), []);
+    assert_eq!(server.on(E::StopSignal(TERM)), [], "the first signal");
+    server.clean(0);
+    assert_eq!(server.clean(1), [A::Exit(0)]);
+}
+
+#[test]
+fn a_stop_that_is_requested_while_entering_drops_the_main_context() {
+    let (mut server, _) = Server::new(Config {
+        has_main: true,
+        ..config()
+    });
+    let by = server.now + 25 * SECOND;
+    let reason = StopReason::Requested;
+    assert_eq!(
+        deeds(server.on(E::StopRequested)),
+        [A::DropEnter { reason, by }]
+    );
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(0)]);
+}
