@@ -175,6 +175,7 @@ pub(in crate::server) enum Reason {
     Failure,
     Restart,
     ScaleDown,
+    Requested,
     Completed,
     SupervisorGone,
 }
@@ -186,6 +187,7 @@ impl From<StopReason> for Reason {
             StopReason::Failure => Reason::Failure,
             StopReason::Restart => Reason::Restart,
             StopReason::ScaleDown => Reason::ScaleDown,
+            StopReason::Requested => Reason::Requested,
             StopReason::Completed => Reason::Completed,
             StopReason::SupervisorGone => Reason::SupervisorGone,
         }
@@ -199,6 +201,7 @@ impl From<Reason> for StopReason {
             Reason::Failure => StopReason::Failure,
             Reason::Restart => StopReason::Restart,
             Reason::ScaleDown => StopReason::ScaleDown,
+            Reason::Requested => StopReason::Requested,
             Reason::Completed => StopReason::Completed,
             Reason::SupervisorGone => StopReason::SupervisorGone,
         }
