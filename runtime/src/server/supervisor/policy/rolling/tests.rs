@@ -558,9 +558,12 @@ fn a_number_of_workers_is_scaled_to_within_the_limits() {
         server.on(E::Scale(1)),
         [A::Report(R::ScaleLimit { workers: 1 })]
     );
-    let spawned = deeds(server.on(E::Scale(100)));
-    let spawned = spawned
-        .iter()
-        .filter(|deed| matches!(deed, A::Spawn { .. }));
-    assert_eq!(spawned.count(), 7);
+    server.clean(1);
+    server.clean(2);
+    assert_eq!(deeds(server.on(E::Scale(100))), [spawn(3, S1, 0)]);
+    for number in 3..9 {
+        let next = spawn(number + 1, Role::Slot(number as usize - 1), 0);
+        assert_eq!(server.ready(number), [A::CloseUnasked(id(number)), next]);
+    }
+    assert_eq!(server.ready(9), [A::CloseUnasked(id(9))]);
 }
