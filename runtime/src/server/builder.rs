@@ -170,8 +170,9 @@ impl Server {
     /// Runs `function` beside the workers, with a thread or process of its own: a router, a metrics exporter.
     ///
     /// It is `fn(Worker)` or `async fn(Worker)`. A synchronous one counts as ready at start; an asynchronous
-    /// one once it waits for its stop. Extras start with the workers and are stopped after them. One that fails
-    /// is treated as a worker that fails is, [`on_failure`](Server::on_failure) included.
+    /// one once it waits for its stop. The workers start when all extras are ready, and are stopped before them. One
+    /// that fails is treated as a worker that fails is, [`on_failure`](Server::on_failure) included; one that returns
+    /// `Ok` has ended. A rolling restart stops each extra and starts it again, after the workers.
     pub fn extra<K, F: ExtraFn<K>>(mut self, function: F) -> Server {
         self.extras.push(Extra::new(function));
         self
@@ -206,7 +207,9 @@ impl Server {
         self
     }
 
-    /// What happens when a worker fails that was ready; [`OnFailure::Shutdown`] by default.
+    /// What happens when a worker fails that was ready; [`OnFailure::Shutdown`] by default. One that fails before it was
+    /// ready stops the server with exit code 1, except with [`OnFailure::Ignore`]. One that is added to a running server
+    /// and fails to start changes nothing.
     pub fn on_failure(mut self, on_failure: OnFailure) -> Server {
         self.on_failure = on_failure;
         self
@@ -227,7 +230,8 @@ impl Server {
     }
 
     /// After how long a blocked event loop is a failure of its process worker; never by default. A loop that
-    /// is blocked for 5 s is always reported.
+    /// is blocked for 5 s is always reported. Loops are looked after every second, and with a timeout below 2 s twice
+    /// within that, so that a hang is noticed within twice the timeout at the latest.
     pub fn hang_timeout(mut self, timeout: Duration) -> Server {
         self.hang_timeout = Some(timeout);
         self
@@ -240,7 +244,8 @@ impl Server {
     }
 
     /// Whether the workers run to their own end instead of to a signal: yields return at once, and the
-    /// server ends when all workers have. Not by default.
+    /// server ends when all workers have. Not by default. A worker that fails doesn't cut the others short: the server
+    /// ends with its exit code when they have ended.
     pub fn run_to_completion(mut self, to_completion: bool) -> Server {
         self.run_to_completion = to_completion;
         self
@@ -270,7 +275,7 @@ impl Server {
     /// | 0 | graceful |
     /// | 1 | a worker failed, or the server could not be started |
     /// | 2 | the main context failed |
-    /// | 3 | the shutdown timeout ran out |
+    /// | 3 | the shutdown timeout ran out, and nothing else failed |
     /// | 4 | a worker failed more often than `max_restarts` within `restart_window` |
     /// | 128 + n | forced by a second signal n: Ctrl-C 130, SIGTERM 143 |
     ///
