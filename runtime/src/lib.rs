@@ -12,6 +12,7 @@
 //! | choose at run time what the attribute fixes | [`Server`] |
 //! | deploy it | [`guide::production`] |
 //! | do something periodically | [`#[timer]`](macro@timer), [`Timer`], [`Tick`], [`Overlap`], [`Missed`] |
+//! | do it in one process of a cluster only | [`Lease`], [`lease`] |
 //! | look up a name of Python's aiotools | [`guide::coming_from_aiotools`] |
 //!
 //! # Features
@@ -241,7 +242,7 @@ pub use aioxide_macros::server;
 #[cfg(feature = "server")]
 pub use server::{
     ExtraFn, Isolation, OnFailure, Outcome, Reloads, Server, Serving, Signal, Stop, StopReason,
-    Stopping, UnknownChoice, Worker, worker_index,
+    Stopping, UnknownChoice, Worker, is_worker, worker_index,
 };
 
 /// Turns an async function into one that starts it as a periodic task, and gives the [`Timer`] of it.
@@ -315,6 +316,10 @@ pub use server::{
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
 #[cfg(feature = "timer")]
+#[doc(no_inline)]
+pub use timer::lease::Lease;
+#[cfg(feature = "timer")]
 pub use timer::{
-    InvalidInterval, Missed, Overlap, Tick, TickReturn, Timer, TimerBuilder, TimerStats,
+    InvalidInterval, Missed, Overlap, Tick, TickError, TickReturn, Timer, TimerBuilder, TimerStats,
+    lease,
 };

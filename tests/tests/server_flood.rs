@@ -70,8 +70,17 @@ fn endless_requests_delay_no_deadline(isolation: &str) {
     server.wait_for("floods");
     let ended = server.stop(Signal::TERM);
     let told = ended.lines("a flood of messages").count();
-    assert_eq!(ended.code, Some(if told == 1 { 1 } else { 3 }), "{:#?}", ended.log);
-    assert!(ended.took < Duration::from_millis(3500), "took {:?}", ended.took);
+    assert_eq!(
+        ended.code,
+        Some(if told == 1 { 1 } else { 3 }),
+        "{:#?}",
+        ended.log
+    );
+    assert!(
+        ended.took < Duration::from_millis(3500),
+        "took {:?}",
+        ended.took
+    );
     assert_eq!(ended.lines("was suspended").count(), 0, "{:#?}", ended.log);
 }
 

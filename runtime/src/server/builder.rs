@@ -4,12 +4,14 @@ use std::any::Any;
 use std::env;
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::job::{Body, Extra, ExtraFn, Job, MakeMain, MakeWorker, Outcome, make_main};
+use super::runs::{self, RunError, Turn};
 use super::supervisor::{Config, Seats, Setup, Signals, Supervisor};
 use super::worker::event_loop;
 use super::{Isolation, OnFailure, Signal, Worker, report};
@@ -18,7 +20,7 @@ use super::{
     job::{Decode, MainValue},
     line::wire,
     supervisor::{Origin, Processes},
-    worker::process::{self as worker_process, Turn},
+    worker::process as worker_process,
 };
 use crate::context::{self, Context, Return};
 
@@ -49,7 +51,10 @@ const MOST_WORKERS: usize = 65_536;
 /// ```
 #[must_use = "a server does nothing until it is `run`"]
 pub struct Server {
-    name: &'static str,
+    /// As the log has it.
+    name: String,
+    /// By which a process worker finds its run.
+    key: String,
     make: MakeWorker,
     main: Option<MakeMain>,
     #[cfg(feature = "process")]
@@ -82,7 +87,7 @@ impl Server {
         Fut::Output: Outcome,
     {
         let make = move |_: Option<&(dyn Any + Send)>| Body::from_async(worker.clone());
-        Server::of(Arc::new(Mutex::new(make)), None)
+        Server::of::<F>(Arc::new(Mutex::new(make)), None)
     }
 
     /// A server with a main context: entered, in a thread of its own, before the workers start, and left
@@ -100,7 +105,7 @@ impl Server {
         Fut: Future + 'static,
         Fut::Output: Outcome,
     {
-        Server::of(
+        Server::of::<F>(
             make_worker::<R::Value, _, _>(worker),
             Some(make_main(main, None)),
         )
@@ -119,14 +124,16 @@ impl Server {
         Fut::Output: Outcome,
     {
         let main = make_main(main, Some(encode::<R::Value>));
-        let mut server = Server::of(make_worker::<R::Value, _, _>(worker), Some(main));
+        let mut server = Server::of::<F>(make_worker::<R::Value, _, _>(worker), Some(main));
         server.decode = Some(decode::<R::Value>);
         server
     }
 
-    fn of(make: MakeWorker, main: Option<MakeMain>) -> Server {
+    fn of<F>(make: MakeWorker, main: Option<MakeMain>) -> Server {
+        let key = std::any::type_name::<F>();
         Server {
-            name: "server",
+            name: short_name(key).to_owned(),
+            key: key.to_owned(),
             make,
             main,
             #[cfg(feature = "process")]
@@ -148,9 +155,20 @@ impl Server {
         }
     }
 
-    /// The name of the `#[server]` function, for the log.
+    /// The server's name: in the log, and in the names of its workers' threads or processes, `echo/2` for example, as
+    /// `ps` and `top` show them. By default that of its function, or the program's where that is `main`.
+    ///
+    /// A process worker finds by it which of a program's servers it belongs to. So two that run at the same time need
+    /// names of their own if they are made of the same function.
+    pub fn name(mut self, name: impl Into<String>) -> Server {
+        self.name = name.into();
+        self.key.clone_from(&self.name);
+        self
+    }
+
+    /// The name of the `#[server]` function.
     pub(crate) fn named(mut self, name: &'static str) -> Server {
-        self.name = name;
+        self.name = short_name(name).to_owned();
         self
     }
 
@@ -279,14 +297,21 @@ impl Server {
     /// | 4 | a worker failed more often than `max_restarts` within `restart_window` |
     /// | 128 + n | forced by a second signal n: Ctrl-C 130, SIGTERM 143 |
     ///
-    /// With process workers, the program is started again for each of them and runs up to the same call,
-    /// where it becomes the worker: what stands before it runs in every worker too, and must not read stdin.
+    /// With process workers, the program is started again for each of them and runs up to the same call, where it becomes
+    /// the worker and from which it returns when the worker has ended: what stands before and after the call runs in
+    /// every worker too, and what stands before must not read stdin. [`is_worker`](crate::is_worker) tells the two
+    /// apart.
+    ///
+    /// A program may run several servers, one after the other or each in a thread of its own. In a process worker the
+    /// call that it belongs to is found by the server's [name](Server::name) and by how many of that name were called
+    /// before. Calls that are over in the supervisor's process return at once there, with success; those of servers that
+    /// run beside the worker's return when the worker has ended. A server can't be run inside a worker of another one.
     ///
     /// # Panics
     ///
     /// If [`init`](Server::init) does. A panic of a worker, an extra or the main context is a failure of it.
     pub fn run(self) -> ExitCode {
-        let name = self.name;
+        let name = self.name.clone();
         match self.try_run() {
             Ok(code) => code,
             Err(error) => {
@@ -297,16 +322,25 @@ impl Server {
     }
 
     fn try_run(mut self) -> Result<ExitCode, StartError> {
+        runs::refuse_nested()?;
         if tokio::runtime::Handle::try_current().is_ok() {
             return Err(StartError::InRuntime);
         }
         let init = self.init.take();
-        #[cfg(feature = "process")]
-        let run = match worker_process::turn().map_err(StartError::System)? {
-            Turn::Supervisor { run } => run,
-            Turn::Worker(socket) => return Ok(worker_process::run(socket, self.into_job(), init)),
-            Turn::NotMine => return Ok(ExitCode::SUCCESS),
+        let is_process = self.isolation == Isolation::Process;
+        let running = match runs::turn(&self.key, is_process)? {
+            Turn::Supervisor(running) => running,
+            #[cfg(feature = "process")]
+            Turn::Worker(socket, _running) => {
+                return Ok(worker_process::run(socket, self.into_job(), init));
+            }
+            #[cfg(feature = "process")]
+            Turn::Elsewhere => return Ok(ExitCode::SUCCESS),
         };
+        #[cfg(not(feature = "process"))]
+        if is_process {
+            return Err(StartError::NoProcesses);
+        }
 
         let workers = self.number_of_workers()?;
         if self.stop_signals.is_empty() {
@@ -325,6 +359,7 @@ impl Server {
             share_port: self.share_port,
             hang_timeout: self.hang_timeout,
             seats: Seats {
+                server: self.name.clone(),
                 carry_out: event_loop::run,
                 #[cfg(feature = "process")]
                 stop_signals: self.stop_signals.clone(),
@@ -335,17 +370,13 @@ impl Server {
                         return Err(StartError::MainNotShared);
                     }
                     Isolation::Process => {
-                        let processes =
-                            Origin::at_start().and_then(|origin| Processes::new(origin, run));
+                        let processes = Origin::at_start()
+                            .and_then(|origin| Processes::new(origin, running.id()));
                         Some(processes.map_err(StartError::System)?)
                     }
                 },
             },
         };
-        #[cfg(not(feature = "process"))]
-        if self.isolation == Isolation::Process {
-            return Err(StartError::NoProcesses);
-        }
         drop(entered);
         if let Some(init) = init {
             init();
@@ -361,7 +392,7 @@ impl Server {
                 .map(|extra| extra.ready_at_start)
                 .collect(),
             has_main: self.main.is_some(),
-            can_kill: self.isolation == Isolation::Process,
+            can_kill: is_process,
             shutdown_timeout: self.shutdown_timeout,
             start_timeout: self.start_timeout,
             on_failure: self.on_failure,
@@ -373,6 +404,7 @@ impl Server {
         };
         let code = runtime.block_on(Supervisor::new(config, self.into_job(), setup).run(signals));
         runtime.shutdown_background();
+        drop(running);
         // The policy's codes are those of the table, which fit.
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
     }
@@ -406,6 +438,20 @@ impl Server {
             1..=MOST_WORKERS => Ok(workers),
             given => Err(StartError::Workers(given)),
         }
+    }
+}
+
+/// What the path of a function is called for short, the program where that says little.
+fn short_name(path: &str) -> &str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    let is_name = |part: &&str| !part.is_empty() && !part.starts_with(['{', '<']);
+    match path.rsplit("::").find(is_name) {
+        Some("main") | None => PROGRAM.get_or_init(|| {
+            let arg0 = env::args_os().next().unwrap_or_default();
+            let file = Path::new(&arg0).file_name().unwrap_or_default();
+            file.to_string_lossy().into_owned()
+        }),
+        Some(name) => name,
     }
 }
 
@@ -480,6 +526,8 @@ enum StartError {
     #[cfg(not(feature = "process"))]
     #[error("process workers need the feature `process` of aioxide")]
     NoProcesses,
+    #[error(transparent)]
+    Run(#[from] RunError),
     #[error("{0}")]
     System(std::io::Error),
 }

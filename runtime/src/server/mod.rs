@@ -8,6 +8,7 @@ pub(crate) mod job;
 mod line;
 mod options;
 mod report;
+mod runs;
 mod signals;
 mod stop;
 mod supervisor;
@@ -16,6 +17,7 @@ mod worker;
 pub use builder::Server;
 pub use job::{ExtraFn, Outcome};
 pub use options::{Isolation, OnFailure, UnknownChoice};
+pub use runs::is_worker;
 pub use stop::{Signal, Stop, StopReason};
 #[cfg(all(test, feature = "logging"))]
 pub(crate) use worker::set_thread_index;

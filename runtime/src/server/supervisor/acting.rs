@@ -9,9 +9,10 @@ use super::inbox::Input;
 use super::live::Live;
 use super::policy::{Action, Ending, Event, Image, WorkerId};
 use super::pulse::Pulse;
-use super::seats::{Order, Seat, Thread};
+use super::seats::{self, Seat, Thread};
+use super::sockets::Order;
 use crate::server::job::Run;
-use crate::server::line::{Answer, Failure, Identity, Line, Request, Role, Told};
+use crate::server::line::{Answer, Failure, Identity, Line, Loan, Request, Role, Told};
 use crate::server::stop::without_reserve;
 use crate::server::{Isolation, Stop, StopReason, report};
 
@@ -110,7 +111,7 @@ impl Supervisor {
             .entry(role)
             .and_modify(|generation| *generation += 1)
             .or_insert(0);
-        self.seats.spawn(Order {
+        self.seats.spawn(seats::Order {
             id,
             role,
             image,
@@ -134,6 +135,7 @@ impl Supervisor {
             identity: Identity {
                 index: None,
                 name: MAIN.to_owned(),
+                comm: "main context".to_owned(),
                 count: self.policy.target(),
                 generation: 0,
                 isolation: Isolation::Thread,
@@ -178,9 +180,33 @@ impl Supervisor {
         Stop::new(reason, self.at(told))
     }
 
+    /// Tells the workers what the last changes lend to them and take back.
+    pub(super) fn pass_on_loans(&mut self) {
+        for order in self.sockets.take_orders() {
+            let (id, serving, loan) = match order {
+                Order::Lend {
+                    to,
+                    serving,
+                    loan: id,
+                    socket,
+                } => (to, serving, Loan::Lent { id, socket }),
+                Order::TakeBack {
+                    from,
+                    serving,
+                    loan: id,
+                } => (from, serving, Loan::TakenBack { id }),
+            };
+            if let Some(live) = self.workers.get(&id) {
+                live.seat.loan(serving, loan);
+            }
+        }
+    }
+
     pub(super) fn answer(&mut self, id: WorkerId, request: Request) -> Answer {
         match request {
-            Request::Listen { asked, addrs } => self.sockets.listen(id, &asked, &addrs).map(Some),
+            Request::Listen { asked, addrs, all } => {
+                self.sockets.listen(id, &asked, &addrs, all).map(Some)
+            }
             Request::ListenUnix { path, mode } => {
                 self.sockets.listen_unix(id, &path, mode).map(Some)
             }

@@ -14,7 +14,7 @@ use super::policy::{Action, Config, Event, Policy, WorkerId};
 use super::pulse::{self, Finding};
 use super::seats::{Leaving, Seats, Thread};
 use super::signals::{Asked, Signals};
-use super::sockets::Sockets;
+use super::sockets::{Kernel, Sockets};
 use super::watchdog::Watchdog;
 use crate::panic;
 use crate::server::job::{Job, MainValue};
@@ -84,7 +84,7 @@ impl Supervisor {
             config,
             epoch: Instant::now(),
             job,
-            sockets: Sockets::new(setup.share_port),
+            sockets: Sockets::new(Kernel, setup.share_port),
             seats: setup.seats,
             main: None,
             main_value: None,
@@ -203,6 +203,7 @@ impl Supervisor {
         if self.pulses_at <= now {
             self.pulses_at = now + pulse::interval(self.hang_timeout);
             self.feel_pulses(now);
+            self.sockets.look_after_files(false);
         }
         let actions = self.policy.tick(now);
         self.act(actions);
@@ -252,6 +253,9 @@ impl Supervisor {
     }
 
     pub(super) fn signalled(&mut self, asked: Asked) {
+        if matches!(asked, Asked::Reload) {
+            self.sockets.look_after_files(true);
+        }
         self.happened(match asked {
             Asked::Stop(signal) => Event::StopSignal(signal),
             Asked::Reload => Event::Reload,
@@ -275,6 +279,7 @@ impl Supervisor {
                 self.happened(Event::MainEntered);
             }
         }
+        self.pass_on_loans();
     }
 
     pub(super) fn act(&mut self, actions: Vec<Action>) {
@@ -283,6 +288,7 @@ impl Supervisor {
             let actions = self.policy.on(self.now(), event);
             self.carry_out(actions);
         }
+        self.pass_on_loans();
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::net::Listener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::listeners::Listeners;
 use super::shared::Shared;
 use crate::server::job::Outcome;
 use crate::server::{Stop, Worker, report};
@@ -140,7 +141,7 @@ impl Worker {
         let counts = Rc::new(Counts::default());
         let accept_loop = self.shared.serving.spawn_local(accept_loop(
             Arc::clone(&self.shared),
-            listener,
+            Listeners::new(&self.shared, listener),
             handler,
             accepting.clone(),
             cut.clone(),
@@ -158,7 +159,7 @@ impl Worker {
 
 async fn accept_loop<L, H, F>(
     worker: Arc<Shared>,
-    mut listener: L,
+    mut listeners: Listeners<L>,
     handler: H,
     accepting: CancellationToken,
     cut: CancellationToken,
@@ -179,7 +180,7 @@ async fn accept_loop<L, H, F>(
             biased;
             () = &mut stopped => break,
             Some(joined) = handlers.join_next() => close(&worker, &counts, joined),
-            accepted = listener.accept() => match accepted {
+            accepted = listeners.accept() => match accepted {
                 Ok((stream, _)) => {
                     pause = FIRST_PAUSE;
                     counts.opened();
@@ -201,7 +202,7 @@ async fn accept_loop<L, H, F>(
             },
         }
     }
-    drop(listener);
+    drop(listeners);
     loop {
         tokio::select! {
             biased;
@@ -261,6 +262,7 @@ mod tests {
         let identity = Identity {
             index: Some(0),
             name: "worker 0".to_owned(),
+            comm: "echo/0".to_owned(),
             count: 1,
             generation: 0,
             isolation: Isolation::Thread,

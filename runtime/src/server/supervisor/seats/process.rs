@@ -16,15 +16,16 @@ use tokio::time::Instant;
 
 use super::allowance::Allowance;
 use super::child::{Killer, Process};
+use crate::server::line::role_variable::{Role, RunId};
 use crate::server::line::wire::{
     Answer, Assignment, Refusal, SupervisorEnd, ToSupervisor, ToWorker, Wanted, WireError,
 };
-use crate::server::line::{self, Ended, Failure, Message, Request};
+use crate::server::line::{self, Ended, Failure, Loan, Message, Request};
 use crate::server::stop::sleep_until;
 use crate::server::supervisor::image::{self, Origin};
 use crate::server::supervisor::inbox::Input;
 use crate::server::supervisor::policy::{Image, WorkerId};
-use crate::server::{Signal, Stop, report};
+use crate::server::{Signal, Stop, report, runs};
 
 /// What a process that has ended may still have in its socket is there at once.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
@@ -37,13 +38,13 @@ const MOST_REQUESTS: usize = 64;
 /// Starts processes, each of the version of the executable that it is to be.
 pub(crate) struct Processes {
     origin: Origin,
-    /// The number of the `run` call that the processes are to find.
-    run: usize,
+    /// The call of `run` that the processes are to find.
+    run: RunId,
     images: BTreeMap<Image, image::Image>,
 }
 
 impl Processes {
-    pub(crate) fn new(origin: Origin, run: usize) -> io::Result<Processes> {
+    pub(crate) fn new(origin: Origin, run: RunId) -> io::Result<Processes> {
         let images = BTreeMap::from([(Image(0), origin.current()?)]);
         Ok(Processes {
             origin,
@@ -69,7 +70,11 @@ impl Processes {
                 newest
             }
         };
-        let (process, socket) = self.origin.spawn(&image, self.run)?;
+        let role = Role {
+            run: self.run.clone(),
+            past: runs::past(),
+        };
+        let (process, socket) = self.origin.spawn(&image, &role)?;
         let (pid, killer) = (process.pid(), process.killer().clone());
         let (commands, received) = mpsc::unbounded_channel();
         let stop_signals = assignment.stop_signals.clone();
@@ -132,6 +137,7 @@ enum Command {
     Stop(Stop),
     Tell,
     Ping(u64),
+    Loan(u64, Loan),
     Kill,
 }
 
@@ -147,6 +153,10 @@ impl ProcessSeat {
 
     pub(crate) fn ping(&self, number: u64) {
         self.command(Command::Ping(number));
+    }
+
+    pub(crate) fn loan(&self, serving: u64, loan: Loan) {
+        self.command(Command::Loan(serving, loan));
     }
 
     pub(crate) fn kill(&self) {
@@ -305,6 +315,12 @@ impl Attendant {
             }
             Command::Tell => self.end.send(&ToWorker::Tell, None),
             Command::Ping(number) => self.end.send(&ToWorker::Ping(number), None),
+            Command::Loan(serving, Loan::Lent { id: loan, socket }) => self
+                .end
+                .send(&ToWorker::Lend { serving, loan }, Some(socket)),
+            Command::Loan(serving, Loan::TakenBack { id: loan }) => {
+                self.end.send(&ToWorker::TakeBack { serving, loan }, None)
+            }
             Command::Kill => {
                 self.kill();
                 Ok(())
@@ -351,6 +367,8 @@ impl Attendant {
             ToSupervisor::Unlisten { request, text } => {
                 Some(self.ask(request, Asked::Unlisten, Request::Unlisten { asked: text }))
             }
+            ToSupervisor::Accepts { serving, socket } => Some(Message::Accepts { serving, socket }),
+            ToSupervisor::AcceptsNoMore { serving } => Some(Message::AcceptsNoMore { serving }),
             ToSupervisor::Signalled(raw) => Some(Message::Signalled(Signal::from_raw(raw))),
             ToSupervisor::Pong(number) => Some(Message::Pong(number)),
             ToSupervisor::Reported(text) => {
@@ -418,6 +436,7 @@ impl Attendant {
 fn weight(message: &ToSupervisor) -> u32 {
     let (each, length) = match message {
         ToSupervisor::Listen { wanted, .. } => (1, wanted.len()),
+        ToSupervisor::Accepts { .. } | ToSupervisor::AcceptsNoMore { .. } => (8, 0),
         ToSupervisor::Unlisten { text, .. } => (1, text.len()),
         ToSupervisor::Reported(text) => (1024, text.len()),
         ToSupervisor::Ending { failure } | ToSupervisor::Ended { failure, .. } => {
@@ -439,9 +458,14 @@ fn describe(status: ExitStatus) -> String {
 impl From<Wanted> for Request {
     fn from(wanted: Wanted) -> Request {
         match wanted {
-            Wanted::Tcp { text, addresses } => Request::Listen {
+            Wanted::Tcp {
+                text,
+                addresses,
+                all,
+            } => Request::Listen {
                 asked: text,
                 addrs: addresses,
+                all,
             },
             Wanted::Udp { text, addresses } => Request::BindUdp {
                 asked: text,

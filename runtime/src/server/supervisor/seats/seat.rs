@@ -17,7 +17,7 @@ use crate::server::Signal;
 use crate::server::job::{CarryOut, Job, MainValue, Run};
 #[cfg(feature = "process")]
 use crate::server::line::wire::Assignment;
-use crate::server::line::{Identity, Line, Role, Told};
+use crate::server::line::{Identity, Line, Loan, Role, Told, comm};
 use crate::server::stop::after;
 use crate::server::supervisor::inbox::Input;
 use crate::server::supervisor::policy::{Image, WorkerId};
@@ -25,6 +25,8 @@ use crate::server::{Isolation, Stop, StopReason};
 
 /// Gives workers their seats: threads, or processes if there is what starts them.
 pub(crate) struct Seats {
+    /// The server's name.
+    pub(crate) server: String,
     /// What a thread does.
     pub(crate) carry_out: CarryOut,
     #[cfg(feature = "process")]
@@ -62,6 +64,7 @@ impl Seats {
         #[cfg(feature = "process")]
         if let Some(processes) = &mut self.processes {
             let assignment = Assignment {
+                server: self.server.clone(),
                 role: order.role,
                 count: order.count,
                 generation: order.generation,
@@ -87,10 +90,12 @@ impl Seats {
         let id = order.id;
         let far = after(Instant::now(), Duration::MAX);
         let supervisor = order.supervisor.clone();
+        let name = order.job.name(order.role);
         let run = Run {
             identity: Identity {
                 index: order.role.index(),
-                name: order.job.name(order.role),
+                comm: comm(&self.server, order.role, &name),
+                name,
                 count: order.count,
                 generation: order.generation,
                 isolation: Isolation::Thread,
@@ -172,6 +177,15 @@ impl Seat {
             Seat::Thread(thread) => thread.told.ping(number),
             #[cfg(feature = "process")]
             Seat::Process(process) => process.ping(number),
+        }
+    }
+
+    /// Lends a socket to one of the worker's accept loops, or takes it back.
+    pub(crate) fn loan(&self, serving: u64, loan: Loan) {
+        match self {
+            Seat::Thread(thread) => thread.told.loans.tell(serving, loan),
+            #[cfg(feature = "process")]
+            Seat::Process(process) => process.loan(serving, loan),
         }
     }
 
