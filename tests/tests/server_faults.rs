@@ -912,6 +912,28 @@ fn a_predecessor_that_dies_before_its_successor_is_ready_ends_no_roll() {
     assert_closed(address);
 }
 
+/// A second would have been more than enough for each to be noticed three times.
+#[test]
+fn a_hang_timeout_below_a_second_is_not_a_second() {
+    let args = "--on-failure restart --fault block --from-then-on --hang-timeout 200";
+    let mut server = faulty("process", args);
+    server.wait_until_ready();
+    let hangs = (0..3).map(|generation| {
+        let begun = Instant::now();
+        server.signal(Signal::USR1);
+        server.wait_for("worker 0 hangs: its event loop has been blocked for 200ms");
+        let took = begun.elapsed();
+        server.wait_for(&format!("set up worker=0 generation={}", generation + 1));
+        server.wait_for("worker 0 is ready");
+        took
+    });
+    // What is shorter than a second in one of them is no whole second.
+    let shortest = hangs.min();
+    assert!(shortest < Some(Duration::from_millis(900)), "{shortest:?}");
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+}
+
 /// An orderly end takes none.
 fn a_supervisor_that_is_out_of_descriptors_stops(isolation: &str) {
     let mut server = faulty(isolation, "");
