@@ -35,3 +35,13 @@ pub(crate) struct Identity {
     /// Given by yields at once, when the workers run to their own end.
     pub(crate) to_completion: Option<Stop>,
 }
+
+impl Identity {
+    /// `worker`, or the name of the extra: a field of the log.
+    pub(crate) fn role(&self) -> &str {
+        match self.index {
+            Some(_) => "worker",
+            None => &self.name,
+        }
+    }
+}
