@@ -13,6 +13,7 @@
 //! | test a server, or embed it in a program | [`Server::start`], [`Running`], [`Addresses`] |
 //! | deploy it | [`guide::production`] |
 //! | do something periodically | [`#[timer]`](macro@timer), [`Timer`], [`Tick`], [`Overlap`], [`Missed`] |
+//! | do it in one process of a cluster only | [`Lease`], [`lease`] |
 //! | look up a name of Python's aiotools | [`guide::coming_from_aiotools`] |
 //!
 //! # Features
@@ -293,7 +294,7 @@ pub use aioxide_macros::server;
 #[cfg(feature = "server")]
 pub use server::{
     Addresses, ExtraFn, Isolation, NotReady, OnFailure, Outcome, Reloads, Running, Server, Serving,
-    Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Worker, worker_index,
+    Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Worker, is_worker, worker_index,
 };
 
 /// Turns an async function into one that starts it as a periodic task, and gives the [`Timer`] of it.
@@ -367,6 +368,10 @@ pub use server::{
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
 #[cfg(feature = "timer")]
+#[doc(no_inline)]
+pub use timer::lease::Lease;
+#[cfg(feature = "timer")]
 pub use timer::{
-    InvalidInterval, Missed, Overlap, Tick, TickReturn, Timer, TimerBuilder, TimerStats,
+    InvalidInterval, Missed, Overlap, Tick, TickError, TickReturn, Timer, TimerBuilder, TimerStats,
+    lease,
 };

@@ -311,7 +311,9 @@ async fn an_argument_that_hangs_when_dropped_does_not_keep_the_end() {
     let hangs = Arc::new(Hangs(Arc::new(Mutex::new(blocked))));
     let server = Server::new(move |worker: Worker| {
         let _held = &hangs;
-        async move { drop(worker.ready().await) }
+        async move {
+            worker.ready().await;
+        }
     });
     let server = server.workers(1);
     let running = server.shutdown_timeout(Duration::from_millis(300)).start();
@@ -346,7 +348,7 @@ async fn it_has_a_main_context_and_extras() {
         },
         async |worker: Worker, main: u8| {
             assert_eq!(main, 7);
-            drop(worker.ready().await);
+            worker.ready().await;
         },
     );
     let running = server
@@ -374,7 +376,9 @@ async fn it_has_a_main_context_and_extras() {
 async fn an_extra_that_takes_another_main_value_fails() {
     let server = Server::with_main(
         || shared(Arc::default()),
-        async |worker: Worker, _main: u8| drop(worker.ready().await),
+        async |worker: Worker, _main: u8| {
+            worker.ready().await;
+        },
     );
     let running = server.extra("wrong", |_: Worker, _: String| ()).start();
     assert_eq!(within(running.wait()).await, 1);

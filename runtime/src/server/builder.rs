@@ -1,8 +1,10 @@
 //! The server and its options.
 
+use std::env;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::job::{Body, Extra, ExtraFn, MainRef, MakeBody, MakeMain, Outcome, main_as, make_main};
@@ -37,7 +39,10 @@ use crate::context::{self, Context, Return};
 /// ```
 #[must_use = "a server does nothing until it is `run` or `start`ed"]
 pub struct Server {
+    /// As the log has it.
     pub(super) name: String,
+    /// By which a process worker finds its run.
+    pub(super) key: String,
     pub(super) make: MakeBody,
     pub(super) main: Option<MakeMain>,
     #[cfg(feature = "process")]
@@ -56,6 +61,7 @@ pub struct Server {
     pub(super) hang_timeout: Option<Duration>,
     pub(super) share_port: bool,
     pub(super) run_to_completion: bool,
+    pub(super) roll_overlap: usize,
 }
 
 impl Server {
@@ -70,7 +76,7 @@ impl Server {
         Fut::Output: Outcome,
     {
         let make = move |_: MainRef<'_>| Body::from_async(worker.clone());
-        Server::of(Arc::new(Mutex::new(make)), None)
+        Server::of::<F>(Arc::new(Mutex::new(make)), None)
     }
 
     /// A server with a main context: entered, in a thread of its own, before the workers start, and left
@@ -88,7 +94,7 @@ impl Server {
         Fut: Future + 'static,
         Fut::Output: Outcome,
     {
-        Server::of(
+        Server::of::<F>(
             make_worker::<R::Value, _, _>(worker),
             Some(make_main(main, None)),
         )
@@ -107,14 +113,16 @@ impl Server {
         Fut::Output: Outcome,
     {
         let main = make_main(main, Some(encode::<R::Value>));
-        let mut server = Server::of(make_worker::<R::Value, _, _>(worker), Some(main));
+        let mut server = Server::of::<F>(make_worker::<R::Value, _, _>(worker), Some(main));
         server.decode = Some(decode::<R::Value>);
         server
     }
 
-    fn of(make: MakeBody, main: Option<MakeMain>) -> Server {
+    fn of<F>(make: MakeBody, main: Option<MakeMain>) -> Server {
+        let key = std::any::type_name::<F>();
         Server {
-            name: "server".to_owned(),
+            name: short_name(key).to_owned(),
+            key: key.to_owned(),
             make,
             main,
             #[cfg(feature = "process")]
@@ -133,13 +141,25 @@ impl Server {
             hang_timeout: None,
             share_port: false,
             run_to_completion: false,
+            roll_overlap: usize::MAX,
         }
     }
 
-    /// What the server is called, in the log for example: by default the path of its `#[server]` function, or
-    /// `server`. Two servers of one program that run at the same time have different names.
+    /// The server's name: in the log, and in the names of its workers' threads or processes, `echo/2` for example, as
+    /// `ps` and `top` show them. By default that of its function, or the program's where that is `main`.
+    ///
+    /// A process worker finds by it which of a program's servers it belongs to. So two that run at the same time need
+    /// names of their own if they are made of the same function.
     pub fn name(mut self, name: impl Into<String>) -> Server {
         self.name = name.into();
+        self.key.clone_from(&self.name);
+        self
+    }
+
+    /// The path of the `#[server]` function.
+    pub(crate) fn of_function(mut self, path: &'static str) -> Server {
+        self.name = short_name(path).to_owned();
+        self.key = path.to_owned();
         self
     }
 
@@ -275,6 +295,34 @@ impl Server {
     pub fn run_to_completion(mut self, to_completion: bool) -> Server {
         self.run_to_completion = to_completion;
         self
+    }
+
+    /// How many workers that have a successor may drain at once in a rolling restart; all of them by default, so that
+    /// a restart takes the time of one drain. With 1 the next worker is replaced once the one before is gone, for
+    /// servers that can't afford the memory of many. 0 is refused by [`run`](Server::run).
+    ///
+    /// ```
+    /// # use aioxide::{Server, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet).workers(8).roll_overlap(2);
+    /// ```
+    pub fn roll_overlap(mut self, workers: usize) -> Server {
+        self.roll_overlap = workers;
+        self
+    }
+}
+
+/// What the path of a function is called for short, the program where that says little.
+fn short_name(path: &str) -> &str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    let is_name = |part: &&str| !part.is_empty() && !part.starts_with(['{', '<']);
+    match path.rsplit("::").find(is_name) {
+        Some("main") | None => PROGRAM.get_or_init(|| {
+            let arg0 = env::args_os().next().unwrap_or_default();
+            let file = Path::new(&arg0).file_name().unwrap_or_default();
+            file.to_string_lossy().into_owned()
+        }),
+        Some(name) => name,
     }
 }
 

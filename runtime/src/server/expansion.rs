@@ -17,7 +17,7 @@ where
     F: Fn(Worker) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<(), String>> + 'static,
 {
-    Server::new(worker).name(name)
+    Server::new(worker).of_function(name)
 }
 
 /// `#[server(main = ..)]` on the function `name`.
@@ -27,7 +27,7 @@ where
     F: Fn(Worker, R::Value) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<(), String>> + 'static,
 {
-    Server::with_main(main, worker).name(name)
+    Server::with_main(main, worker).of_function(name)
 }
 
 /// `#[server(isolation = process, main = ..)]` on the function `name`.
@@ -38,7 +38,7 @@ where
     F: Fn(Worker, R::Value) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<(), String>> + 'static,
 {
-    Server::with_shared_main(main, worker).name(name)
+    Server::with_shared_main(main, worker).of_function(name)
 }
 
 /// `#[server(isolation = expression, main = ..)]` on the function `name`.

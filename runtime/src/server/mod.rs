@@ -8,6 +8,7 @@ pub(crate) mod expansion;
 pub(crate) mod job;
 mod line;
 mod options;
+mod registry;
 mod report;
 mod run;
 mod running;
@@ -20,6 +21,7 @@ pub use addresses::Addresses;
 pub use builder::Server;
 pub use job::{ExtraFn, Outcome};
 pub use options::{Isolation, OnFailure, UnknownChoice};
+pub use registry::is_worker;
 pub use running::{NotReady, Running};
 pub use stop::{Signal, Stop, StopReason};
 #[cfg(all(test, feature = "logging"))]

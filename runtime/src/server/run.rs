@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::builder::Server;
 use super::job::Job;
+use super::registry::{self, RunError, Turn};
 use super::running::Running;
 use super::supervisor::{Config, GiveUp, Requests, Seats, Setup, Signals, Supervisor, Teller};
 use super::worker::event_loop;
@@ -16,7 +17,7 @@ use super::{Isolation, report};
 #[cfg(feature = "process")]
 use super::{
     supervisor::{Origin, Processes},
-    worker::process::{self as worker_process, Turn},
+    worker::process as worker_process,
 };
 
 /// The environment variable that overrides the number of workers.
@@ -39,8 +40,15 @@ impl Server {
     /// | 4 | a worker failed more often than `max_restarts` within `restart_window` |
     /// | 128 + n | forced by a second signal n: Ctrl-C 130, SIGTERM 143 |
     ///
-    /// With process workers, the program is started again for each of them and runs up to the same call,
-    /// where it becomes the worker: what stands before it runs in every worker too, and must not read stdin.
+    /// With process workers, the program is started again for each of them and runs up to the same call, where it becomes
+    /// the worker and from which it returns when the worker has ended: what stands before and after the call runs in
+    /// every worker too, and what stands before must not read stdin. [`is_worker`](crate::is_worker) tells the two
+    /// apart.
+    ///
+    /// A program may run several servers, one after the other or each in a thread of its own. In a process worker the
+    /// call that it belongs to is found by the server's [name](Server::name) and by how many of that name were called
+    /// before. Calls that are over in the supervisor's process return at once there, with success; those of servers that
+    /// run beside the worker's return when the worker has ended. A server can't be run inside a worker of another one.
     ///
     /// # Panics
     ///
@@ -50,7 +58,8 @@ impl Server {
     #[must_use = "the exit code is `main`'s to return"]
     #[track_caller]
     pub fn run(self) -> ExitCode {
-        if tokio::runtime::Handle::try_current().is_ok() {
+        let is_nested = registry::refuse_nested().is_err();
+        if tokio::runtime::Handle::try_current().is_ok() && !is_nested {
             panic!(
                 "cannot run a server from within a tokio runtime: `Server::run` blocks the thread until the server \
                  has ended; call it from a plain `fn main`, without `#[tokio::main]`, or use `Server::start` here"
@@ -100,7 +109,9 @@ impl Server {
     }
 
     fn try_start(mut self, requests: Requests, teller: Teller) -> Result<(), StartError> {
+        registry::refuse_nested()?;
         let workers = self.number_of_workers()?;
+        self.check_roll_overlap()?;
         let (name, late) = (self.name.clone(), teller.clone());
         let give_up: GiveUp = Arc::new(move |code| {
             late.ended(code);
@@ -110,12 +121,8 @@ impl Server {
         });
         let runtime = supervisor_runtime()?;
         self.initialise(workers);
-        let supervisor = self.supervise(
-            workers,
-            Seats::threads(event_loop::run),
-            teller.clone(),
-            give_up,
-        );
+        let seats = Seats::threads(self.name.clone(), event_loop::run);
+        let supervisor = self.supervise(workers, seats, teller.clone(), give_up);
         std::thread::Builder::new()
             .name("supervisor".to_owned())
             .spawn(move || {
@@ -128,34 +135,40 @@ impl Server {
     }
 
     fn try_run(mut self) -> Result<ExitCode, StartError> {
-        #[cfg(feature = "process")]
-        let run = match worker_process::turn().map_err(StartError::System)? {
-            Turn::Supervisor { run } => run,
-            Turn::Worker(socket) => {
+        registry::refuse_nested()?;
+        let has_processes = self.isolation == Isolation::Process;
+        let registration = match registry::turn(&self.key, has_processes)? {
+            Turn::Supervisor(registration) => registration,
+            #[cfg(feature = "process")]
+            Turn::Worker(socket, _registration) => {
                 let init = self.init.take();
                 return Ok(worker_process::run(socket, self.into_job(), init));
             }
-            Turn::NotMine => return Ok(ExitCode::SUCCESS),
+            #[cfg(feature = "process")]
+            Turn::Elsewhere => return Ok(ExitCode::SUCCESS),
         };
 
         let workers = self.number_of_workers()?;
         if self.stop_signals.is_empty() {
             return Err(StartError::NoStopSignal);
         }
+        self.check_roll_overlap()?;
         let runtime = supervisor_runtime()?;
         let entered = runtime.enter();
         let signals = Signals::install(&self.stop_signals).map_err(StartError::System)?;
         let seats = match self.isolation {
-            Isolation::Thread => Seats::threads(event_loop::run),
+            Isolation::Thread => Seats::threads(self.name.clone(), event_loop::run),
             #[cfg(feature = "process")]
             Isolation::Process if self.main.is_some() && self.decode.is_none() => {
                 return Err(StartError::MainNotShared);
             }
             #[cfg(feature = "process")]
             Isolation::Process => {
+                let run = registration.id();
                 let processes = Origin::at_start().and_then(|origin| Processes::new(origin, run));
                 let processes = processes.map_err(StartError::System)?;
-                Seats::processes(event_loop::run, processes, self.stop_signals.clone())
+                let signals = self.stop_signals.clone();
+                Seats::processes(self.name.clone(), event_loop::run, processes, signals)
             }
             #[cfg(not(feature = "process"))]
             Isolation::Process => return Err(StartError::NoProcesses),
@@ -170,6 +183,7 @@ impl Server {
         let supervisor = self.supervise(workers, seats, teller, give_up);
         let code = runtime.block_on(supervisor().run(requests));
         runtime.shutdown_background();
+        drop(registration);
         // The policy's codes are those of the table, which fit.
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
     }
@@ -199,6 +213,7 @@ impl Server {
             max_restarts: self.max_restarts,
             restart_window: self.restart_window,
             run_to_completion: self.run_to_completion,
+            roll_overlap: self.roll_overlap,
             jitter: |delay| delay.mul_f64(1.0 - 0.1 * fastrand::f64()),
         };
         let setup = Setup {
@@ -226,6 +241,13 @@ impl Server {
                 "{WORKERS_VARIABLE}={workers} overrides the {given} workers that the program asks for"
             );
         }
+    }
+
+    fn check_roll_overlap(&self) -> Result<(), StartError> {
+        if self.roll_overlap == 0 {
+            return Err(StartError::RollOverlap);
+        }
+        Ok(())
     }
 
     fn into_job(self) -> Job {
@@ -267,6 +289,10 @@ enum StartError {
     Workers(usize),
     #[error("no stop signal is given; at least one is needed")]
     NoStopSignal,
+    #[error("`roll_overlap` is 0; allowed is 1 or more")]
+    RollOverlap,
+    #[error(transparent)]
+    Run(#[from] RunError),
     #[error("{WORKERS_VARIABLE} is `{0}`; allowed is a number from 1 to {MOST_WORKERS}")]
     WorkersVariable(String),
     #[cfg(feature = "process")]
@@ -288,6 +314,12 @@ enum StartError {
 mod tests {
     use super::*;
     use crate::server::Worker;
+
+    #[test]
+    fn a_roll_in_which_no_worker_may_drain_is_refused() {
+        let server = Server::new(async |_: Worker| {}).roll_overlap(0);
+        assert!(matches!(server.try_run(), Err(StartError::RollOverlap)));
+    }
 
     #[test]
     fn a_server_that_no_signal_stops_is_refused() {

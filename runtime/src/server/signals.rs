@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
-use super::Signal;
+use super::{Signal, report};
 
 pub(crate) struct Handlers {
     /// Stop signals first.
@@ -29,6 +29,7 @@ impl Handlers {
         // One that comes in the microseconds in which it gets its handler is lost. They last longest for the
         // first, whose code has yet to be paged in; these, nobody sends to a server that starts.
         wanted.extend_from_slice(stop);
+        unblock(&wanted)?;
         // Started under nohup: a hang-up is none of this program's business.
         if is_ignored(Signal::SIGHUP) {
             wanted.retain(|signal| *signal != Signal::SIGHUP);
@@ -57,6 +58,28 @@ impl Handlers {
         }
         Poll::Pending
     }
+}
+
+/// What the launcher has blocked would never arrive, and the launcher's mask is handed down: to this process's threads and
+/// to the processes that it starts. To be called before there are any.
+fn unblock(wanted: &[Signal]) -> io::Result<()> {
+    use nix::sys::signal::{SigSet, Signal as Known};
+
+    let blocked = SigSet::thread_get_mask()?;
+    // The kernel's mask can tell only of what nix knows; real-time signals aren't among that.
+    let raw = wanted.iter().map(|signal| signal.as_raw());
+    let inherited: SigSet = raw
+        .chain([Known::SIGCHLD as i32])
+        .filter_map(|raw| Known::try_from(raw).ok())
+        .filter(|signal| blocked.contains(*signal))
+        .collect();
+    for signal in &inherited {
+        report::log!(
+            debug,
+            "{signal} was blocked when the server was started; it no longer is"
+        );
+    }
+    Ok(inherited.thread_unblock()?)
 }
 
 /// Whether the signal is ignored now, as far as the system tells.

@@ -29,6 +29,8 @@ pub(crate) struct Identity {
     pub(crate) index: Option<usize>,
     /// `worker 3`, or the name of the extra.
     pub(crate) name: String,
+    /// What `ps` and `top` call its thread or process.
+    pub(crate) comm: String,
     pub(crate) count: usize,
     pub(crate) generation: u64,
     pub(crate) isolation: Isolation,
@@ -43,5 +45,43 @@ impl Identity {
             Some(_) => "worker",
             None => &self.name,
         }
+    }
+}
+
+/// The most bytes that the kernel keeps of a thread's name.
+const COMM: usize = 15;
+
+/// What `ps` and `top` are to call the thread or process of a worker: `echo/2`, an extra's `echo/metrics`. The end of it
+/// tells the most, so the server's name is what is cut.
+pub(crate) fn comm(server: &str, role: Role, name: &str) -> String {
+    let who = match role {
+        Role::Slot(index) => format!("/{index}"),
+        Role::Extra(_) => format!("/{}", clipped(name, 8)),
+    };
+    format!("{}{who}", clipped(server, COMM - who.len()))
+}
+
+fn clipped(text: &str, length: usize) -> &str {
+    let end = (0..=length).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_named_by_server_and_role() {
+        assert_eq!(comm("echo", Role::Slot(2), "worker 2"), "echo/2");
+        assert_eq!(comm("echo", Role::Extra(0), "metrics"), "echo/metrics");
+        assert_eq!(
+            comm("a-long-server-name", Role::Slot(1023), ""),
+            "a-long-ser/1023"
+        );
+        assert_eq!(comm("übergröße-überall", Role::Slot(0), ""), "übergröße-/0");
+        assert_eq!(
+            comm("server", Role::Extra(1), "exporter-of-figures"),
+            "server/exporter"
+        );
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Request {
     Listen {
         asked: String,
         addrs: Vec<SocketAddr>,
+        /// Every one of them, not the first that can be bound.
+        all: bool,
     },
     ListenUnix {
         path: PathBuf,
@@ -42,6 +44,16 @@ pub(crate) enum Message {
     #[cfg(feature = "process")]
     Signalled(crate::server::Signal),
     Request(Request, oneshot::Sender<Answer>),
+    /// An accept loop of the worker's, by its number, accepts from the socket of this inode and can take
+    /// [loans](super::Loan).
+    Accepts {
+        serving: u64,
+        socket: u64,
+    },
+    /// That accept loop has ended.
+    AcceptsNoMore {
+        serving: u64,
+    },
     /// Its event loop turns no more, and its process is about to end.
     #[cfg(feature = "process")]
     Exiting,

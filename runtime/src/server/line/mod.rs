@@ -5,6 +5,7 @@
 
 mod end;
 mod identity;
+mod loans;
 mod message;
 #[cfg(feature = "process")]
 pub(super) mod role_variable;
@@ -13,6 +14,7 @@ mod told;
 pub(super) mod wire;
 
 pub(super) use end::Line;
-pub(super) use identity::{Identity, Role};
+pub(super) use identity::{Identity, Role, comm};
+pub(super) use loans::Loan;
 pub(super) use message::{Answer, Ended, Failure, Message, Request};
 pub(super) use told::Told;

@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::loans::Loans;
 use crate::server::Stop;
 
 /// Written from any thread, read by the worker's event loop.
@@ -14,6 +15,7 @@ pub(crate) struct Told {
     pub(crate) reloads: watch::Sender<u64>,
     /// The number of the last ping.
     pub(crate) pinged: watch::Sender<u64>,
+    pub(crate) loans: Loans,
 }
 
 impl Default for Told {
@@ -22,6 +24,7 @@ impl Default for Told {
             stop: StopCell::default(),
             reloads: watch::Sender::new(0),
             pinged: watch::Sender::new(0),
+            loans: Loans::default(),
         }
     }
 }

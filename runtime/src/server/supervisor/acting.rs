@@ -9,10 +9,11 @@ use super::inbox::Input;
 use super::live::Live;
 use super::policy::{Action, Ending, Event, Image, WorkerId};
 use super::pulse::Pulse;
-use super::seats::{Order, Seat, Thread};
+use super::seats::{self, Seat, Thread};
+use super::sockets::Order;
 use super::who::{MAIN, Who};
 use crate::server::job::Run;
-use crate::server::line::{Answer, Failure, Identity, Line, Request, Role, Told};
+use crate::server::line::{Answer, Failure, Identity, Line, Loan, Request, Role, Told};
 use crate::server::stop::without_reserve;
 use crate::server::{Isolation, Stop, StopReason, report};
 
@@ -106,7 +107,7 @@ impl Supervisor {
             .entry(role)
             .and_modify(|generation| *generation += 1)
             .or_insert(0);
-        self.seats.spawn(Order {
+        self.seats.spawn(seats::Order {
             id,
             role,
             image,
@@ -130,6 +131,7 @@ impl Supervisor {
             identity: Identity {
                 index: None,
                 name: MAIN.to_owned(),
+                comm: "main context".to_owned(),
                 count: self.policy.target(),
                 generation: 0,
                 isolation: Isolation::Thread,
@@ -170,6 +172,28 @@ impl Supervisor {
         Stop::new(reason, self.at(told))
     }
 
+    /// Tells the workers what the last changes lend to them and take back.
+    pub(super) fn pass_on_loans(&mut self) {
+        for order in self.sockets.take_orders() {
+            let (id, serving, loan) = match order {
+                Order::Lend {
+                    to,
+                    serving,
+                    loan: id,
+                    socket,
+                } => (to, serving, Loan::Lent { id, socket }),
+                Order::TakeBack {
+                    from,
+                    serving,
+                    loan: id,
+                } => (from, serving, Loan::TakenBack { id }),
+            };
+            if let Some(live) = self.workers.get(&id) {
+                live.seat.loan(serving, loan);
+            }
+        }
+    }
+
     pub(super) fn answer(&mut self, id: WorkerId, request: Request) -> Answer {
         let answer = self.socket(id, request);
         if self.teller.is_watched() {
@@ -180,7 +204,9 @@ impl Supervisor {
 
     fn socket(&mut self, id: WorkerId, request: Request) -> Answer {
         match request {
-            Request::Listen { asked, addrs } => self.sockets.listen(id, &asked, &addrs).map(Some),
+            Request::Listen { asked, addrs, all } => {
+                self.sockets.listen(id, &asked, &addrs, all).map(Some)
+            }
             Request::ListenUnix { path, mode } => {
                 self.sockets.listen_unix(id, &path, mode).map(Some)
             }

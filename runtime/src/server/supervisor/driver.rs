@@ -15,7 +15,7 @@ use super::progress::Teller;
 use super::pulse::{self, Finding};
 use super::requests::Requests;
 use super::seats::{Leaving, Seats, Thread};
-use super::sockets::Sockets;
+use super::sockets::{Kernel, Sockets};
 use super::watchdog::{GiveUp, Watchdog};
 use super::who::about;
 use crate::panic;
@@ -91,7 +91,7 @@ impl Supervisor {
             config,
             epoch: Instant::now(),
             job,
-            sockets: Sockets::new(setup.share_port),
+            sockets: Sockets::new(Kernel, setup.share_port),
             seats: setup.seats,
             main: None,
             main_value: None,
@@ -187,6 +187,7 @@ impl Supervisor {
         if self.pulses_at <= now {
             self.pulses_at = now + pulse::INTERVAL;
             self.feel_pulses(now);
+            self.sockets.look_after_files(false);
         }
         let actions = self.policy.tick(now);
         self.act(actions);
@@ -244,6 +245,9 @@ impl Supervisor {
     }
 
     pub(super) fn asked(&mut self, asked: Asked) {
+        if matches!(asked, Asked::Reload) {
+            self.sockets.look_after_files(true);
+        }
         self.happened(match asked {
             Asked::Stop(signal) => Event::StopSignal(signal),
             Asked::StopRequested => Event::StopRequested,
@@ -264,6 +268,7 @@ impl Supervisor {
                 self.happened(Event::MainEntered);
             }
         }
+        self.pass_on_loans();
     }
 
     pub(super) fn act(&mut self, actions: Vec<Action>) {
@@ -272,6 +277,7 @@ impl Supervisor {
             let actions = self.policy.on(self.now(), event);
             self.carry_out(actions);
         }
+        self.pass_on_loans();
     }
 }
 

@@ -51,6 +51,8 @@ impl Supervisor {
                 // The worker may have dropped its `listen`; the slot keeps the socket.
                 let _ = reply.send(answer);
             }
+            Message::Accepts { serving, socket } => self.sockets.accepts(id, serving, socket),
+            Message::AcceptsNoMore { serving } => self.sockets.accepts_no_more(id, serving),
             #[cfg(feature = "process")]
             Message::Exiting => {
                 if let Some(live) = self.workers.get_mut(&id) {
@@ -135,6 +137,7 @@ impl Supervisor {
         match message {
             // It waits for its stop; that it was entered has been told, and its end counts when it is gone.
             Message::Ready | Message::Pong(_) | Message::Ending(_) => {}
+            Message::Accepts { .. } | Message::AcceptsNoMore { .. } => {}
             #[cfg(feature = "process")]
             Message::Signalled(_) | Message::Exiting => {}
             Message::Request(_, reply) => {

@@ -18,7 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::seats::child::Process;
-use crate::server::line::role_variable::{ROLE, role};
+use crate::server::line::role_variable::{ROLE, Role};
 
 /// How this process was started, and so how its workers are.
 pub(crate) struct Origin {
@@ -26,6 +26,8 @@ pub(crate) struct Origin {
     args: Vec<OsString>,
     /// Where the executable was found, and where a newer one will be.
     path: PathBuf,
+    /// The working directory, by the name that whoever started this process has for it.
+    directory: PathBuf,
 }
 
 /// An executable, held: it stays the same when another takes its path.
@@ -51,7 +53,7 @@ impl Origin {
             (Ok(found), None) => found.is_file(),
             (Err(_), _) => false,
         };
-        let directory = env::current_dir().unwrap_or_default();
+        let directory = working_directory(env::var_os("PWD"));
         let path = match locate(&arg0, &directory, env::var_os("PATH").as_deref(), same) {
             Some(path) => path,
             None => undeleted(env::current_exe().map_err(|error| {
@@ -66,6 +68,7 @@ impl Origin {
             arg0,
             args: args.collect(),
             path,
+            directory,
         })
     }
 
@@ -102,26 +105,29 @@ impl Origin {
         }
     }
 
-    /// Starts a worker of the `run`-th server of this process: the process, and the supervisor's end of
-    /// its control socket. Must be called in a runtime.
-    pub(crate) fn spawn(&self, image: &Image, run: usize) -> io::Result<(Process, UnixStream)> {
-        self.try_spawn(image, run)
+    /// Starts a worker: the process, and the supervisor's end of its control socket. Must be called in a runtime.
+    pub(crate) fn spawn(&self, image: &Image, role: &Role) -> io::Result<(Process, UnixStream)> {
+        self.try_spawn(image, role)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot start {image}: {error}")))
     }
 
-    fn try_spawn(&self, image: &Image, run: usize) -> io::Result<(Process, UnixStream)> {
-        // Before the child exists, so that no death is missed, and none lost to an inherited SIG_IGN.
-        let deaths = signal(SignalKind::child())?;
+    fn try_spawn(&self, image: &Image, role: &Role) -> io::Result<(Process, UnixStream)> {
+        // Where SIGCHLD is ignored, as one may inherit it, the status of a child that has ended is lost.
+        drop(signal(SignalKind::child())?);
         let (ours, theirs) = UnixStream::pair()?;
         let inode = rustix::fs::fstat(&theirs)?.st_ino;
-        let child = Command::new(image.program())
+        let mut command = Command::new(image.program());
+        command
             .arg0(&self.arg0)
             .args(&self.args)
-            .env(ROLE, role(std::process::id(), inode, run))
+            .env(ROLE, role.write(std::process::id(), inode))
             .stdin(OwnedFd::from(theirs))
-            .process_group(0)
-            .spawn()?;
-        Ok((Process::new(child, deaths)?, ours))
+            .process_group(0);
+        // By its name: what that stands for now may be another release than the one this process runs in.
+        if self.directory.is_dir() {
+            command.current_dir(&self.directory);
+        }
+        Ok((Process::new(command.spawn()?)?, ours))
     }
 }
 
@@ -137,6 +143,23 @@ impl Image {
 impl fmt::Display for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.path.display().fmt(f)
+    }
+}
+
+/// The shell's name for the working directory, which may lead through a link that moves, if it is one.
+fn working_directory(named: Option<OsString>) -> PathBuf {
+    let named = named
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute() && is_same_file(path, Path::new(".")));
+    named
+        .or_else(|| env::current_dir().ok())
+        .unwrap_or_default()
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
     }
 }
 
@@ -174,6 +197,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::process::ExitStatusExt;
 
+    use crate::server::line::role_variable::RunId;
     use crate::server::line::wire::{SupervisorEnd, ToSupervisor};
 
     fn shell(script: &str) -> Origin {
@@ -181,6 +205,15 @@ mod tests {
             arg0: "my-server".into(),
             args: vec!["-c".into(), script.into()],
             path: "/bin/sh".into(),
+            directory: PathBuf::new(),
+        }
+    }
+
+    fn role(number: usize) -> Role {
+        let name = "a".to_owned();
+        Role {
+            run: RunId { name, number },
+            past: Vec::new(),
         }
     }
 
@@ -194,7 +227,7 @@ mod tests {
     async fn a_worker_gets_its_role_its_name_and_the_control_socket() {
         let origin =
             shell(r#"echo "$AIOXIDE_WORKER $0 $$" >&0; ls -iL /proc/self/fd/0 >&0; exit 7"#);
-        let (mut process, socket) = origin.spawn(&origin.newest().unwrap(), 3).unwrap();
+        let (mut process, socket) = origin.spawn(&origin.newest().unwrap(), &role(3)).unwrap();
         let pid = process.pid();
         let text = read_all(socket);
         assert_eq!(process.ended().await.unwrap().code(), Some(7));
@@ -204,7 +237,7 @@ mod tests {
         let [role, arg0, own_pid, inode, ..] = words[..] else {
             panic!("{text}")
         };
-        assert_eq!(role, format!("{}:{inode}:3", std::process::id()));
+        assert_eq!(role, format!("{}:{inode}:3:a", std::process::id()));
         assert_eq!(arg0, "my-server");
         assert_eq!(own_pid, pid.to_string());
     }
@@ -212,7 +245,7 @@ mod tests {
     #[tokio::test]
     async fn a_killed_worker_is_noticed_by_status_and_by_its_socket() {
         let origin = shell("echo ready >&0; read never <&0");
-        let (mut process, mut socket) = origin.spawn(&origin.newest().unwrap(), 0).unwrap();
+        let (mut process, mut socket) = origin.spawn(&origin.newest().unwrap(), &role(0)).unwrap();
         socket.read_exact(&mut [0; 6]).unwrap();
         process.killer().kill().unwrap();
         assert_eq!(process.ended().await.unwrap().signal(), Some(9));
@@ -223,7 +256,7 @@ mod tests {
     async fn a_worker_leads_a_process_group_and_inherits_nothing_of_the_supervisors() {
         let origin = shell("cut -d' ' -f5 /proc/$$/stat >&0; ls -l /proc/$$/fd >&0");
         let image = origin.newest().unwrap();
-        let (mut process, socket) = origin.spawn(&image, 0).unwrap();
+        let (mut process, socket) = origin.spawn(&image, &role(0)).unwrap();
         let own_end = rustix::fs::fstat(&socket).unwrap().st_ino;
         let text = read_all(socket);
         process.ended().await.unwrap();
@@ -261,12 +294,15 @@ mod tests {
         put("/bin/true");
         let new = origin.newest().unwrap();
         for (image, code) in [(&old, 7), (&new, 0), (&old, 7)] {
-            let (mut process, _socket) = origin.spawn(image, 0).unwrap();
+            let (mut process, _socket) = origin.spawn(image, &role(0)).unwrap();
             assert_eq!(process.ended().await.unwrap().code(), Some(code));
         }
 
         put("/etc/passwd");
-        let error = origin.spawn(&origin.newest().unwrap(), 0).err().unwrap();
+        let error = origin
+            .spawn(&origin.newest().unwrap(), &role(0))
+            .err()
+            .unwrap();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         assert!(
             error
@@ -296,7 +332,7 @@ mod tests {
             "--exact".into(),
             "server::worker::started::tests::as_a_worker".into(),
         ];
-        let (mut process, socket) = origin.spawn(&origin.current().unwrap(), 5).unwrap();
+        let (mut process, socket) = origin.spawn(&origin.current().unwrap(), &role(5)).unwrap();
         let mut end = SupervisorEnd::new(socket).unwrap();
         let hello = ToSupervisor::Hello { pid: process.pid() };
         assert_eq!(end.next().await.unwrap(), Some(hello));

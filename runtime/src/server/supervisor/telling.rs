@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::driver::Supervisor;
+use super::live::Live;
 use super::policy::{Report, WorkerId};
 use super::who::{Who, about};
 use crate::panic;
@@ -169,6 +170,20 @@ impl Supervisor {
                     who.name
                 );
             }
+            Report::SettingsMayDiffer(role) => {
+                let (worker, who) = (role.index(), self.who(role, 0));
+                report::log!(
+                    warn,
+                    { worker, role = who.role.as_str() },
+                    "{} reads its settings anew, and a rolling restart was given up: they may be newer than those of \
+                     the other workers",
+                    who.name
+                );
+            }
+            Report::ExtraEnded(role) => {
+                let who = self.who(role, 0);
+                report::log!(info, { role = who.role.as_str() }, "{} has ended", who.name);
+            }
             Report::Vacant(role) => {
                 let (worker, who) = (role.index(), self.who(role, 0));
                 report::log!(
@@ -182,9 +197,10 @@ impl Supervisor {
                 report::log!(info, { workers = slots }, "rolling restart");
             }
             Report::RollDone => report::log!(info, "rolling restart done"),
-            Report::RollGivenUp { slot, mixed } => report::failed!(
-                { worker = slot, role = "worker" },
-                "rolling restart given up: the successor of worker {slot} failed to start{}",
+            Report::RollGivenUp { role, mixed } => report::failed!(
+                { worker = role.index(), role = self.who(role, 0).role.as_str() },
+                "rolling restart given up: the successor of {} failed to start{}",
+                self.job.name(role),
                 // Threads run what the supervisor runs.
                 if mixed && self.seats.can_kill() {
                     "; workers now run different versions"
@@ -195,6 +211,10 @@ impl Supervisor {
             Report::Scaled { from, to } => {
                 report::log!(info, { from, to }, "number of workers changed");
             }
+            Report::ScaleGivenUp { slot } => report::failed!(
+                { worker = slot, role = "worker" },
+                "worker {slot} is not added, because it failed to start: the number of workers is {slot}"
+            ),
             Report::ScaleLimit { workers } => {
                 report::log!(warn, { workers }, "number of workers is at its limit");
             }
@@ -207,7 +227,8 @@ impl Supervisor {
     }
 
     fn tell_all_ready(&self) {
-        let workers = self.policy.target();
+        let is_ready = |live: &&Live| live.ready && matches!(live.role, Role::Slot(_));
+        let workers = self.workers.values().filter(is_ready).count();
         let addr: Vec<String> = self.sockets.names().map(|name| name.to_string()).collect();
         let (addr, are) = (
             addr.join(", "),

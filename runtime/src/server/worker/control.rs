@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::server::line::wire::{
     Answer, Attached, Bytes, Next, Sender, ToSupervisor, ToWorker, Wanted, WorkerEnd, clipped,
 };
-use crate::server::line::{self, Message, Request, Told};
+use crate::server::line::{self, Loan, Message, Request, Told};
 use crate::server::stop::{after, without_reserve};
 use crate::server::{Stop, StopReason, report};
 
@@ -77,6 +77,17 @@ impl Control {
             }
             ToWorker::Tell => self.told.reload(),
             ToWorker::Ping(number) => self.told.ping(number),
+            ToWorker::Lend { serving, loan: id } => match attached {
+                Attached::Descriptor(socket) => {
+                    self.told.loans.tell(serving, Loan::Lent { id, socket })
+                }
+                Attached::Lost | Attached::Nothing => {
+                    report::log!(warn, worker = %self.name, "too many open files: a sibling's socket could not be received");
+                }
+            },
+            ToWorker::TakeBack { serving, loan: id } => {
+                self.told.loans.tell(serving, Loan::TakenBack { id });
+            }
             ToWorker::Answer { request, answer } => {
                 self.socket.answered(request, answer, attached);
             }
@@ -114,6 +125,12 @@ impl Socket {
                 self.send(&ToSupervisor::Ending { failure });
             }
             Message::Request(request, reply) => self.request(request, reply),
+            Message::Accepts { serving, socket } => {
+                self.send(&ToSupervisor::Accepts { serving, socket });
+            }
+            Message::AcceptsNoMore { serving } => {
+                self.send(&ToSupervisor::AcceptsNoMore { serving });
+            }
             Message::Signalled(_) | Message::Exiting | Message::Ended(_) => {}
         }
     }
@@ -172,9 +189,10 @@ impl Socket {
 
 fn to_message(request: u64, asked: Request) -> ToSupervisor {
     let wanted = match asked {
-        Request::Listen { asked, addrs } => Wanted::Tcp {
+        Request::Listen { asked, addrs, all } => Wanted::Tcp {
             text: asked,
             addresses: addrs,
+            all,
         },
         Request::BindUdp { asked, addrs } => Wanted::Udp {
             text: asked,

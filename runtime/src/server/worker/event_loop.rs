@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::index::set_thread_index;
+use super::index::{mark_thread, set_thread_index};
 use super::shared::Shared;
 use super::stopping::Stopping;
 use crate::panic;
@@ -35,7 +35,7 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
     } = run;
     let worker = Arc::new(Shared::new(identity, line, told));
     let index = worker.identity.index;
-    set_thread_index(index);
+    let _mark = mark_thread(index);
     let handle = Worker {
         shared: Arc::clone(&worker),
     };
@@ -47,7 +47,7 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
         Ok(Body::Async(make)) => {
             let runtime = Builder::new_current_thread()
                 .enable_all()
-                .thread_name(worker.name())
+                .thread_name(&worker.identity.comm)
                 .on_thread_start(move || set_thread_index(index))
                 .build_local(LocalOptions::default());
             match runtime {

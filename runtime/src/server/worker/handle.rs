@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -141,8 +142,30 @@ impl Worker {
     ///
     /// Outside a tokio runtime, as of a synchronous extra. So do the other methods that give a socket.
     pub async fn listen(&self, addr: impl ToSocketAddrs + fmt::Debug) -> io::Result<TcpListener> {
+        let all = true;
         let fd = self
-            .inet_socket(addr, |asked, addrs| Request::Listen { asked, addrs })
+            .inet_socket(addr, |asked, addrs| Request::Listen { asked, addrs, all })
+            .await?;
+        TcpListener::from_std(fd.into())
+    }
+
+    /// As [`listen`](Worker::listen), on the first address of `addr` that can be bound, as
+    /// [`TcpListener::bind`] does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen`](Worker::listen), when none can be bound.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
+    pub async fn listen_first(
+        &self,
+        addr: impl ToSocketAddrs + fmt::Debug,
+    ) -> io::Result<TcpListener> {
+        let all = false;
+        let fd = self
+            .inet_socket(addr, |asked, addrs| Request::Listen { asked, addrs, all })
             .await?;
         TcpListener::from_std(fd.into())
     }
@@ -176,8 +199,7 @@ impl Worker {
         path: impl AsRef<Path>,
         mode: u32,
     ) -> io::Result<UnixListener> {
-        // The supervisor's working directory need not be this worker's.
-        let path: PathBuf = std::path::absolute(path)?;
+        let path = absolute(path.as_ref())?;
         let fd = self.socket(Request::ListenUnix { path, mode }).await?;
         UnixListener::from_std(fd.into())
     }
@@ -252,6 +274,17 @@ impl Worker {
         let granted = self.shared.line.request(request).await?;
         granted.ok_or_else(|| io::Error::other("the supervisor's answer has no socket"))
     }
+}
+
+/// The path of a Unix socket, for the supervisor, whose working directory need not be this worker's.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    if path.as_os_str().as_bytes().starts_with(b"@") {
+        return Ok(path.to_owned());
+    }
+    std::path::absolute(path).map_err(|error| {
+        let path = path.display();
+        io::Error::new(error.kind(), format!("cannot listen on {path}: {error}"))
+    })
 }
 
 impl fmt::Debug for Worker {

@@ -6,17 +6,19 @@ pub(super) mod event_loop;
 mod failures;
 mod handle;
 mod index;
+mod listeners;
 #[cfg(feature = "process")]
 pub(super) mod process;
 mod reloads;
 mod serving;
 mod shared;
 #[cfg(feature = "process")]
-mod started;
+pub(super) mod started;
 mod stopping;
 mod tasks;
 
 pub use handle::Worker;
+pub(super) use index::is_on_worker_thread;
 #[cfg(all(test, feature = "logging"))]
 pub(crate) use index::set_thread_index;
 pub use index::worker_index;

@@ -3,8 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::control::{Control, Socket};
 use super::event_loop;
 use super::index::set_process_index;
-use super::started::{Started, started};
+use super::started::name_process;
 use crate::server::job::{Job, Run};
 use crate::server::line::wire::{
     Assembly, Assignment, Next, Sender, ToSupervisor, ToWorker, WireError, WorkerEnd, clipped,
 };
-use crate::server::line::{Ended, Failure, Identity, Line, Role, Told};
+use crate::server::line::{Ended, Failure, Identity, Line, Role, Told, comm};
 use crate::server::signals::Handlers;
 use crate::server::stop::after;
 use crate::server::{Isolation, Signal, Stop, StopReason, report};
@@ -28,36 +27,20 @@ const ASSIGNMENT: Duration = Duration::from_secs(60);
 /// What a worker's last word gets to be read.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
-/// What a call of `Server::run` is in this process.
-pub(crate) enum Turn {
-    /// The call with this number, by the program that the user started.
-    Supervisor {
-        run: usize,
+/// Why a process can't be the worker that it was started to be.
+#[derive(Debug, thiserror::Error)]
+enum WorkerError {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("its thread `{name}` can't be started: {error}")]
+    Thread {
+        name: &'static str,
+        error: io::Error,
     },
-    Worker(OwnedFd),
-    /// In a worker of another call.
-    NotMine,
-}
-
-/// Finds out what this call of `Server::run` is.
-pub(crate) fn turn() -> io::Result<Turn> {
-    static RUNS: AtomicUsize = AtomicUsize::new(0);
-    /// Who stdin says that this process is; read once. A worker that has had its turn is nobody any more.
-    static STARTED: Mutex<Option<Option<Started>>> = Mutex::new(None);
-
-    let this = RUNS.fetch_add(1, Ordering::Relaxed);
-    let mut who = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = match who.take() {
-        Some(known) => known,
-        None => Some(started()?),
-    };
-    let (turn, left) = match known {
-        Some(Started::AsWorker { socket, run }) if run == this => (Turn::Worker(socket), None),
-        Some(Started::ByUser) => (Turn::Supervisor { run: this }, Some(Started::ByUser)),
-        other => (Turn::NotMine, other),
-    };
-    *who = Some(left);
-    Ok(turn)
+    #[error("it can't handle signals: {0}")]
+    Signals(io::Error),
+    #[error("it can't be bound to its supervisor's life: {0}")]
+    Supervisor(io::Error),
 }
 
 /// Runs the one worker that this process is.
@@ -78,23 +61,26 @@ fn try_run(
     socket: OwnedFd,
     job: Job,
     init: Option<Box<dyn FnOnce() + Send>>,
-) -> Result<ExitCode, WireError> {
-    let mut end = WorkerEnd::new(socket)?;
+) -> Result<ExitCode, WorkerError> {
+    let mut end = WorkerEnd::new(socket).map_err(WireError::from)?;
     let sender = end.sender();
     sender.send(&ToSupervisor::Hello {
         pid: std::process::id(),
     })?;
     let (assignment, main) = match receive_assignment(&mut end)? {
         Orders::Work(assignment, main) => (assignment, main),
-        Orders::Stop => return last_word(&sender, None, false),
+        Orders::Stop => return Ok(last_word(&sender, None, false)?),
         Orders::None => return Ok(ExitCode::FAILURE),
     };
 
     if let Role::Slot(index) = assignment.role {
         set_process_index(index);
     }
+    let name = job.name(assignment.role);
+    let comm = comm(&assignment.server, assignment.role, &name);
+    name_process(comm.as_bytes());
     if let Some(init) = init {
-        if !run_init(init, &end)? {
+        if !run_init(init, &end).map_err(WorkerError::Supervisor)? {
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -107,7 +93,6 @@ fn try_run(
     watch_signals(&stop_signals, sender.clone())?;
     let socket = Arc::new(Socket::new(sender.clone()));
     let told = Arc::new(Told::default());
-    let name = job.name(assignment.role);
     let patience = assignment.shutdown_timeout;
     let control = Control {
         name: name.clone(),
@@ -115,14 +100,12 @@ fn try_run(
         socket: Arc::clone(&socket),
         patience,
     };
-    thread::Builder::new()
-        .name("control".to_owned())
-        .spawn(move || control.listen(end))?;
+    spawn_thread("control", move || control.listen(end))?;
     // The user's code, which may hang, from here on.
     let ended = match main.map(|bytes| job.decode(&bytes)).transpose() {
         Ok(value) => {
             let run = Run {
-                identity: identity(&assignment, name),
+                identity: identity(&assignment, name, comm),
                 line: Line::new(move |message| socket.say(message)),
                 told,
                 start: job.start(assignment.role, value.as_ref()),
@@ -138,7 +121,7 @@ fn try_run(
 
     let Ended { failure, overran } = ended;
     let failure = failure.map(|failure| clipped(failure.to_string()));
-    last_word(&sender, failure, overran)
+    Ok(last_word(&sender, failure, overran)?)
 }
 
 fn last_word(
@@ -201,11 +184,12 @@ fn receive_assignment(end: &mut WorkerEnd) -> Result<Orders, WireError> {
     }
 }
 
-fn identity(assignment: &Assignment, name: String) -> Identity {
+fn identity(assignment: &Assignment, name: String, comm: String) -> Identity {
     let far = after(tokio::time::Instant::now(), Duration::MAX);
     Identity {
         index: assignment.role.index(),
         name,
+        comm,
         count: assignment.count,
         generation: assignment.generation,
         isolation: Isolation::Process,
@@ -216,19 +200,18 @@ fn identity(assignment: &Assignment, name: String) -> Identity {
 }
 
 /// Reports stop signals to the supervisor and swallows the others, also while the event loop is blocked.
-fn watch_signals(stop: &[Signal], sender: Sender) -> io::Result<()> {
+fn watch_signals(stop: &[Signal], sender: Sender) -> Result<(), WorkerError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
-        .build()?;
+        .build()
+        .map_err(WorkerError::Signals)?;
     let mut signals = {
         let _entered = runtime.enter();
-        Handlers::install(stop)?
+        Handlers::install(stop).map_err(WorkerError::Signals)?
     };
     let stop = stop.to_vec();
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            runtime.block_on(async {
+    spawn_thread("signals", move || {
+        runtime.block_on(async {
             loop {
                 let signal = signals.next().await;
                 if !stop.contains(&signal) {
@@ -239,8 +222,18 @@ fn watch_signals(stop: &[Signal], sender: Sender) -> io::Result<()> {
                 }
             }
         })
-        })?;
-    Ok(())
+    })
+}
+
+fn spawn_thread(
+    name: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<(), WorkerError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map(drop)
+        .map_err(|error| WorkerError::Thread { name, error })
 }
 
 /// While `init` runs nothing else does, not even the thread that listens to the supervisor; so the kernel sees to

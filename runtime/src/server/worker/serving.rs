@@ -15,6 +15,7 @@ use tokio_util::net::Listener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::failures::{Failed, Failures};
+use super::listeners::Listeners;
 use super::shared::Shared;
 use crate::server::job::Outcome;
 use crate::server::stop::sleep_until;
@@ -186,7 +187,7 @@ impl Worker {
         let counts = Rc::new(Counts::default());
         let accept_loop = self.shared.serving.spawn_local(accept_loop(
             Arc::clone(&self.shared),
-            listener,
+            Listeners::new(&self.shared, listener),
             handler,
             accepting.clone(),
             cut.clone(),
@@ -204,7 +205,7 @@ impl Worker {
 
 async fn accept_loop<L, H, F>(
     worker: Arc<Shared>,
-    mut listener: L,
+    mut listeners: Listeners<L>,
     handler: H,
     accepting: CancellationToken,
     cut: CancellationToken,
@@ -226,7 +227,7 @@ async fn accept_loop<L, H, F>(
             () = &mut stopped => break,
             Some(joined) = handlers.join_next() => close(&worker, &counts, joined),
             () = counts.failures_due() => counts.tell_failures(&worker),
-            accepted = listener.accept() => match accepted {
+            accepted = listeners.accept() => match accepted {
                 Ok((stream, _)) => {
                     pause = FIRST_PAUSE;
                     counts.opened();
@@ -248,7 +249,7 @@ async fn accept_loop<L, H, F>(
             },
         }
     }
-    drop(listener);
+    drop(listeners);
     loop {
         tokio::select! {
             biased;
@@ -327,6 +328,7 @@ mod tests {
         let identity = Identity {
             index: Some(0),
             name: "worker 0".to_owned(),
+            comm: "echo/0".to_owned(),
             count: 1,
             generation: 0,
             isolation: Isolation::Thread,

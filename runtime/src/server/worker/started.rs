@@ -10,17 +10,18 @@ use std::path::Path;
 
 use rustix::fs::FileType;
 
-use crate::server::line::role_variable::{ROLE, run_of};
+use crate::server::line::role_variable::{Kin, ROLE, Role};
 use crate::server::report;
 
 /// What this process has been started as.
 #[derive(Debug)]
 pub(crate) enum Started {
     ByUser,
-    /// By a supervisor, as a worker of the `run`-th server that the program runs.
+    /// By a supervisor.
     AsWorker {
-        socket: OwnedFd,
-        run: usize,
+        /// This end of the control socket, until it is taken.
+        socket: Option<OwnedFd>,
+        role: Role,
     },
 }
 
@@ -36,23 +37,41 @@ pub(crate) fn started() -> io::Result<Started> {
         .ok()
         .filter(|found| FileType::from_raw_mode(found.st_mode) == FileType::Socket)
         .map(|found| found.st_ino);
-    let Some(run) = run_of(&role.to_string_lossy(), socket, parent_id())? else {
+    let (group, session) = group_and_session().unwrap_or_default();
+    let kin = Kin {
+        parent: parent_id(),
+        leads_group: group == std::process::id(),
+        leads_session: session == std::process::id(),
+    };
+    let Some(role) = Role::read(&role.to_string_lossy(), socket, kin)? else {
         return Ok(Started::ByUser);
     };
 
     let socket = rustix::io::fcntl_dupfd_cloexec(&stdin, 3)?;
     rustix::stdio::dup2_stdin(fs::File::open("/dev/null")?)?;
-    if let Err(error) = name_process() {
-        report::log!(debug, %error, "the worker's process keeps the name the kernel gave it");
-    }
-    Ok(Started::AsWorker { socket, run })
+    // Started as `/proc/self/fd/7`, it is called `7`.
+    let arg0 = env::args_os().next().unwrap_or_default();
+    name_process(Path::new(&arg0).file_name().unwrap_or(&arg0).as_bytes());
+    Ok(Started::AsWorker {
+        socket: Some(socket),
+        role,
+    })
 }
 
-/// Started as `/proc/self/fd/7`, a process is called `7`.
-fn name_process() -> io::Result<()> {
-    let arg0 = env::args_os().next().unwrap_or_default();
-    let name = Path::new(&arg0).file_name().unwrap_or(&arg0);
-    fs::write("/proc/self/comm", name.as_bytes())
+/// The ids of this process's group and session. The system calls can't tell of one whose leader is in another namespace.
+fn group_and_session() -> Option<(u32, u32)> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name before may hold anything, parentheses included.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(2);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// Names the process in the eyes of `ps` and `top`.
+pub(crate) fn name_process(name: &[u8]) {
+    if let Err(error) = fs::write("/proc/self/comm", name) {
+        report::log!(debug, %error, "the worker's process keeps the name that it has");
+    }
 }
 
 #[cfg(test)]
@@ -66,15 +85,15 @@ mod tests {
     /// The other half of the next test: does nothing unless that has started it.
     #[test]
     fn as_a_worker() {
-        let Started::AsWorker { socket, run } = started().unwrap() else {
+        let Started::AsWorker { socket, role } = started().unwrap() else {
             return;
         };
-        assert_eq!(run, 5);
+        assert_eq!((role.run.name.as_str(), role.run.number), ("a", 5));
         let stdin = fs::read_link("/proc/self/fd/0").unwrap();
         assert_eq!(stdin, Path::new("/dev/null"));
-        let flags = rustix::io::fcntl_getfd(&socket).unwrap();
+        let flags = rustix::io::fcntl_getfd(socket.as_ref().unwrap()).unwrap();
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
-        let end = WorkerEnd::new(socket).unwrap();
+        let end = WorkerEnd::new(socket.unwrap()).unwrap();
         let name = fs::read_to_string("/proc/self/comm").unwrap();
         end.sender()
             .send(&ToSupervisor::Hello {

@@ -359,6 +359,7 @@ mod tests {
 
     fn role() -> Assignment {
         Assignment {
+            server: "echo".to_owned(),
             role: Role::Slot(1),
             count: 4,
             generation: 2,
@@ -485,6 +486,40 @@ mod tests {
         assert!(sender.finish(Instant::now()).unwrap());
         drop(supervisor);
         reading.join().unwrap();
+    }
+
+    /// It waits for what the supervisor says, and has to learn that there is something to send.
+    #[tokio::test]
+    async fn a_reading_thread_that_waits_is_woken_when_the_socket_is_full() {
+        let (mut supervisor, mut worker) = pair();
+        let sender = worker.sender();
+        let (reads, reading) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            loop {
+                match worker.next(None).unwrap() {
+                    Next::Message(ToWorker::Ping(_), _) => reads.send(()).unwrap(),
+                    Next::Closed => return,
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        for _ in 0..20 {
+            supervisor.send(&ToWorker::Ping(1), None).unwrap();
+            reading.recv().unwrap();
+            let mut sent = 0;
+            while sent < 100 && (sent == 0 || sender.outbox().is_empty()) {
+                sender
+                    .send(&ToSupervisor::Reported("x".repeat(10_000)))
+                    .unwrap();
+                sent += 1;
+            }
+            for _ in 0..sent {
+                let heard = tokio::time::timeout(Duration::from_secs(30), supervisor.next()).await;
+                assert!(matches!(heard, Ok(Ok(Some(ToSupervisor::Reported(_))))));
+            }
+        }
+        drop(supervisor);
+        thread.join().unwrap();
     }
 
     /// In a process of its own, because the limit of open files holds for all threads.

@@ -458,6 +458,7 @@ mod tests {
         let wanted = Wanted::Tcp {
             text,
             addresses: Vec::new(),
+            all: true,
         };
         let error = Outbox::<u32>::new()
             .push(&ToSupervisor::Listen { request: 1, wanted }, None)

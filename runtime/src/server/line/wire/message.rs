@@ -35,6 +35,16 @@ pub(in crate::server) enum ToWorker {
     /// SIGUSR1.
     Tell,
     Ping(u64),
+    /// An accept loop is to accept from the socket that comes with this message too.
+    Lend {
+        serving: u64,
+        loan: u64,
+    },
+    /// An accept loop is to let go of that socket.
+    TakeBack {
+        serving: u64,
+        loan: u64,
+    },
 }
 
 /// From a worker to the supervisor.
@@ -51,6 +61,14 @@ pub(in crate::server) enum ToSupervisor {
     Unlisten {
         request: u64,
         text: String,
+    },
+    /// An accept loop accepts from the socket of this inode.
+    Accepts {
+        serving: u64,
+        socket: u64,
+    },
+    AcceptsNoMore {
+        serving: u64,
     },
     Ready,
     /// The worker has got a stop signal of its own, by number.
@@ -73,6 +91,8 @@ pub(in crate::server) enum ToSupervisor {
 /// What a worker is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::server) struct Assignment {
+    /// The server's name.
+    pub server: String,
     pub role: Role,
     pub count: usize,
     pub generation: u64,
@@ -91,6 +111,7 @@ pub(in crate::server) enum Wanted {
     Tcp {
         text: String,
         addresses: Vec<SocketAddr>,
+        all: bool,
     },
     Udp {
         text: String,
@@ -272,5 +293,23 @@ impl Assembly {
         }
         self.0.extend_from_slice(&part.0);
         Ok(last.then(|| std::mem::take(&mut self.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        for shift in 0..4 {
+            let text = format!("{}{}", "x".repeat(shift), "🦀".repeat(10_000));
+            let cut = clipped(text.clone());
+            let kept = cut.strip_suffix('…').unwrap();
+            assert!(text.starts_with(kept));
+            assert!(kept.len() > 16 * 1024 - 4 && kept.len() <= 16 * 1024);
+        }
+        let short = "🦀".repeat(4096);
+        assert_eq!(clipped(short.clone()), short);
     }
 }

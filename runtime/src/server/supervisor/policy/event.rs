@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) max_restarts: u32,
     pub(crate) restart_window: Duration,
     pub(crate) run_to_completion: bool,
+    /// How many predecessors may drain at once in a roll, at least 1.
+    pub(crate) roll_overlap: usize,
     /// Spreads a backoff, so that slots that failed together don't start together. The identity in
     /// tests.
     pub(crate) jitter: fn(Duration) -> Duration,
@@ -201,8 +203,12 @@ pub(crate) enum Report {
         /// How often it failed within the restart window.
         failures: usize,
     },
+    /// That worker may have read newer settings than its siblings: a SIGHUP was given up before.
+    SettingsMayDiffer(Role),
     /// A worker failed; its role stays vacant.
     Vacant(Role),
+    /// An extra has come to its own end.
+    ExtraEnded(Role),
     /// A rolling restart of this many slots begins.
     RollStarted {
         /// How many.
@@ -214,9 +220,9 @@ pub(crate) enum Report {
     RollDone,
     /// A successor failed to start, so the rolling restart ends here.
     RollGivenUp {
-        /// The slot.
-        slot: usize,
-        /// Whether slots now run different images.
+        /// Whose successor it is.
+        role: Role,
+        /// Whether workers now run different images.
         mixed: bool,
     },
     /// The number of workers changed.
@@ -225,6 +231,11 @@ pub(crate) enum Report {
         from: usize,
         /// How many there are to be.
         to: usize,
+    },
+    /// A worker that was to be added failed to start, so there are as many as before it.
+    ScaleGivenUp {
+        /// Its slot, and so how many there are to be.
+        slot: usize,
     },
     /// No more, or no fewer, workers than there are.
     ScaleLimit {

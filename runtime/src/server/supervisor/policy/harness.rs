@@ -15,6 +15,7 @@ pub(super) const S0: Role = Role::Slot(0);
 pub(super) const S1: Role = Role::Slot(1);
 pub(super) const S2: Role = Role::Slot(2);
 pub(super) const X0: Role = Role::Extra(0);
+pub(super) const X1: Role = Role::Extra(1);
 
 pub(super) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -45,6 +46,7 @@ pub(super) fn config() -> Config {
         max_restarts: 10,
         restart_window: 60 * SECOND,
         run_to_completion: false,
+        roll_overlap: usize::MAX,
         jitter: |delay| delay,
     }
 }

@@ -14,8 +14,9 @@ impl Policy {
             self.state = State::Entering;
             self.push(Action::EnterMain);
         } else {
-            self.spawn_all(now);
+            self.begin(now);
         }
+        self.settle(now);
         self.take()
     }
 
@@ -25,7 +26,7 @@ impl Policy {
             Event::MainEntered => {
                 if self.state == State::Entering {
                     self.main = true;
-                    self.spawn_all(now);
+                    self.begin(now);
                 }
             }
             Event::MainFailed => self.main_gone(now, Ending::Failed),
@@ -56,12 +57,15 @@ impl Policy {
     pub(crate) fn tick(&mut self, now: Duration) -> Vec<Action> {
         match self.state {
             State::Forced { signal, by } if by <= now => self.exit(128 + signal.as_raw()),
-            State::Stopping(Stopping {
-                step: Step::Main { by },
-                ..
-            }) if by <= now => {
+            State::Stopping(
+                mut stopping @ Stopping {
+                    step: Step::Main { by },
+                    ..
+                },
+            ) if by <= now => {
                 self.push(Action::Report(Report::MainTimedOut));
-                self.exit(3);
+                stopping.timed_out = true;
+                self.exit(stopping.exit_code());
             }
             State::Stopping(stopping) if self.last_call(&stopping) <= now => self.abandon(now),
             _ => {}
@@ -173,28 +177,43 @@ impl Policy {
 
     /// Does what was put off, and can be done now.
     pub(super) fn settle(&mut self, now: Duration) {
+        self.fill(now);
+        if self.state == State::Starting && !self.started && self.extras_ready() {
+            self.started = true;
+            for slot in 0..self.target {
+                self.spawn_current(now, Role::Slot(slot), Image(0));
+            }
+        }
         if self.state == State::Starting && self.all_ready() {
             self.state = State::Serving;
             self.push(Action::Report(Report::AllReady));
         }
         if self.state == State::Serving {
             while self.advance_roll(now) || self.begin_waiting(now) {}
+            self.fill(now);
         }
         if self.is_running() {
-            let slots = (0..self.target).map(Role::Slot);
-            let due: Vec<Role> = slots
-                .chain((0..self.extras.len()).map(Role::Extra))
-                .filter(|role| self.place_ref(*role).spawn_at().is_some_and(|at| at <= now))
-                .collect();
-            for role in due {
-                let image = self.place_ref(role).image;
-                self.spawn_current(now, role, image);
-            }
             while self.slots.len() > self.target
                 && self.slots.last().is_some_and(|slot| slot.live() == 0)
             {
                 self.slots.pop();
             }
+        }
+    }
+
+    /// Starts what is due to be started again.
+    fn fill(&mut self, now: Duration) {
+        if !self.is_running() {
+            return;
+        }
+        let slots = (0..self.target).map(Role::Slot);
+        let due: Vec<Role> = slots
+            .chain((0..self.extras.len()).map(Role::Extra))
+            .filter(|role| self.place_ref(*role).spawn_at().is_some_and(|at| at <= now))
+            .collect();
+        for role in due {
+            let image = self.place_ref(role).image;
+            self.spawn_current(now, role, image);
         }
     }
 

@@ -134,6 +134,12 @@ struct World {
     changed_at: BTreeMap<Role, Duration>,
     failed_at: BTreeMap<Role, Duration>,
     roll: Option<Image>,
+    given_up: bool,
+    /// Those that the present roll has told to stop.
+    predecessors: BTreeSet<WorkerId>,
+    workers_started: bool,
+    /// Extras that have come to their own end.
+    completed: BTreeSet<Role>,
     first_signal: Option<(Duration, Signal)>,
     /// The latest event, for actions that must answer to it.
     event: Option<Event>,
@@ -175,6 +181,10 @@ impl World {
             changed_at: BTreeMap::new(),
             failed_at: BTreeMap::new(),
             roll: None,
+            given_up: false,
+            predecessors: BTreeSet::new(),
+            workers_started: false,
+            completed: BTreeSet::new(),
             first_signal: None,
             event: None,
             stop_timed_out: None,
@@ -490,14 +500,21 @@ impl World {
             Role::Slot(slot) => {
                 assert!(live < 2, "a third worker of a slot");
                 assert!(slot < self.config.max_workers.max(self.config.workers));
-                if let Some(last) = self.images.get(&role) {
-                    assert!(
-                        image == *last || Some(image) == self.roll,
-                        "a crash changed version"
-                    );
-                }
+                let waits = |worker: &Seen| matches!(worker.role, Role::Extra(_)) && !worker.ready;
+                assert!(
+                    self.workers_started || !self.workers.values().any(waits),
+                    "a worker before the extras were ready"
+                );
+                self.workers_started = true;
             }
             Role::Extra(_) => assert_eq!(live, 0, "an extra twice"),
+        }
+        assert!(!self.completed.contains(&role), "it has ended");
+        if let Some(last) = self.images.get(&role) {
+            assert!(
+                image == *last || Some(image) == self.roll,
+                "a crash changed version"
+            );
         }
         if let Some(failed_at) = self.failed_at.remove(&role) {
             let early = self.now < failed_at + BACKOFF_MIN;
@@ -508,6 +525,9 @@ impl World {
         self.changed_at.insert(role, self.now);
         let behaviour = self.behaviours.get(id.0 as usize).copied().unwrap_or(TAME);
         let sync = matches!(role, Role::Extra(extra) if self.config.extra_sync[extra]);
+        if sync {
+            self.images.insert(role, image);
+        }
         match behaviour.start {
             Start::Ready(after) => self.later(after, Occurrence::Event(Event::Ready(id))),
             Start::Ends(after, ending) => {
@@ -550,6 +570,13 @@ impl World {
                 );
             }
             // In a roll a ready successor is there.
+            Role::Slot(_) if self.roll.is_some() && reason != StopReason::Failure => {
+                self.predecessors.insert(id);
+                assert!(
+                    self.draining() <= self.config.roll_overlap,
+                    "too many drain at once"
+                );
+            }
             Role::Slot(_) => {}
             Role::Extra(_) if stopping => {
                 assert!(
@@ -557,8 +584,9 @@ impl World {
                     "an extra was told before the workers were gone"
                 );
             }
-            Role::Extra(_) => assert!(worker.asked),
+            Role::Extra(_) => assert!(worker.asked || reason == StopReason::Restart),
         }
+        let worker = &self.workers[&id];
         if let Some((after, ending)) = worker.behaviour.leaves {
             let ending = match ending {
                 // Told before.
@@ -586,7 +614,11 @@ impl World {
         match report {
             Report::AllReady => {
                 assert!(!std::mem::replace(&mut self.all_ready, true));
-                assert!(self.workers.values().all(|worker| worker.ready));
+                assert!(
+                    self.workers
+                        .values()
+                        .all(|worker| worker.ready || worker.told || worker.ending)
+                );
             }
             Report::Stopping { reason, by } => {
                 assert_eq!(self.end.replace(by), None, "stopped twice");
@@ -596,7 +628,7 @@ impl World {
                     StopReason::Signal(signal) => {
                         assert_eq!(self.first_signal.map(|(_, first)| first), Some(signal));
                     }
-                    StopReason::Failure => self.cause = if self.too_many { 4 } else { 1 },
+                    StopReason::Failure => self.first_cause(),
                     StopReason::Requested => assert_eq!(self.event, Some(Event::StopRequested)),
                     StopReason::Completed => assert!(self.config.run_to_completion),
                     reason => panic!("stopped for {reason:?}"),
@@ -619,6 +651,9 @@ impl World {
                 assert!(worker.killed);
                 self.changed_at.insert(worker.role, self.now);
                 self.timed_out |= self.end.is_some();
+                if self.end.is_some() && worker.at_fault {
+                    self.first_cause();
+                }
             }
             Report::ReturnedUnasked(id) => {
                 let unasked = match self.event {
@@ -638,12 +673,28 @@ impl World {
                 assert!(failures > self.config.max_restarts as usize);
                 self.too_many = true;
             }
-            Report::Vacant(_) => assert_eq!(self.config.on_failure, OnFailure::Ignore),
+            Report::Vacant(_) if self.config.on_failure == OnFailure::Ignore => {}
+            Report::Vacant(_) => {
+                assert!(self.config.run_to_completion);
+                self.first_cause();
+            }
+            Report::SettingsMayDiffer(_) => assert!(self.given_up),
+            Report::ExtraEnded(role) => {
+                assert!(matches!(role, Role::Extra(_)) && self.end.is_none());
+                self.completed.insert(role);
+            }
             Report::RollStarted { image, .. } => {
                 assert_eq!(self.roll.replace(image), None, "two rolls at once");
+                self.predecessors.clear();
             }
-            Report::RollDone => assert!(self.roll.take().is_some()),
-            Report::RollGivenUp { .. } => assert!(self.roll.take().is_some()),
+            Report::RollDone => {
+                assert!(self.roll.take().is_some());
+                assert_eq!(self.draining(), 0, "done too early");
+            }
+            Report::RollGivenUp { .. } => {
+                assert!(self.roll.take().is_some());
+                self.given_up = true;
+            }
             Report::Scaled { from, to } => {
                 assert_eq!(self.roll, None, "scaled in a roll");
                 assert!((1..=self.config.max_workers).contains(&to));
@@ -652,15 +703,32 @@ impl World {
                     self.failed_at.remove(&Role::Slot(slot));
                 }
             }
+            Report::ScaleGivenUp { slot } => {
+                assert!(!self.images.contains_key(&Role::Slot(slot)), "it was ready");
+                assert_eq!((self.roll, self.end), (None, None));
+            }
             Report::ScaleLimit { .. } => {}
+        }
+    }
+
+    /// How many predecessors of the present roll are not gone.
+    fn draining(&self) -> usize {
+        let lives = |id: &&WorkerId| self.workers.contains_key(id);
+        self.predecessors.iter().filter(lives).count()
+    }
+
+    fn first_cause(&mut self) {
+        if self.cause == 0 {
+            self.cause = if self.too_many { 4 } else { 1 };
         }
     }
 
     fn exit(&mut self, code: i32) {
         let expected = match self.forced {
             Some((_, signal)) => 128 + signal.as_raw(),
+            None if self.cause != 0 => self.cause,
             None if self.timed_out => 3,
-            None => self.cause,
+            None => 0,
         };
         assert_eq!(code, expected);
         if let Some((at, _)) = self.forced {
@@ -769,10 +837,16 @@ fn config() -> impl Strategy<Value = Config> {
             0..12_u32,
             select(vec![0_u64, 5000, 60_000]),
             prop::bool::weighted(0.15),
+            prop_oneof![Just(1), 1..4_usize, Just(usize::MAX)],
         ),
     )
         .prop_map(
-            |(shape, (shutdown, start), on_failure, (max_restarts, window, to_completion))| {
+            |(
+                shape,
+                (shutdown, start),
+                on_failure,
+                (max_restarts, window, to_completion, roll_overlap),
+            )| {
                 let (workers, more, extra_sync, has_main, can_kill) = shape;
                 Config {
                     workers,
@@ -786,6 +860,7 @@ fn config() -> impl Strategy<Value = Config> {
                     max_restarts,
                     restart_window: ms(window),
                     run_to_completion: to_completion,
+                    roll_overlap,
                     jitter: |delay| delay,
                 }
             },
@@ -846,7 +921,8 @@ proptest! {
         prop_assert!(policy.roll.is_none() && !policy.reload && policy.target == policy.wanted);
         prop_assert_eq!(policy.slots.len(), policy.target);
         prop_assert!(policy.all_ready());
-        prop_assert_eq!(policy.workers.len(), policy.target + policy.extras.len());
+        let extras = policy.extras.len() - world.completed.len();
+        prop_assert_eq!(policy.workers.len(), policy.target + extras);
         prop_assert_eq!(policy.workers.len(), world.workers.len());
     }
 }

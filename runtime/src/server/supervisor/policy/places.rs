@@ -18,13 +18,11 @@ pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 impl Policy {
-    pub(super) fn spawn_all(&mut self, now: Duration) {
+    /// The extras first; the workers follow when those are ready.
+    pub(super) fn begin(&mut self, now: Duration) {
         self.state = State::Starting;
         for extra in 0..self.extras.len() {
             self.spawn_current(now, Role::Extra(extra), Image(0));
-        }
-        for slot in 0..self.target {
-            self.spawn_current(now, Role::Slot(slot), Image(0));
         }
     }
 
@@ -53,7 +51,12 @@ impl Policy {
 
     pub(super) fn spawn_current(&mut self, now: Duration, role: Role, image: Image) -> WorkerId {
         let id = self.spawn(now, role, image);
+        let is_ready = self.is_ready(Some(id));
         let place = self.place(role);
+        if is_ready {
+            place.image = image;
+            place.been_ready = true;
+        }
         place.current = Some(id);
         place.retry_at = None;
         place.out = false;
@@ -76,14 +79,21 @@ impl Policy {
         self.push(Action::CloseUnasked(id));
         let place = self.place(role);
         place.image = image;
+        place.been_ready = true;
         place.served = true;
         place.vacant_since = None;
-        let mut stage = Stage::Next;
+        if let Some(roll) = self.roll_of(id) {
+            roll.stage = Stage::Next;
+        }
+        self.added(now, role);
+        let place = self.place(role);
         if place.next == Some(id) {
             place.next = None;
             if let Some(old) = place.current.replace(id) {
                 place.leaving.push(old);
-                stage = Stage::Draining(old);
+                if let Some(roll) = &mut self.roll {
+                    roll.draining.push(old);
+                }
                 let worker = &self.workers[&old];
                 let (asked, ready_at) = (worker.asked, worker.ready_at);
                 self.forgive(now, role, ready_at);
@@ -91,9 +101,6 @@ impl Policy {
                 let by = now.saturating_add(self.config.shutdown_timeout);
                 self.stop_worker(old, reason, by);
             }
-        }
-        if let Some(roll) = self.roll_of(id) {
-            roll.stage = stage;
         }
     }
 
@@ -134,10 +141,8 @@ impl Policy {
                     Phase::Killed { failed, .. } => failed,
                     _ => ending.has_failed(),
                 };
-                if failed && stopping.code == 0 {
-                    stopping.code = 1;
-                }
                 stopping.timed_out |= ending.has_overrun();
+                self.count_failure(failed);
                 self.advance_stop(now);
             }
             State::Forced { signal, .. } => {
@@ -189,39 +194,79 @@ impl Policy {
         }
         let in_roll = self.roll_of(id).is_some();
         if asked {
+            if self.is_rolled_away(role) {
+                return;
+            }
             let successor = self.spawn_current(now, role, worker.image);
             if in_roll {
                 self.set_stage(Stage::Starting(successor));
             }
             return;
         }
+        let returned = !ending.has_failed() && !killed_for_failure;
+        if returned && matches!(role, Role::Extra(_)) {
+            if in_roll {
+                self.set_stage(Stage::Next);
+            }
+            self.push(Action::Report(Report::ExtraEnded(role)));
+            self.complete(now, role);
+            return;
+        }
         if in_roll {
             self.give_up_roll(role);
-        }
-        if !ending.has_failed() && !killed_for_failure {
-            if self.config.run_to_completion {
-                self.completed |= matches!(role, Role::Slot(_));
-                self.place(role).completed = true;
-                self.vacate(now, role);
+            let place = self.place_ref(role);
+            if matches!(role, Role::Extra(_)) && place.been_ready {
+                // Its predecessor had to go first, and did nothing wrong.
+                self.spawn_current(now, role, place.image);
                 return;
             }
+        }
+        if returned && self.config.run_to_completion {
+            self.completed = true;
+            self.complete(now, role);
+            self.added(now, role);
+            return;
+        }
+        if returned {
             self.push(Action::Report(Report::ReturnedUnasked(id)));
         }
         self.failed(now, role);
     }
 
+    /// It came to its own end, and needs no successor.
+    fn complete(&mut self, now: Duration, role: Role) {
+        self.place(role).completed = true;
+        self.vacate(now, role);
+    }
+
+    /// A worker has failed that is not to be replaced by other means.
     pub(super) fn failed(&mut self, now: Duration, role: Role) {
-        match self.config.on_failure {
-            _ if self.state == State::Starting => self.stop(now, StopReason::Failure, 1),
-            OnFailure::Shutdown => self.stop(now, StopReason::Failure, 1),
-            OnFailure::Ignore => {
-                self.vacate(now, role);
-                if self.is_running() {
-                    self.push(Action::Report(Report::Vacant(role)));
-                }
-            }
-            OnFailure::Restart => self.back_off(now, role),
+        let been_ready = self.place_ref(role).been_ready;
+        match (self.config.on_failure, role) {
+            (_, Role::Slot(slot)) if self.adding == Some(slot) => self.give_up_scale(slot),
+            (OnFailure::Ignore, _) => self.go_on_without(now, role),
+            (OnFailure::Restart, _) if been_ready => self.back_off(now, role),
+            (OnFailure::Restart | OnFailure::Shutdown, _) => self.give_up(now, role, 1),
         }
+    }
+
+    fn go_on_without(&mut self, now: Duration, role: Role) {
+        self.vacate(now, role);
+        if self.is_running() {
+            self.push(Action::Report(Report::Vacant(role)));
+        }
+    }
+
+    /// This failure ends the server: at once, or when the others have run to their completion.
+    fn give_up(&mut self, now: Duration, role: Role, code: i32) {
+        if !self.config.run_to_completion || !self.started {
+            self.stop(now, StopReason::Failure, code);
+            return;
+        }
+        if self.cause == 0 {
+            self.cause = code;
+        }
+        self.go_on_without(now, role);
     }
 
     pub(super) fn back_off(&mut self, now: Duration, role: Role) {
@@ -238,7 +283,7 @@ impl Policy {
         let failures = place.failures.len();
         if failures > limit as usize {
             self.push(Action::Report(Report::TooManyFailures { role, failures }));
-            self.stop(now, StopReason::Failure, 4);
+            self.give_up(now, role, 4);
             return;
         }
         let doublings = 2_u32.saturating_pow(place.streak);
@@ -249,6 +294,9 @@ impl Policy {
         let vacant_since = *place.vacant_since.get_or_insert(now);
         let park = place.served && retry_at.saturating_sub(vacant_since) > PARK_BACKOFF;
         self.push(Action::Report(Report::Backoff { role, delay }));
+        if self.given_up && self.target > 1 && matches!(role, Role::Slot(_)) {
+            self.push(Action::Report(Report::SettingsMayDiffer(role)));
+        }
         if park {
             self.push(Action::Park(role));
         }
@@ -280,7 +328,7 @@ impl Policy {
         place.served = false;
         self.push(Action::Close(role));
         if self.slots[..self.target].iter().all(|slot| slot.out) {
-            let (reason, code) = if self.completed {
+            let (reason, code) = if self.completed && self.cause == 0 {
                 (StopReason::Completed, 0)
             } else {
                 (StopReason::Failure, 1)

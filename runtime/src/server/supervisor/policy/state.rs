@@ -20,6 +20,8 @@ pub(crate) struct Policy {
     pub(super) main: bool,
     /// By index. Those from `target` on are on their way out.
     pub(super) slots: Vec<Place>,
+    /// Whether the workers have been started: they are once all extras are ready.
+    pub(super) started: bool,
     pub(super) extras: Vec<Place>,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
     pub(super) next_id: u64,
@@ -32,6 +34,12 @@ pub(crate) struct Policy {
     /// How many slots there are to be now, and how many once the present roll is over.
     pub(super) target: usize,
     pub(super) wanted: usize,
+    /// The slot of a scale-up whose first worker has yet to be ready. Those above it follow one by one.
+    pub(super) adding: Option<usize>,
+    /// The last SIGHUP's roll was given up.
+    pub(super) given_up: bool,
+    /// The first failure, for the exit code, when the others run on to their completion.
+    pub(super) cause: i32,
     pub(super) first_signal: Option<Duration>,
     /// Whether a worker has run to completion.
     pub(super) completed: bool,
@@ -71,6 +79,16 @@ pub(super) enum Step {
     Workers,
     Extras,
     Main { by: Duration },
+}
+
+impl Stopping {
+    /// A failure that was told keeps its code: 3 is for a timeout alone.
+    pub(super) fn exit_code(&self) -> i32 {
+        match self.code {
+            0 if self.timed_out => 3,
+            code => code,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -118,6 +136,8 @@ pub(super) struct Place {
     /// Isn't filled again: ran to completion, or failed with `on_failure = ignore`.
     pub(super) out: bool,
     pub(super) completed: bool,
+    /// Whether `on_failure` counts: before, a failure is one of the start.
+    pub(super) been_ready: bool,
     /// A worker has been ready here, or gone before it was, so that there may be sockets which nobody accepts from.
     pub(super) served: bool,
     /// Since when none has been ready here, once it failed.
@@ -138,6 +158,7 @@ impl Place {
             retry_at: None,
             out: false,
             completed: false,
+            been_ready: false,
             served: false,
             vacant_since: None,
             failures: VecDeque::new(),
@@ -161,20 +182,21 @@ pub(super) struct Roll {
     pub(super) image: Image,
     /// A SIGHUP's, not a single worker's.
     pub(super) all: bool,
-    pub(super) remaining: VecDeque<usize>,
+    /// Workers, then extras.
+    pub(super) remaining: VecDeque<Role>,
     pub(super) stage: Stage,
+    /// The predecessors that have yet to go.
+    pub(super) draining: Vec<WorkerId>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stage {
-    /// On to the next slot.
+    /// On to the next one, as soon as there may be one.
     Next,
-    /// Until those that already leave this slot are gone.
-    Waiting(usize),
+    /// Until this extra is gone: it has a port of its own, perhaps, so that two of it would be one too many.
+    Leaving(usize),
     /// Until this successor is ready.
     Starting(WorkerId),
-    /// Until this predecessor is gone.
-    Draining(WorkerId),
 }
 
 impl Policy {
@@ -183,6 +205,7 @@ impl Policy {
         Policy {
             state: State::New,
             main: false,
+            started: false,
             slots: (0..workers).map(|_| Place::new(Image(0))).collect(),
             extras: config
                 .extra_sync
@@ -197,6 +220,9 @@ impl Policy {
             reload: false,
             target: workers,
             wanted: workers,
+            adding: None,
+            given_up: false,
+            cause: 0,
             first_signal: None,
             completed: false,
             stuck: 0,
@@ -226,6 +252,7 @@ impl Policy {
     pub(crate) fn exit_code(&self) -> i32 {
         match self.state {
             State::Forced { signal, .. } => 128 + signal.as_raw(),
+            State::Stopping(stopping) if stopping.code != 0 => stopping.code,
             _ => 3,
         }
     }
@@ -249,8 +276,19 @@ impl Policy {
     }
 
     pub(super) fn all_ready(&self) -> bool {
-        let mut places = self.slots[..self.target].iter().chain(&self.extras);
-        places.all(|place| place.out || self.is_ready(place.current))
+        self.started
+            && self.slots[..self.target]
+                .iter()
+                .all(|slot| self.is_settled(slot))
+            && self.extras_ready()
+    }
+
+    pub(super) fn extras_ready(&self) -> bool {
+        self.extras.iter().all(|extra| self.is_settled(extra))
+    }
+
+    fn is_settled(&self, place: &Place) -> bool {
+        place.out || self.is_ready(place.current)
     }
 
     pub(super) fn place(&mut self, role: Role) -> &mut Place {

@@ -49,7 +49,7 @@ impl Policy {
         let stopping = Stopping {
             reason,
             end,
-            code,
+            code: if self.cause == 0 { code } else { self.cause },
             timed_out: false,
             step: Step::Workers,
         };
@@ -99,7 +99,7 @@ impl Policy {
         }
         self.state = State::Stopping(stopping);
         if !self.main && matches!(stopping.step, Step::Main { .. }) {
-            self.exit(if stopping.timed_out { 3 } else { stopping.code });
+            self.exit(stopping.exit_code());
         }
     }
 
@@ -142,10 +142,12 @@ impl Policy {
     /// context's.
     pub(super) fn abandon(&mut self, now: Duration) {
         for (id, worker) in std::mem::take(&mut self.workers) {
-            if matches!(worker.phase, Phase::Killed { .. }) {
-                self.report_stuck(id);
-            } else {
-                self.push(Action::Kill(id));
+            match worker.phase {
+                Phase::Killed { failed, .. } => {
+                    self.report_stuck(id);
+                    self.count_failure(failed);
+                }
+                _ => self.push(Action::Kill(id)),
             }
         }
         self.time_out();
@@ -155,6 +157,15 @@ impl Policy {
     pub(super) fn time_out(&mut self) {
         if let State::Stopping(stopping) = &mut self.state {
             stopping.timed_out = true;
+        }
+    }
+
+    /// A failure while the server stops, if it is one.
+    pub(super) fn count_failure(&mut self, failed: bool) {
+        if let State::Stopping(stopping) = &mut self.state {
+            if failed && stopping.code == 0 {
+                stopping.code = 1;
+            }
         }
     }
 

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
-use tokio::signal::unix::Signal as SignalStream;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// A started worker process. Its owner waits for its end: dropped, it would stay a zombie.
 pub(crate) struct Process {
     child: Child,
     killer: Killer,
-    deaths: SignalStream,
+    /// Readable once the process has ended, whatever becomes of SIGCHLD.
+    pidfd: AsyncFd<Arc<OwnedFd>>,
 }
 
 /// Kills a worker process, from any thread; never another one of the same pid.
@@ -31,18 +33,18 @@ impl Killer {
 }
 
 impl Process {
-    pub(crate) fn new(mut child: Child, deaths: SignalStream) -> io::Result<Process> {
-        let pid = Pid::from_child(&child);
-        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+    /// Must be called in a runtime.
+    pub(crate) fn new(mut child: Child) -> io::Result<Process> {
+        match watch(&child) {
             Ok(pidfd) => Ok(Process {
                 child,
-                killer: Killer(Arc::new(pidfd)),
-                deaths,
+                killer: Killer(Arc::clone(pidfd.get_ref())),
+                pidfd,
             }),
             Err(error) => {
                 // Out of descriptors, most likely.
                 give_up(&mut child)?;
-                Err(error.into())
+                Err(error)
             }
         }
     }
@@ -66,13 +68,16 @@ impl Process {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
-            if self.deaths.recv().await.is_none() {
-                return Err(io::Error::other(
-                    "the runtime no longer hears of ended processes",
-                ));
-            }
+            self.pidfd.readable().await?.clear_ready();
         }
     }
+}
+
+// What the successors of this constructor, which are unsafe, ask for: an owned descriptor stays open, and the same.
+#[allow(deprecated)]
+fn watch(child: &Child) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+    let pidfd = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    AsyncFd::with_interest(Arc::new(pidfd), Interest::READABLE)
 }
 
 /// To be called by who alone may wait for it, and hasn't: until then its pid is its own.

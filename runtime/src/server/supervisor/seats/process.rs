@@ -15,15 +15,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::child::{Killer, Process};
+use crate::server::line::role_variable::{Role, RunId};
 use crate::server::line::wire::{
     Answer, Assignment, Refusal, SupervisorEnd, ToSupervisor, ToWorker, Wanted, WireError,
 };
-use crate::server::line::{self, Ended, Failure, Message, Request};
+use crate::server::line::{self, Ended, Failure, Loan, Message, Request};
 use crate::server::stop::sleep_until;
 use crate::server::supervisor::image::{self, Origin};
 use crate::server::supervisor::inbox::Input;
 use crate::server::supervisor::policy::{Image, WorkerId};
-use crate::server::{Signal, Stop, report};
+use crate::server::{Signal, Stop, registry, report};
 
 /// What a process that has ended may still have in its socket is there at once.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
@@ -31,13 +32,13 @@ const LAST_MESSAGES: Duration = Duration::from_secs(1);
 /// Starts processes, each of the version of the executable that it is to be.
 pub(crate) struct Processes {
     origin: Origin,
-    /// The number of the `run` call that the processes are to find.
-    run: usize,
+    /// The call of `run` that the processes are to find.
+    run: RunId,
     images: BTreeMap<Image, image::Image>,
 }
 
 impl Processes {
-    pub(crate) fn new(origin: Origin, run: usize) -> io::Result<Processes> {
+    pub(crate) fn new(origin: Origin, run: RunId) -> io::Result<Processes> {
         let images = BTreeMap::from([(Image(0), origin.current()?)]);
         Ok(Processes {
             origin,
@@ -63,7 +64,11 @@ impl Processes {
                 newest
             }
         };
-        let (process, socket) = self.origin.spawn(&image, self.run)?;
+        let role = Role {
+            run: self.run.clone(),
+            past: registry::past(),
+        };
+        let (process, socket) = self.origin.spawn(&image, &role)?;
         let (pid, killer) = (process.pid(), process.killer().clone());
         let (commands, received) = mpsc::unbounded_channel();
         let stop_signals = assignment.stop_signals.clone();
@@ -123,6 +128,7 @@ enum Command {
     Stop(Stop),
     Tell,
     Ping(u64),
+    Loan(u64, Loan),
     Kill,
 }
 
@@ -138,6 +144,10 @@ impl ProcessSeat {
 
     pub(crate) fn ping(&self, number: u64) {
         self.command(Command::Ping(number));
+    }
+
+    pub(crate) fn loan(&self, serving: u64, loan: Loan) {
+        self.command(Command::Loan(serving, loan));
     }
 
     pub(crate) fn kill(&self) {
@@ -262,6 +272,12 @@ impl Attendant {
             }
             Command::Tell => self.end.send(&ToWorker::Tell, None),
             Command::Ping(number) => self.end.send(&ToWorker::Ping(number), None),
+            Command::Loan(serving, Loan::Lent { id: loan, socket }) => self
+                .end
+                .send(&ToWorker::Lend { serving, loan }, Some(socket)),
+            Command::Loan(serving, Loan::TakenBack { id: loan }) => {
+                self.end.send(&ToWorker::TakeBack { serving, loan }, None)
+            }
             Command::Kill => {
                 self.kill();
                 Ok(())
@@ -300,6 +316,12 @@ impl Attendant {
             }
             ToSupervisor::Unlisten { request, text } => {
                 self.ask(request, Asked::Unlisten, Request::Unlisten { asked: text });
+            }
+            ToSupervisor::Accepts { serving, socket } => {
+                self.say(Message::Accepts { serving, socket });
+            }
+            ToSupervisor::AcceptsNoMore { serving } => {
+                self.say(Message::AcceptsNoMore { serving });
             }
             ToSupervisor::Signalled(raw) => self.say(Message::Signalled(Signal::from_raw(raw))),
             ToSupervisor::Pong(number) => self.say(Message::Pong(number)),
@@ -380,9 +402,14 @@ fn describe(status: ExitStatus) -> String {
 impl From<Wanted> for Request {
     fn from(wanted: Wanted) -> Request {
         match wanted {
-            Wanted::Tcp { text, addresses } => Request::Listen {
+            Wanted::Tcp {
+                text,
+                addresses,
+                all,
+            } => Request::Listen {
                 asked: text,
                 addrs: addresses,
+                all,
             },
             Wanted::Udp { text, addresses } => Request::BindUdp {
                 asked: text,

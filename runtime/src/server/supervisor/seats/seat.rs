@@ -17,7 +17,7 @@ use crate::server::Signal;
 use crate::server::job::{CarryOut, Job, MainValue, Run};
 #[cfg(feature = "process")]
 use crate::server::line::wire::Assignment;
-use crate::server::line::{Identity, Line, Role, Told};
+use crate::server::line::{Identity, Line, Loan, Role, Told, comm};
 use crate::server::stop::after;
 use crate::server::supervisor::inbox::Input;
 use crate::server::supervisor::policy::{Image, WorkerId};
@@ -25,6 +25,8 @@ use crate::server::{Isolation, Stop, StopReason};
 
 /// Gives workers their seats: threads, or processes if there is what starts them.
 pub(crate) struct Seats {
+    /// The server's name.
+    server: String,
     /// What a thread does.
     pub(in crate::server::supervisor) carry_out: CarryOut,
     #[cfg(feature = "process")]
@@ -49,8 +51,9 @@ pub(crate) struct Order<'a> {
 }
 
 impl Seats {
-    pub(crate) fn threads(carry_out: CarryOut) -> Seats {
+    pub(crate) fn threads(server: String, carry_out: CarryOut) -> Seats {
         Seats {
+            server,
             carry_out,
             #[cfg(feature = "process")]
             processes: None,
@@ -62,11 +65,13 @@ impl Seats {
     /// The main context still is a thread.
     #[cfg(feature = "process")]
     pub(crate) fn processes(
+        server: String,
         carry_out: CarryOut,
         processes: Processes,
         stop_signals: Vec<Signal>,
     ) -> Seats {
         Seats {
+            server,
             carry_out,
             processes: Some(processes),
             stop_signals,
@@ -86,6 +91,7 @@ impl Seats {
         #[cfg(feature = "process")]
         if let Some(processes) = &mut self.processes {
             let assignment = Assignment {
+                server: self.server.clone(),
                 role: order.role,
                 count: order.count,
                 generation: order.generation,
@@ -111,10 +117,12 @@ impl Seats {
         let id = order.id;
         let far = after(Instant::now(), Duration::MAX);
         let supervisor = order.supervisor.clone();
+        let name = order.job.name(order.role);
         let run = Run {
             identity: Identity {
                 index: order.role.index(),
-                name: order.job.name(order.role),
+                comm: comm(&self.server, order.role, &name),
+                name,
                 count: order.count,
                 generation: order.generation,
                 isolation: Isolation::Thread,
@@ -196,6 +204,15 @@ impl Seat {
             Seat::Thread(thread) => thread.told.ping(number),
             #[cfg(feature = "process")]
             Seat::Process(process) => process.ping(number),
+        }
+    }
+
+    /// Lends a socket to one of the worker's accept loops, or takes it back.
+    pub(crate) fn loan(&self, serving: u64, loan: Loan) {
+        match self {
+            Seat::Thread(thread) => thread.told.loans.tell(serving, loan),
+            #[cfg(feature = "process")]
+            Seat::Process(process) => process.loan(serving, loan),
         }
     }
 

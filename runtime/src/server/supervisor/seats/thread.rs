@@ -24,17 +24,19 @@ impl Thread {
         let name = run.identity.name.clone();
         let told = Arc::clone(&run.told);
         let kill = CancellationToken::new();
-        let thread = std::thread::Builder::new().name(name.clone()).spawn({
-            let kill = kill.clone();
-            move || {
-                // Told also when this thread panics outside the worker's body.
-                let mut last_word = LastWord {
-                    line: run.line.clone(),
-                    ended: None,
-                };
-                last_word.ended = Some(carry_out(run, &kill));
-            }
-        })?;
+        let thread = std::thread::Builder::new()
+            .name(run.identity.comm.clone())
+            .spawn({
+                let kill = kill.clone();
+                move || {
+                    // Told also when this thread panics outside the worker's body.
+                    let mut last_word = LastWord {
+                        line: run.line.clone(),
+                        ended: None,
+                    };
+                    last_word.ended = Some(carry_out(run, &kill));
+                }
+            })?;
         Ok(Thread {
             name,
             told,

@@ -12,9 +12,10 @@ fn entering_main_entered_spawns_extras_then_workers() {
     });
     assert_eq!(actions, [A::EnterMain]);
     assert_eq!(server.policy.next_deadline(), None);
+    assert_eq!(server.on(E::MainEntered), [spawn(0, X0, 0)]);
     assert_eq!(
-        server.on(E::MainEntered),
-        [spawn(0, X0, 0), spawn(1, S0, 0), spawn(2, S1, 0)]
+        server.ready(0),
+        [A::CloseUnasked(id(0)), spawn(1, S0, 0), spawn(2, S1, 0)]
     );
 }
 
@@ -32,16 +33,24 @@ fn starting_last_ready_serves() {
 
 #[test]
 fn starting_waits_for_async_extras_but_not_for_sync_ones() {
-    let (mut server, _) = Server::new(Config {
+    let (mut server, actions) = Server::new(Config {
         workers: 1,
         extra_sync: vec![true, false],
         ..config()
     });
-    assert_eq!(server.ready(2), [A::CloseUnasked(id(2))]);
+    assert_eq!(actions, [spawn(0, X0, 0), spawn(1, X1, 0)]);
+    assert_eq!(server.ready(1), [A::CloseUnasked(id(1)), spawn(2, S0, 0)]);
     assert_eq!(
-        server.ready(1),
-        [A::CloseUnasked(id(1)), A::Report(R::AllReady)]
+        server.ready(2),
+        [A::CloseUnasked(id(2)), A::Report(R::AllReady)]
     );
+
+    let (_, actions) = Server::new(Config {
+        workers: 1,
+        extra_sync: vec![true],
+        ..config()
+    });
+    assert_eq!(actions, [spawn(0, X0, 0), spawn(1, S0, 0)]);
 }
 
 #[test]
@@ -59,12 +68,18 @@ fn starting_queues_hup_ttin_and_ttou() {
             A::CloseUnasked(id(0)),
             A::Report(R::AllReady),
             A::Report(R::Scaled { from: 1, to: 2 }),
+            spawn(1, S1, 0),
+        ]
+    );
+    assert_eq!(
+        server.ready(1),
+        [
+            A::CloseUnasked(id(1)),
             A::Report(R::RollStarted {
                 slots: 2,
                 image: Image(1)
             }),
-            spawn(1, S0, 1),
-            spawn(2, S1, 0),
+            spawn(2, S0, 1),
         ]
     );
 }

@@ -5,8 +5,8 @@ use crate::server::OnFailure;
 use crate::server::stop::StopReason;
 
 #[test]
-fn starting_any_worker_ended_stops_with_1_whatever_the_policy() {
-    for on_failure in [OnFailure::Shutdown, OnFailure::Restart, OnFailure::Ignore] {
+fn a_worker_that_ends_before_it_was_ready_stops_the_server_with_1() {
+    for on_failure in [OnFailure::Shutdown, OnFailure::Restart] {
         for ending in [Ending::Failed, Ending::Clean] {
             let (mut server, _) = Server::new(Config {
                 on_failure,
@@ -24,6 +24,66 @@ fn starting_any_worker_ended_stops_with_1_whatever_the_policy() {
             assert_eq!(server.clean(1), [A::Exit(1)]);
         }
     }
+}
+
+#[test]
+fn a_worker_that_ends_before_it_was_ready_is_ignored_until_none_is_left() {
+    let config = Config {
+        on_failure: OnFailure::Ignore,
+        ..config()
+    };
+    let (mut server, _) = Server::new(config.clone());
+    assert_eq!(server.failed(0), [A::Close(S0), A::Report(R::Vacant(S0))]);
+    assert_eq!(
+        server.ready(1),
+        [A::CloseUnasked(id(1)), A::Report(R::AllReady)]
+    );
+    assert_eq!(server.failed(1).last(), Some(&A::Exit(1)));
+
+    let (mut server, _) = Server::new(config);
+    server.failed(0);
+    assert_eq!(server.failed(1).last(), Some(&A::Exit(1)));
+}
+
+#[test]
+fn on_failure_counts_from_the_moment_a_worker_was_ready() {
+    let starting = |on_failure| {
+        let (mut server, _) = Server::new(Config {
+            on_failure,
+            ..config()
+        });
+        server.ready(0);
+        server
+    };
+    let mut server = starting(OnFailure::Restart);
+    let delay = ms(100);
+    assert_eq!(
+        server.failed(0),
+        [A::Report(R::Backoff { role: S0, delay })]
+    );
+    assert_eq!(server.wait(delay), [spawn(2, S0, 0)]);
+    let delay = ms(200);
+    assert_eq!(
+        server.failed(2),
+        [A::Report(R::Backoff { role: S0, delay })],
+        "its slot was ready"
+    );
+    server.wait(delay);
+    server.ready(3);
+    assert_eq!(
+        server.ready(1),
+        [A::CloseUnasked(id(1)), A::Report(R::AllReady)]
+    );
+
+    let mut server = starting(OnFailure::Ignore);
+    assert_eq!(server.failed(0), [A::Close(S0), A::Report(R::Vacant(S0))]);
+    assert_eq!(
+        server.ready(1),
+        [A::CloseUnasked(id(1)), A::Report(R::AllReady)]
+    );
+
+    let mut server = starting(OnFailure::Shutdown);
+    assert_eq!(server.failed(0)[0], server.stopping(StopReason::Failure));
 }
 
 #[test]
@@ -324,17 +384,82 @@ fn serving_extra_signalled_and_killed_at_its_deadline_comes_again() {
 }
 
 #[test]
-fn a_slot_that_was_never_ready_is_parked_too() {
+fn a_slow_starter_that_got_ready_is_not_vacant_any_more() {
     let mut server = Server::serving(Config {
         on_failure: OnFailure::Restart,
         ..config()
     });
-    server.on(E::ScaleUp);
-    for (number, delay) in [(2, 100), (3, 200), (4, 400)] {
-        assert!(!server.failed(number).contains(&A::Park(S2)));
-        server.wait(ms(delay));
+    server.failed(0);
+    assert!(server.wait(6 * SECOND).contains(&A::Park(S0)));
+    server.ready(2);
+    let delay = ms(200);
+    assert_eq!(
+        server.failed(2),
+        [A::Report(R::Backoff { role: S0, delay })],
+        "its backlog waits"
+    );
+}
+
+#[test]
+fn extras_that_fail_before_the_workers_start_are_failures_to_start() {
+    for (on_failure, stops) in [
+        (OnFailure::Shutdown, true),
+        (OnFailure::Restart, true),
+        (OnFailure::Ignore, false),
+    ] {
+        let (mut server, _) = Server::new(Config {
+            on_failure,
+            extra_sync: vec![false],
+            ..config()
+        });
+        let actions = server.failed(0);
+        match stops {
+            true => assert_eq!(actions.last(), Some(&A::Exit(1))),
+            false => assert_eq!(
+                actions,
+                [
+                    A::Close(X0),
+                    A::Report(R::Vacant(X0)),
+                    spawn(1, S0, 0),
+                    spawn(2, S1, 0)
+                ]
+            ),
+        }
     }
-    assert!(server.failed(5).contains(&A::Park(S2)), "for 1.5 s");
+}
+
+#[test]
+fn an_extra_that_returns_has_ended() {
+    let mut server = Server::serving(Config {
+        extra_sync: vec![false],
+        workers: 1,
+        ..config()
+    });
+    assert_eq!(
+        server.clean(0),
+        [A::Report(R::ExtraEnded(X0)), A::Close(X0)]
+    );
+    server.on(E::Reload);
+    server.ready(2);
+    assert_eq!(
+        server.clean(1),
+        [A::Report(R::RollDone)],
+        "it isn't started again"
+    );
+    server.on(E::StopSignal(TERM));
+    assert_eq!(server.clean(2).last(), Some(&A::Exit(0)));
+
+    let (mut server, _) = Server::new(Config {
+        extra_sync: vec![false],
+        workers: 1,
+        ..config()
+    });
+    let ended = [A::Report(R::ExtraEnded(X0)), A::Close(X0), spawn(1, S0, 0)];
+    assert_eq!(server.clean(0), ended, "before it was ready");
+    assert_eq!(
+        server.ready(1),
+        [A::CloseUnasked(id(1)), A::Report(R::AllReady)]
+    );
 }
 
 #[test]
@@ -392,6 +517,44 @@ fn completion_does_not_outweigh_a_failure() {
     });
     server.clean(0);
     assert_eq!(server.failed(1).last(), Some(&A::Exit(1)));
+}
+
+#[test]
+fn completion_of_the_others_is_waited_for_when_one_fails() {
+    let completing = Config {
+        run_to_completion: true,
+        workers: 3,
+        max_restarts: 0,
+        ..config()
+    };
+    for (on_failure, code) in [(OnFailure::Shutdown, 1), (OnFailure::Restart, 4)] {
+        let mut server = Server::serving(Config {
+            on_failure,
+            ..completing.clone()
+        });
+        let vacant = [A::Close(S1), A::Report(R::Vacant(S1))];
+        assert!(server.failed(1).ends_with(&vacant));
+        assert_eq!(server.clean(0), [A::Close(S0)]);
+        assert_eq!(server.clean(2).last(), Some(&A::Exit(code)));
+
+        let mut server = Server::serving(Config {
+            on_failure,
+            ..completing.clone()
+        });
+        server.failed(1);
+        server.on(E::StopSignal(TERM));
+        server.clean(0);
+        assert_eq!(server.clean(2), [A::Exit(code)], "told before the signal");
+    }
+
+    let (mut server, _) = Server::new(completing);
+    assert_eq!(
+        server.failed(1),
+        [A::Close(S1), A::Report(R::Vacant(S1))],
+        "not yet ready"
+    );
+    server.clean(0);
+    assert_eq!(server.clean(2).last(), Some(&A::Exit(1)));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use super::super::event::{Action as A, Event as E, Report as R, *};
 use super::super::harness::*;
+use crate::server::OnFailure;
 use crate::server::stop::StopReason;
 
 #[test]
@@ -110,15 +111,18 @@ fn stopping_failed_teardown_exits_1() {
 }
 
 #[test]
-fn stopping_drain_deadline_kills_and_exits_3() {
-    let mut server = Server::serving(config());
-    server.on(E::StopSignal(TERM));
-    server.failed(0);
-    assert_eq!(
-        server.wait(25 * SECOND),
-        [A::Report(R::StopTimedOut(id(1))), A::Kill(id(1))]
-    );
-    assert_eq!(server.failed(1), [A::Exit(3)]);
+fn stopping_drain_deadline_kills_and_exits_3_unless_a_failure_was_told() {
+    for (ending, code) in [(Ending::Clean, 3), (Ending::Failed, 1)] {
+        let mut server = Server::serving(config());
+        server.on(E::StopSignal(TERM));
+        server.on(E::Ended(id(0), ending));
+        assert_eq!(
+            server.wait(25 * SECOND),
+            [A::Report(R::StopTimedOut(id(1))), A::Kill(id(1))]
+        );
+        assert_eq!(server.policy.exit_code(), code, "the watchdog's");
+        assert_eq!(server.failed(1), [A::Exit(code)]);
+    }
 }
 
 #[test]
@@ -168,7 +172,7 @@ fn stopping_leaves_main_its_share_whatever_is_stuck() {
             },
         ]
     );
-    assert_eq!(server.on(E::MainLeft(Ending::Failed)), [A::Exit(3)]);
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(3)]);
 }
 
 #[test]
@@ -269,22 +273,43 @@ fn leaving_main_second_signal_forces() {
 }
 
 #[test]
-fn what_was_cut_off_outweighs_a_failure() {
-    for ending in [Ending::Overran, Ending::OverranAndFailed] {
+fn what_was_cut_off_does_not_outweigh_a_failure() {
+    for (ending, code) in [(Ending::Overran, 3), (Ending::OverranAndFailed, 1)] {
         let mut server = Server::serving(config());
         server.on(E::StopSignal(TERM));
         server.on(E::Ended(id(0), ending));
-        assert_eq!(server.clean(1), [A::Exit(3)]);
+        assert_eq!(server.clean(1), [A::Exit(code)]);
 
+        let mut server = Server::serving(config());
+        server.failed(0);
+        assert_eq!(server.on(E::Ended(id(1), ending)), [A::Exit(1)]);
+    }
+    for (ending, code) in [(Ending::Overran, 3), (Ending::OverranAndFailed, 2)] {
         let mut server = Server::serving(Config {
             has_main: true,
             ..config()
         });
         server.on(E::StopSignal(TERM));
-        server.failed(0);
+        server.clean(0);
         server.clean(1);
-        assert_eq!(server.on(E::MainLeft(ending)), [A::Exit(3)]);
+        assert_eq!(server.on(E::MainLeft(ending)), [A::Exit(code)]);
     }
+}
+
+#[test]
+fn too_many_failures_keep_their_code_when_the_main_context_is_late() {
+    let mut server = Server::serving(Config {
+        has_main: true,
+        workers: 1,
+        on_failure: OnFailure::Restart,
+        max_restarts: 0,
+        ..config()
+    });
+    server.failed(0);
+    assert_eq!(
+        server.wait(25 * SECOND),
+        [A::Report(R::MainTimedOut), A::Exit(4)]
+    );
 }
 
 #[test]
