@@ -355,7 +355,9 @@ fn failed_handlers_are_told_once_a_second(isolation: &str) {
     let seconds = began.elapsed().as_secs() as usize;
     let lines: Vec<&str> = ended.lines("a connection's handler failed").collect();
     let failed = lines.iter().map(|line| field(line, "failed"));
-    let failed: usize = failed.map(|failed| failed.parse().expect("a number")).sum();
+    let failed: usize = failed
+        .map(|failed| failed.parse::<usize>().expect("a number"))
+        .sum();
     assert_eq!(failed, FAILED, "{lines:#?}");
     assert!(lines.len() <= seconds + 3, "{lines:#?}");
 }
