@@ -344,6 +344,10 @@ fn failed_handlers_are_told_once_a_second(isolation: &str) {
     for _ in 0..FAILED {
         drop(connect(address));
     }
+    // Accepted after those.
+    let mut last = connect(address);
+    last.write_all(b"e").expect("the server reads");
+    last.read_exact(&mut [0]).expect("the server replies");
     let line = server.wait_for("a connection's handler failed");
     assert!(
         line.contains(" WARN ") && line.contains("error=\""),
@@ -633,7 +637,7 @@ fn a_thread_that_a_worker_cannot_start_is_told_as_that() {
     let program = env!("CARGO_BIN_EXE_faulty");
     let ended = start(program, "process", "--fault threads --at init").wait();
     assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
-    let told = "cannot be a worker: the thread `signals` could not be started: ";
+    let told = "cannot be a worker: its thread `signals` can't be started: ";
     assert_eq!(ended.lines(told).count(), 1, "{:#?}", ended.log);
     assert_eq!(ended.lines("control socket").count(), 0, "{:#?}", ended.log);
 }
