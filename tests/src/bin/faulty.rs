@@ -66,6 +66,8 @@ enum Fault {
     Return,
     Block,
     Descriptors,
+    /// There is no room for the stack of another thread.
+    Threads,
     /// It goes on, but its thread, which in a process is the main one, never ends.
     ExitHandler,
     /// It fails, and leaves a task that waits for the file `--until`.
@@ -125,6 +127,16 @@ fn go_wrong(fault: Fault) -> Result<(), String> {
         Fault::ExitHandler => {
             EXIT_HANDLER.with(|_| ());
             Ok(())
+        }
+        Fault::Threads => {
+            let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+            let pages = statm.split(' ').next().and_then(|pages| pages.parse().ok());
+            let pages: u64 = pages.ok_or("the size of this process is not known")?;
+            let limit = Rlimit {
+                current: Some((pages + 256) * 4096),
+                maximum: rustix::process::getrlimit(Resource::As).maximum,
+            };
+            rustix::process::setrlimit(Resource::As, limit).map_err(|error| error.to_string())
         }
         Fault::Descriptors => {
             let next = File::open("/dev/null").map_err(|error| error.to_string())?;
