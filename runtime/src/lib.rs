@@ -241,8 +241,8 @@ pub use teardown::{Drained, drain};
 pub use aioxide_macros::server;
 #[cfg(feature = "server")]
 pub use server::{
-    ExtraFn, Isolation, OnFailure, Outcome, Reloads, Server, Serving, Signal, Stop, StopReason,
-    Stopping, UnknownChoice, Worker, is_worker, worker_index,
+    Addresses, ExtraFn, Isolation, NotReady, OnFailure, Outcome, Reloads, Running, Server, Serving,
+    Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Worker, is_worker, worker_index,
 };
 
 /// Turns an async function into one that starts it as a periodic task, and gives the [`Timer`] of it.

@@ -84,20 +84,33 @@ impl Body {
 /// Gives a body where that is to run, because cloning for it is the user's code, which may panic or hang.
 pub(crate) type StartBody = Box<dyn FnOnce() -> Body + Send>;
 
-/// Gives a body for each start of an extra.
-pub(crate) type MakeBody = Arc<Mutex<dyn FnMut() -> Body + Send>>;
+/// The main context's value, if there is one.
+pub(crate) type MainRef<'a> = Option<&'a (dyn Any + Send)>;
 
-/// Gives a body for each start of a worker, the arguments and the main context's value cloned.
-pub(crate) type MakeWorker = Arc<Mutex<dyn FnMut(Option<&(dyn Any + Send)>) -> Body + Send>>;
+/// Gives a body for each start of a worker or an extra, the arguments and the main context's value cloned.
+pub(crate) type MakeBody = Arc<Mutex<dyn FnMut(MainRef<'_>) -> Body + Send>>;
+
+/// The main context's value as what the code that takes it says it is.
+pub(crate) fn main_as<V: Clone + 'static>(main: MainRef<'_>) -> Result<V, String> {
+    let main = main.ok_or("the main context's value is missing")?;
+    let value = main.downcast_ref::<V>().cloned();
+    value.ok_or_else(|| {
+        format!(
+            "the main context's value is no `{}`",
+            std::any::type_name::<V>()
+        )
+    })
+}
 
 /// The lock of what is shared by those that start. A panic of one of them is no reason to fail the others.
 pub(crate) fn lock<T: ?Sized>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A function that a server runs beside its workers: `fn(Worker)` or `async fn(Worker)`.
+/// A function that a server runs beside its workers: `fn(Worker)` or `async fn(Worker)`, or one of them with the
+/// main context's value as its second argument.
 ///
-/// `Kind` only tells the two apart; it is always inferred.
+/// `Kind` only tells them apart; it is always inferred.
 #[diagnostic::on_unimplemented(
     message = "an extra is `fn(Worker)` or `async fn(Worker)`, returning `()` or `Result<(), E>`",
     label = "not usable as an extra",
@@ -109,7 +122,7 @@ pub trait ExtraFn<Kind>: Clone + Send + 'static {
     const READY_AT_START: bool;
 
     #[doc(hidden)]
-    fn body(self) -> ExtraBody;
+    fn body(self, main: Option<&(dyn Any + Send)>) -> ExtraBody;
 }
 
 /// Keeps [`Body`] out of the public interface.
@@ -130,7 +143,7 @@ where
 {
     const READY_AT_START: bool = false;
 
-    fn body(self) -> ExtraBody {
+    fn body(self, _: MainRef<'_>) -> ExtraBody {
         ExtraBody(Body::from_async(self))
     }
 }
@@ -143,8 +156,43 @@ where
 {
     const READY_AT_START: bool = true;
 
-    fn body(self) -> ExtraBody {
+    fn body(self, _: MainRef<'_>) -> ExtraBody {
         ExtraBody(Body::Sync(Box::new(move |worker| self(worker).outcome())))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<F, V, Fut> ExtraFn<(AsyncKind, V, Fut)> for F
+where
+    F: FnOnce(Worker, V) -> Fut + Clone + Send + 'static,
+    V: Clone + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Outcome,
+{
+    const READY_AT_START: bool = false;
+
+    fn body(self, main: MainRef<'_>) -> ExtraBody {
+        let main = main_as::<V>(main);
+        ExtraBody(Body::from_async(async move |worker| {
+            self(worker, main?).await.outcome()
+        }))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<F, V, O> ExtraFn<(SyncKind, V, O)> for F
+where
+    F: FnOnce(Worker, V) -> O + Clone + Send + 'static,
+    V: Clone + Send + 'static,
+    O: Outcome,
+{
+    const READY_AT_START: bool = true;
+
+    fn body(self, main: MainRef<'_>) -> ExtraBody {
+        let main = main_as::<V>(main);
+        ExtraBody(Body::Sync(Box::new(move |worker| {
+            self(worker, main?).outcome()
+        })))
     }
 }
 
@@ -156,17 +204,13 @@ pub(crate) struct Extra {
 }
 
 impl Extra {
-    pub(crate) fn new<K, F: ExtraFn<K>>(function: F) -> Extra {
-        let path = std::any::type_name::<F>();
-        let name = path
-            .rsplit("::")
-            .find(|part| !part.starts_with('{'))
-            .unwrap_or(path)
-            .to_owned();
+    pub(crate) fn new<K, F: ExtraFn<K>>(name: String, function: F) -> Extra {
         Extra {
             name,
             ready_at_start: F::READY_AT_START,
-            make: Arc::new(Mutex::new(move || function.clone().body().0)),
+            make: Arc::new(Mutex::new(move |main: MainRef<'_>| {
+                function.clone().body(main).0
+            })),
         }
     }
 }
@@ -244,7 +288,7 @@ where
 
 /// What a server runs.
 pub(crate) struct Job {
-    pub(crate) make: MakeWorker,
+    pub(crate) make: MakeBody,
     pub(crate) main: Option<MakeMain>,
     pub(crate) extras: Vec<Extra>,
     #[cfg(feature = "process")]
@@ -263,20 +307,15 @@ impl Job {
 
     /// What starts a worker, where it runs.
     pub(crate) fn start(&self, role: Role, main: Option<&MainValue>) -> StartBody {
-        match role {
-            Role::Slot(_) => {
-                let make = Arc::clone(&self.make);
-                let main = main.map(|main| Arc::clone(&main.value));
-                Box::new(move || {
-                    let main = main.as_deref().map(lock);
-                    lock(&make)(main.as_deref())
-                })
-            }
-            Role::Extra(extra) => {
-                let make = Arc::clone(&self.extras[extra].make);
-                Box::new(move || lock(&make)())
-            }
-        }
+        let make = Arc::clone(match role {
+            Role::Slot(_) => &self.make,
+            Role::Extra(extra) => &self.extras[extra].make,
+        });
+        let main = main.map(|main| Arc::clone(&main.value));
+        Box::new(move || {
+            let main = main.as_deref().map(lock);
+            lock(&make)(main.as_deref())
+        })
     }
 
     pub(crate) fn name(&self, role: Role) -> String {
@@ -305,24 +344,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn extras_are_told_apart_and_named() {
+    fn extras_are_told_apart() {
         async fn metrics(_: Worker) {}
         fn router(_: Worker) -> Result<(), std::io::Error> {
             Ok(())
         }
-        let (metrics, router) = (Extra::new(metrics), Extra::new(router));
-        assert_eq!(
-            (metrics.name.as_str(), metrics.ready_at_start),
-            ("metrics", false)
-        );
-        assert_eq!(
-            (router.name.as_str(), router.ready_at_start),
-            ("router", true)
-        );
-        assert_eq!(
-            Extra::new(|_: Worker| ()).name,
-            "extras_are_told_apart_and_named"
-        );
+        async fn exporter(_: Worker, _main: String) {}
+        fn ready_at_start<K>(function: impl ExtraFn<K>) -> bool {
+            Extra::new("extra".to_owned(), function).ready_at_start
+        }
+        assert!(!ready_at_start(metrics));
+        assert!(ready_at_start(router));
+        assert!(!ready_at_start(exporter));
+        assert!(ready_at_start(|_: Worker, _main: u8| ()));
+        assert!(!ready_at_start(async |_: Worker| ()));
+    }
+
+    #[test]
+    fn the_main_value_is_what_it_is() {
+        assert_eq!(main_as::<u8>(Some(&5_u8)), Ok(5));
+        assert!(main_as::<u8>(Some(&5_u16)).is_err_and(|error| error.contains("is no `u8`")));
+        assert!(main_as::<u8>(None).is_err_and(|error| error.contains("missing")));
     }
 
     #[test]

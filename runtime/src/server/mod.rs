@@ -2,23 +2,28 @@
 //!
 //! `supervisor` runs once, `worker` in every worker, and `line` is what they say to each other.
 
+mod addresses;
 mod builder;
 pub(crate) mod expansion;
 pub(crate) mod job;
 mod line;
 mod options;
+mod registry;
 mod report;
-mod runs;
+mod run;
+mod running;
 mod signals;
 mod stop;
 mod supervisor;
 mod worker;
 
+pub use addresses::Addresses;
 pub use builder::Server;
 pub use job::{ExtraFn, Outcome};
 pub use options::{Isolation, OnFailure, UnknownChoice};
-pub use runs::is_worker;
+pub use registry::is_worker;
+pub use running::{NotReady, Running};
 pub use stop::{Signal, Stop, StopReason};
 #[cfg(all(test, feature = "logging"))]
 pub(crate) use worker::set_thread_index;
-pub use worker::{Reloads, Serving, Stopping, Worker, worker_index};
+pub use worker::{Reloads, Serving, Stopping, Tasks, Worker, worker_index};

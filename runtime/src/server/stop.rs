@@ -109,6 +109,8 @@ pub enum StopReason {
     Restart,
     /// The server runs on with fewer workers.
     ScaleDown,
+    /// The program that [started](super::Server::start) the server has it stopped.
+    Requested,
     /// All workers have come to their end.
     Completed,
     /// The supervisor of this process worker is gone.
@@ -122,6 +124,7 @@ impl fmt::Display for StopReason {
             StopReason::Failure => f.pad("a worker failed"),
             StopReason::Restart => f.pad("rolling restart"),
             StopReason::ScaleDown => f.pad("scaled down"),
+            StopReason::Requested => f.pad("stop requested"),
             StopReason::Completed => f.pad("all workers have ended"),
             StopReason::SupervisorGone => f.pad("the supervisor is gone"),
         }

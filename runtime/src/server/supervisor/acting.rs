@@ -203,6 +203,14 @@ impl Supervisor {
     }
 
     pub(super) fn answer(&mut self, id: WorkerId, request: Request) -> Answer {
+        let answer = self.socket(id, request);
+        if self.teller.is_watched() {
+            self.teller.listens(self.sockets.addresses());
+        }
+        answer
+    }
+
+    fn socket(&mut self, id: WorkerId, request: Request) -> Answer {
         match request {
             Request::Listen { asked, addrs, all } => {
                 self.sockets.listen(id, &asked, &addrs, all).map(Some)

@@ -8,15 +8,18 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::absence::{Absence, GAP};
+use super::asked::Asked;
 use super::inbox::Input;
 use super::live::Live;
 use super::policy::{Action, Config, Event, Policy, WorkerId};
+use super::progress::Teller;
 use super::pulse::{self, Finding};
+use super::requests::Requests;
 use super::seats::{Leaving, Seats, Thread};
-use super::signals::{Asked, Signals};
 use super::sockets::{Kernel, Sockets};
-use super::watchdog::Watchdog;
+use super::watchdog::{GiveUp, Watchdog};
 use crate::panic;
+use crate::server::Addresses;
 use crate::server::job::{Job, MainValue};
 use crate::server::line::Role;
 use crate::server::report;
@@ -54,6 +57,9 @@ pub(crate) struct Supervisor {
     /// When the driver last did something.
     turned_at: Duration,
     pub(super) watchdog: Watchdog,
+    pub(super) on_ready: Option<OnReady>,
+    /// Tells those who hold the server how far it has come.
+    pub(super) teller: Teller,
     /// The failure that made the server stop, and those told since.
     pub(super) told: BTreeSet<String>,
     pub(super) stopping: bool,
@@ -67,11 +73,18 @@ enum Happened {
     Deadline,
 }
 
+/// The user's function that is told where the server listens.
+pub(crate) type OnReady = Box<dyn FnOnce(&Addresses) + Send>;
+
 /// What a supervisor needs to know beside what its policy does.
 pub(crate) struct Setup {
     pub(crate) share_port: bool,
     pub(crate) hang_timeout: Option<Duration>,
     pub(crate) seats: Seats,
+    pub(crate) on_ready: Option<OnReady>,
+    pub(crate) teller: Teller,
+    /// What becomes of a server that doesn't come to its end.
+    pub(crate) give_up: GiveUp,
 }
 
 impl Supervisor {
@@ -93,7 +106,9 @@ impl Supervisor {
             generations: BTreeMap::new(),
             inbox,
             supervisor,
-            watchdog: Watchdog::default(),
+            watchdog: Watchdog::new(setup.give_up),
+            on_ready: setup.on_ready,
+            teller: setup.teller,
             arisen: VecDeque::new(),
             pulses_at: Duration::ZERO,
             absence: Absence::watch(),
@@ -105,7 +120,7 @@ impl Supervisor {
     }
 
     /// Runs the server to its end and gives its exit code.
-    pub(crate) async fn run(mut self, mut signals: Signals) -> i32 {
+    pub(crate) async fn run(mut self, mut requests: Requests) -> i32 {
         let actions = self.policy.start(self.now());
         self.act(actions);
         // What is left of the turn that a deadline grants which is due; and whether those that have something to say
@@ -137,13 +152,13 @@ impl Supervisor {
             let happened = tokio::select! {
                 // Signals are read before deaths, and both before deadlines are judged; but those don't wait for ever.
                 biased;
-                asked = signals.next(), if listens => Happened::Asked(asked),
+                asked = requests.next(), if listens => Happened::Asked(asked),
                 Some(input) = self.inbox.recv(), if listens => Happened::Input(input),
                 () = wake => Happened::Deadline,
             };
             self.make_up_for_gap(deadline);
             match happened {
-                Happened::Asked(asked) => self.signalled(asked),
+                Happened::Asked(asked) => self.asked(asked),
                 Happened::Input(input) => self.received(input),
                 Happened::Deadline if !heard_out => {
                     heard_out = true;
@@ -252,15 +267,17 @@ impl Supervisor {
         self.act(actions);
     }
 
-    pub(super) fn signalled(&mut self, asked: Asked) {
+    pub(super) fn asked(&mut self, asked: Asked) {
         if matches!(asked, Asked::Reload) {
             self.sockets.look_after_files(true);
         }
         self.happened(match asked {
             Asked::Stop(signal) => Event::StopSignal(signal),
+            Asked::StopRequested => Event::StopRequested,
             Asked::Reload => Event::Reload,
             Asked::ScaleUp => Event::ScaleUp,
             Asked::ScaleDown => Event::ScaleDown,
+            Asked::Scale(workers) => Event::Scale(workers),
             Asked::Tell => Event::Tell,
         });
     }

@@ -5,6 +5,7 @@
 
 mod absence;
 mod acting;
+mod asked;
 mod driver;
 mod hearing;
 #[cfg(feature = "process")]
@@ -12,18 +13,24 @@ mod image;
 mod inbox;
 mod live;
 mod policy;
+mod progress;
 mod pulse;
+mod requests;
 mod seats;
 mod signals;
 mod sockets;
 mod telling;
 mod watchdog;
 
-pub(super) use driver::{Setup, Supervisor};
+pub(super) use asked::Asked;
+pub(super) use driver::{OnReady, Setup, Supervisor};
 #[cfg(feature = "process")]
 pub(super) use image::Origin;
 pub(super) use policy::Config;
+pub(super) use progress::{Progress, Teller};
+pub(super) use requests::{Requester, Requests};
 #[cfg(feature = "process")]
 pub(super) use seats::Processes;
 pub(super) use seats::Seats;
 pub(super) use signals::Signals;
+pub(super) use watchdog::GiveUp;

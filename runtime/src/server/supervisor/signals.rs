@@ -3,18 +3,9 @@
 use std::fs::File;
 use std::io;
 
+use super::asked::Asked;
 use crate::server::Signal;
 use crate::server::signals::Handlers;
-
-/// What a signal asks a supervisor for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    Stop(Signal),
-    Reload,
-    ScaleUp,
-    ScaleDown,
-    Tell,
-}
 
 pub(crate) struct Signals {
     handlers: Handlers,

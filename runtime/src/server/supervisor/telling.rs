@@ -1,8 +1,11 @@
 //! What the supervisor logs.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::driver::Supervisor;
 use super::live::Live;
 use super::policy::{Report, WorkerId};
+use crate::panic;
 use crate::server::line::{Failure, Role};
 use crate::server::report;
 
@@ -15,10 +18,23 @@ impl Supervisor {
             return;
         }
         report::failure(format_args!("{name} (pid {pid}) failed: {cause}"));
+        self.teller.failed(|| format!("{name} failed: {cause}"));
         if !self.stopping {
             self.told.clear();
         }
         self.told.insert(cause);
+    }
+
+    fn tell_ready(&mut self) {
+        let addresses = self.sockets.addresses();
+        if let Some(on_ready) = self.on_ready.take() {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_ready(&addresses))) {
+                let panic = panic::into_text(panic);
+                report::failure(format_args!("`on_ready` panicked: {panic}"));
+            }
+        }
+        self.teller.listens(addresses);
+        self.teller.ready();
     }
 
     pub(super) fn worker_name(&self, id: WorkerId) -> String {
@@ -48,6 +64,7 @@ impl Supervisor {
                         listening.join(", ")
                     ),
                 }
+                self.tell_ready();
             }
             Report::Stopping { reason, by } => {
                 self.stopping = true;

@@ -1,4 +1,4 @@
-//! The last resort: ends the process when the supervisor itself doesn't come to its end.
+//! The last resort, when the supervisor itself doesn't come to its end.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,9 +10,12 @@ use crate::server::report;
 /// How late the supervisor may be, a log that doesn't take its lines at once included.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// Ends the process at the deadline it was last given, unless dropped before.
-#[derive(Default)]
+/// Given the exit code of a server that doesn't come to its end: ends the process, if that is the server's own.
+pub(crate) type GiveUp = Arc<dyn Fn(i32) + Send + Sync>;
+
+/// Gives the server up at the deadline it was last given, unless dropped before.
 pub(crate) struct Watchdog {
+    give_up: GiveUp,
     deadline: Option<Arc<Deadline>>,
 }
 
@@ -33,6 +36,13 @@ struct Due {
 }
 
 impl Watchdog {
+    pub(crate) fn new(give_up: GiveUp) -> Watchdog {
+        Watchdog {
+            give_up,
+            deadline: None,
+        }
+    }
+
     /// Has these killed too, instead of those given before.
     #[cfg(feature = "process")]
     pub(in crate::server) fn guard(&mut self, processes: impl Iterator<Item = Killer>) {
@@ -40,7 +50,7 @@ impl Watchdog {
         deadline.lock().processes = processes.collect();
     }
 
-    /// Ends the process with `code` some time after `at`.
+    /// Gives up with `code` some time after `at`.
     pub(crate) fn set(&mut self, at: Instant, code: i32) {
         let deadline = self.deadline();
         let mut due = deadline.lock();
@@ -52,10 +62,10 @@ impl Watchdog {
     fn deadline(&mut self) -> &Deadline {
         self.deadline.get_or_insert_with(|| {
             let deadline = Arc::new(Deadline::default());
-            let watched = Arc::clone(&deadline);
+            let (watched, give_up) = (Arc::clone(&deadline), Arc::clone(&self.give_up));
             let thread = std::thread::Builder::new()
                 .name("watchdog".to_owned())
-                .spawn(move || watch(&watched));
+                .spawn(move || watch(&watched, &give_up));
             if let Err(error) = thread {
                 report::log!(warn, %error, "no watchdog: the end of the server is not enforced");
             }
@@ -79,7 +89,7 @@ impl Drop for Watchdog {
     }
 }
 
-fn watch(deadline: &Deadline) {
+fn watch(deadline: &Deadline, give_up: &GiveUp) {
     let mut due = deadline.lock();
     let mut late = false;
     while !due.over {
@@ -104,7 +114,9 @@ fn watch(deadline: &Deadline) {
                     // no place to say so, for it may be what all of this waits for.
                     let _ = process.kill();
                 }
-                std::process::exit(due.code);
+                let code = due.code;
+                drop(due);
+                return give_up(code);
             }
             late = true;
         } else {
@@ -118,8 +130,6 @@ mod tests {
     use super::*;
 
     use std::process::{Command, Stdio};
-
-    use tokio::signal::unix::{SignalKind, signal};
 
     use crate::server::supervisor::seats::child::Process;
 
@@ -148,8 +158,8 @@ mod tests {
             .unwrap();
         let _entered = runtime.enter();
         let child = Command::new("sleep").arg("60").spawn().unwrap();
-        let worker = Process::new(child, signal(SignalKind::child()).unwrap()).unwrap();
-        let mut watchdog = Watchdog::default();
+        let worker = Process::new(child).unwrap();
+        let mut watchdog = Watchdog::new(Arc::new(|code| std::process::exit(code)));
         watchdog.guard([worker.killer().clone()].into_iter());
         watchdog.set(Instant::now(), 7);
         loop {

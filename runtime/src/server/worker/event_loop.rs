@@ -103,7 +103,13 @@ async fn to_its_end(
         };
         if !in_time {
             worker.overran.store(true, Ordering::Relaxed);
-            report::log!(warn, worker = %worker.name(), tasks = worker.tasks.len(), "tasks cut at the deadline");
+            report::log!(
+                warn,
+                worker = %worker.name(),
+                tasks = worker.tasks.len(),
+                spawned_at = %worker.tasks.places(),
+                "tasks cut at the deadline"
+            );
         }
         worker.cut_connections().await;
         let asked = worker.told.stop.get().map(|stop| stop.deadline());

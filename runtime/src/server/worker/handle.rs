@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, ToSocketAddrs, UdpSocket, UnixListener};
-use tokio_util::task::TaskTracker;
 
 use super::reloads::Reloads;
 use super::shared::Shared;
 use super::stopping::Stopping;
+use super::tasks::Tasks;
 use crate::server::line::Request;
 use crate::server::{Isolation, Stop};
 
@@ -90,18 +90,30 @@ impl Worker {
         self.shared.told.stop.wait_blocking()
     }
 
-    /// A stream with an item for each SIGUSR1 that the server gets from now on; several in quick
-    /// succession may become one, as signals do.
+    /// A stream with an item for each SIGUSR1 that the server gets from now on, until the worker is asked to stop:
+    /// then it ends. Several in quick succession may become one, as signals do.
+    ///
+    /// ```no_run
+    /// # async fn _f(worker: aioxide::Worker) {
+    /// let mut reloads = worker.reloads();
+    /// tokio::task::spawn_local(async move {
+    ///     while let Some(()) = reloads.recv().await {
+    ///         println!("reading the settings anew");
+    ///     }
+    /// });
+    /// # }
+    /// ```
     pub fn reloads(&self) -> Reloads {
-        Reloads::new(self.shared.told.reloads.subscribe())
+        Reloads::new(&self.shared.told)
     }
 
     /// Tasks to be waited for before the worker ends, until its deadline at the longest.
     ///
     /// Spawn on it what must not be cut off when the worker's function returns:
-    /// `worker.tasks().spawn(job)`, or `spawn_local` what isn't `Send`. The connections of
-    /// [`serve`](Worker::serve) aren't among them: [`Serving::drain`](crate::server::Serving::drain) waits for those.
-    pub fn tasks(&self) -> &TaskTracker {
+    /// `worker.tasks().spawn(job)`, or `spawn_local` what isn't `Send`. What is cut at the deadline is logged at WARN
+    /// with the places where it was spawned. The connections of [`serve`](Worker::serve) aren't among them:
+    /// [`Serving::drain`](crate::server::Serving::drain) waits for those.
+    pub fn tasks(&self) -> &Tasks {
         &self.shared.tasks
     }
 

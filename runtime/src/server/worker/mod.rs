@@ -3,6 +3,7 @@
 #[cfg(feature = "process")]
 mod control;
 pub(super) mod event_loop;
+mod failures;
 mod handle;
 mod index;
 mod listeners;
@@ -14,6 +15,7 @@ mod shared;
 #[cfg(feature = "process")]
 pub(super) mod started;
 mod stopping;
+mod tasks;
 
 pub use handle::Worker;
 pub(super) use index::is_on_worker_thread;
@@ -23,3 +25,4 @@ pub use index::worker_index;
 pub use reloads::Reloads;
 pub use serving::Serving;
 pub use stopping::Stopping;
+pub use tasks::Tasks;

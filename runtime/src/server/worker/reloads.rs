@@ -1,37 +1,45 @@
 //! The stream of SIGUSR1.
 
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
 
-async fn next_change(mut told: watch::Receiver<u64>) -> Option<((), watch::Receiver<u64>)> {
-    told.changed().await.ok().map(|()| ((), told))
+use crate::server::line::Told;
+
+/// Each change of the count, until the stop.
+fn changes(
+    reloads: watch::Receiver<u64>,
+    stopped: impl Future<Output = ()> + Send,
+) -> impl Stream<Item = ()> + Send {
+    let changes = futures_util::stream::unfold(reloads, async |mut reloads| {
+        reloads.changed().await.ok().map(|()| ((), reloads))
+    });
+    changes.take_until(stopped)
 }
 
-fn changes(told: watch::Receiver<u64>) -> impl Stream<Item = ()> + Send {
-    futures_util::stream::unfold(told, next_change)
-}
-
-/// The SIGUSR1 that the server gets, from [`Worker::reloads`](crate::Worker::reloads).
+/// The SIGUSR1 that the server gets, from [`Worker::reloads`](crate::Worker::reloads). It ends when the worker is
+/// asked to stop.
 pub struct Reloads {
     changes: Pin<Box<dyn Stream<Item = ()> + Send>>,
 }
 
 impl Reloads {
     /// Those counted from now on.
-    pub(super) fn new(mut told: watch::Receiver<u64>) -> Reloads {
-        told.mark_unchanged();
+    pub(super) fn new(told: &Told) -> Reloads {
+        let mut reloads = told.reloads.subscribe();
+        reloads.mark_unchanged();
         Reloads {
-            changes: Box::pin(changes(told)),
+            changes: Box::pin(changes(reloads, told.stop.told())),
         }
     }
 
-    /// Waits for the next one. `None` when the worker is gone. Cancel-safe.
+    /// Waits for the next one. `None` once the worker is asked to stop. Cancel-safe.
     pub async fn recv(&mut self) -> Option<()> {
-        futures_util::StreamExt::next(self).await
+        self.next().await
     }
 }
 
@@ -46,5 +54,28 @@ impl Stream for Reloads {
 impl fmt::Debug for Reloads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reloads").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tokio::time::Instant;
+
+    use crate::server::{Stop, StopReason};
+
+    #[tokio::test]
+    async fn it_gives_what_was_told_since_and_ends_at_the_stop() {
+        let told = Told::default();
+        told.reload();
+        let mut reloads = Reloads::new(&told);
+        told.reload();
+        assert_eq!(reloads.recv().await, Some(()));
+        let stop = Stop::new(StopReason::Completed, Instant::now());
+        told.stop.set(stop);
+        assert_eq!(reloads.recv().await, None);
+        told.reload();
+        assert_eq!(reloads.recv().await, None);
     }
 }

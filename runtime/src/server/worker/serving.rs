@@ -1,6 +1,6 @@
 //! The accept loop of a worker: one task per connection, drained when the worker stops.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -10,12 +10,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::net::Listener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::failures::{Failed, Failures};
 use super::listeners::Listeners;
 use super::shared::Shared;
 use crate::server::job::Outcome;
+use crate::server::stop::sleep_until;
 use crate::server::{Stop, Worker, report};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -39,6 +42,7 @@ struct Counts {
     accepted: Cell<u64>,
     open: Cell<usize>,
     failed: Cell<u64>,
+    failures: RefCell<Failures>,
 }
 
 impl Counts {
@@ -50,6 +54,16 @@ impl Counts {
     fn closed(&self, failed: bool) {
         self.open.set(self.open.get() - 1);
         self.failed.set(self.failed.get() + u64::from(failed));
+    }
+
+    /// When failures of handlers are told next.
+    async fn failures_due(&self) {
+        let due = self.failures.borrow().due(Instant::now());
+        sleep_until(due).await;
+    }
+
+    fn tell_failures(&self, worker: &Shared) {
+        tell(worker, self.failures.borrow_mut().tell(Instant::now()));
     }
 }
 
@@ -64,8 +78,9 @@ impl Serving {
         self.counts.open.get()
     }
 
-    /// How many handlers have ended in an error or a panic. Errors are logged at `DEBUG`, because a
-    /// client that goes away is no fault of the server's; panics at `ERROR`.
+    /// How many handlers have ended in an error or a panic. Errors are logged at WARN, in one line a second at most,
+    /// which has their number and the text of the last one; panics at ERROR. A handler that takes a client that goes
+    /// away for nothing worth a line returns `Ok` then.
     pub fn failed(&self) -> u64 {
         self.counts.failed.get()
     }
@@ -118,6 +133,32 @@ impl fmt::Debug for Serving {
 impl Worker {
     /// Accepts connections from `listener` in the background and runs `handler` for each, in a task of
     /// its own on this worker's event loop: neither handler nor future need be `Send`.
+    ///
+    /// ```no_run
+    /// use std::io;
+    /// use aioxide::{Worker, server};
+    /// use tokio::io::AsyncWriteExt;
+    ///
+    /// #[server(workers = 2)]
+    /// async fn main(worker: Worker) -> io::Result<()> {
+    ///     let listener = worker.listen("127.0.0.1:8888").await?;
+    ///     // The closure is called for every connection: what its futures use it clones for each of them.
+    ///     let serving = worker.serve(listener, {
+    ///         let worker = worker.clone();
+    ///         move |mut stream| {
+    ///             let worker = worker.clone();
+    ///             async move {
+    ///                 stream.write_all(b"until the stop: ").await?;
+    ///                 let stop = worker.stopping().await;
+    ///                 stream.write_all(stop.to_string().as_bytes()).await
+    ///             }
+    ///         }
+    ///     });
+    ///     let stop = yield_().await;
+    ///     serving.drain(&stop).await;
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// A handler returns `()` or a `Result<(), E>`. When the process is out of file descriptors or
     /// memory the loop pauses, 5 ms doubling to 1 s, and goes on.
@@ -180,6 +221,7 @@ async fn accept_loop<L, H, F>(
             biased;
             () = &mut stopped => break,
             Some(joined) = handlers.join_next() => close(&worker, &counts, joined),
+            () = counts.failures_due() => counts.tell_failures(&worker),
             accepted = listeners.accept() => match accepted {
                 Ok((stream, _)) => {
                     pause = FIRST_PAUSE;
@@ -208,12 +250,17 @@ async fn accept_loop<L, H, F>(
             biased;
             joined = handlers.join_next() => match joined {
                 Some(joined) => close(&worker, &counts, joined),
-                None => return,
+                None => break,
             },
             // What the handlers hold is dropped here, while there is still time for its teardown.
-            () = cut.cancelled() => return handlers.shutdown().await,
+            () = cut.cancelled() => {
+                handlers.shutdown().await;
+                break;
+            }
+            () = counts.failures_due() => counts.tell_failures(&worker),
         }
     }
+    tell(&worker, counts.failures.borrow_mut().take());
 }
 
 fn close(
@@ -224,7 +271,8 @@ fn close(
     let failed = match joined {
         Ok(Ok(())) => false,
         Ok(Err(error)) => {
-            report::log!(debug, worker = %worker.name(), error, "a connection's handler failed");
+            counts.failures.borrow_mut().failed(error);
+            counts.tell_failures(worker);
             true
         }
         Err(error) => {
@@ -233,6 +281,12 @@ fn close(
         }
     };
     counts.closed(failed);
+}
+
+fn tell(worker: &Shared, failed: Option<Failed>) {
+    if let Some(Failed { failed, error }) = failed {
+        report::log!(warn, worker = %worker.name(), failed, error, "a connection's handler failed");
+    }
 }
 
 /// Whether an error of `accept` is about the connection that was to be accepted, not the listener.

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::tasks::Tasks;
 use crate::server::line::{Identity, Line, Told};
 
 pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) line: Line,
     pub(crate) told: Arc<Told>,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     /// The accept loops, and what ends their handlers.
     pub(crate) serving: TaskTracker,
     pub(crate) cut: CancellationToken,
@@ -27,7 +28,7 @@ impl Shared {
             identity,
             line,
             told,
-            tasks: TaskTracker::new(),
+            tasks: Tasks::default(),
             serving: TaskTracker::new(),
             cut: CancellationToken::new(),
             overran: AtomicBool::new(false),

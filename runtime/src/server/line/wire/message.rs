@@ -127,9 +127,12 @@ impl Wanted {
     /// How many bytes there are to it.
     pub(in crate::server) fn len(&self) -> usize {
         match self {
-            Wanted::Tcp { text, addresses } | Wanted::Udp { text, addresses } => {
-                text.len() + size_of_val(&addresses[..])
+            Wanted::Tcp {
+                text, addresses, ..
             }
+            | Wanted::Udp {
+                text, addresses, ..
+            } => text.len() + size_of_val(&addresses[..]),
             Wanted::Unix { path, .. } => path.0.len(),
         }
     }
@@ -187,6 +190,7 @@ pub(in crate::server) enum Reason {
     Failure,
     Restart,
     ScaleDown,
+    Requested,
     Completed,
     SupervisorGone,
 }
@@ -198,6 +202,7 @@ impl From<StopReason> for Reason {
             StopReason::Failure => Reason::Failure,
             StopReason::Restart => Reason::Restart,
             StopReason::ScaleDown => Reason::ScaleDown,
+            StopReason::Requested => Reason::Requested,
             StopReason::Completed => Reason::Completed,
             StopReason::SupervisorGone => Reason::SupervisorGone,
         }
@@ -211,6 +216,7 @@ impl From<Reason> for StopReason {
             Reason::Failure => StopReason::Failure,
             Reason::Restart => StopReason::Restart,
             Reason::ScaleDown => StopReason::ScaleDown,
+            Reason::Requested => StopReason::Requested,
             Reason::Completed => StopReason::Completed,
             Reason::SupervisorGone => StopReason::SupervisorGone,
         }

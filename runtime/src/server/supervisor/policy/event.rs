@@ -90,12 +90,16 @@ pub(crate) enum Event {
     WorkerSignalled(WorkerId, Signal),
     /// A stop signal to the supervisor; SIGHUP too, once the controlling terminal is gone.
     StopSignal(Signal),
+    /// The program has the server stopped. Asked for again, nothing is forced.
+    StopRequested,
     /// SIGHUP.
     Reload,
     /// SIGTTIN.
     ScaleUp,
     /// SIGTTOU.
     ScaleDown,
+    /// As many workers as this are wanted.
+    Scale(usize),
     /// SIGUSR1.
     Tell,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::event::*;
 use super::state::*;
 use crate::server::line::Role;
+use crate::server::stop::StopReason;
 
 impl Policy {
     /// The first call, and only once.
@@ -36,6 +37,7 @@ impl Policy {
             Event::Hung(id) => self.hung(now, id),
             Event::WorkerSignalled(id, signal) => self.worker_signalled(now, id, signal),
             Event::StopSignal(signal) => self.stop_signal(now, signal),
+            Event::StopRequested => self.stop_unforced(now, StopReason::Requested),
             Event::Reload => {
                 if self.is_before_stop() {
                     self.reload = true;
@@ -43,6 +45,7 @@ impl Policy {
             }
             Event::ScaleUp => self.want(self.wanted + 1),
             Event::ScaleDown => self.want(self.wanted.saturating_sub(1)),
+            Event::Scale(workers) => self.want(workers),
             Event::Tell => self.tell(),
         }
         self.settle(now);

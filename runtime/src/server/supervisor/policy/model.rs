@@ -414,7 +414,12 @@ impl World {
                 }
                 self.timed_out |= ending.has_overrun() && self.end.is_some();
             }
-            Event::Reload | Event::ScaleUp | Event::ScaleDown | Event::Tell => {}
+            Event::StopRequested
+            | Event::Reload
+            | Event::ScaleUp
+            | Event::ScaleDown
+            | Event::Scale(_)
+            | Event::Tell => {}
         }
         self.event = Some(event);
         let actions = self.policy.on(self.now, event);
@@ -624,6 +629,7 @@ impl World {
                         assert_eq!(self.first_signal.map(|(_, first)| first), Some(signal));
                     }
                     StopReason::Failure => self.first_cause(),
+                    StopReason::Requested => assert_eq!(self.event, Some(Event::StopRequested)),
                     StopReason::Completed => assert!(self.config.run_to_completion),
                     reason => panic!("stopped for {reason:?}"),
                 }
@@ -785,10 +791,18 @@ fn stop_signal() -> impl Strategy<Value = Signal> {
     select(vec![Signal::SIGINT, Signal::SIGTERM])
 }
 
+fn stop() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => stop_signal().prop_map(Event::StopSignal),
+        1 => Just(Event::StopRequested),
+    ]
+}
+
 fn outside() -> impl Strategy<Value = Outside> {
     let operator = vec![Event::Reload, Event::ScaleUp, Event::ScaleDown, Event::Tell];
     prop_oneof![
         6 => select(operator).prop_map(Outside::Event),
+        1 => (0..12_usize).prop_map(|workers| Outside::Event(Event::Scale(workers))),
         2 => (any::<usize>(), stop_signal())
             .prop_map(|(which, signal)| Outside::ToWorker(which, signal)),
         1 => (1..100_000_u64).prop_map(Outside::Gap),
@@ -879,12 +893,12 @@ proptest! {
     #[test]
     fn stop_always_ends(
         mut history in history(),
-        stops in vec((time(), stop_signal()), 1..4),
+        stops in vec((time(), stop()), 1..4),
         at in any::<prop::sample::Index>(),
     ) {
         let at = at.index(history.outside.len() + 1);
         let stops = stops.into_iter()
-            .map(|(after, signal)| (after, Outside::Event(Event::StopSignal(signal))));
+            .map(|(after, stop)| (after, Outside::Event(stop)));
         history.outside.splice(at..at, stops);
         prop_assert!(World::run(history).exit.is_some());
     }

@@ -14,11 +14,18 @@ impl Policy {
     pub(super) fn stop_signal(&mut self, now: Duration, signal: Signal) {
         let first = *self.first_signal.get_or_insert(now);
         match self.state {
+            State::Stopping(_) if now.saturating_sub(first) > SAME_SIGNAL => {
+                self.force(now, signal)
+            }
+            _ => self.stop_unforced(now, StopReason::Signal(signal)),
+        }
+    }
+
+    /// Stops a server that isn't stopping yet.
+    pub(super) fn stop_unforced(&mut self, now: Duration, reason: StopReason) {
+        match self.state {
             State::Entering => {
-                let (reason, by) = (
-                    StopReason::Signal(signal),
-                    now.saturating_add(self.config.shutdown_timeout),
-                );
+                let by = now.saturating_add(self.config.shutdown_timeout);
                 let step = Step::Main { by };
                 self.main = true;
                 self.state = State::Stopping(Stopping {
@@ -31,10 +38,7 @@ impl Policy {
                 self.push(Action::Report(Report::Stopping { reason, by }));
                 self.push(Action::DropEnter { reason, by });
             }
-            State::Starting | State::Serving => self.stop(now, StopReason::Signal(signal), 0),
-            State::Stopping(_) if now.saturating_sub(first) > SAME_SIGNAL => {
-                self.force(now, signal)
-            }
+            State::Starting | State::Serving => self.stop(now, reason, 0),
             _ => {}
         }
     }

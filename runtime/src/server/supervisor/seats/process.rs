@@ -25,7 +25,7 @@ use crate::server::stop::sleep_until;
 use crate::server::supervisor::image::{self, Origin};
 use crate::server::supervisor::inbox::Input;
 use crate::server::supervisor::policy::{Image, WorkerId};
-use crate::server::{Signal, Stop, report, runs};
+use crate::server::{Signal, Stop, registry, report};
 
 /// What a process that has ended may still have in its socket is there at once.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
@@ -72,7 +72,7 @@ impl Processes {
         };
         let role = Role {
             run: self.run.clone(),
-            past: runs::past(),
+            past: registry::past(),
         };
         let (process, socket) = self.origin.spawn(&image, &role)?;
         let (pid, killer) = (process.pid(), process.killer().clone());

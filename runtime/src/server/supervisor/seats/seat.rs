@@ -26,13 +26,13 @@ use crate::server::{Isolation, Stop, StopReason};
 /// Gives workers their seats: threads, or processes if there is what starts them.
 pub(crate) struct Seats {
     /// The server's name.
-    pub(crate) server: String,
+    server: String,
     /// What a thread does.
-    pub(crate) carry_out: CarryOut,
+    pub(in crate::server::supervisor) carry_out: CarryOut,
     #[cfg(feature = "process")]
-    pub(crate) processes: Option<Processes>,
+    processes: Option<Processes>,
     #[cfg(feature = "process")]
-    pub(crate) stop_signals: Vec<Signal>,
+    stop_signals: Vec<Signal>,
 }
 
 /// What is to be started.
@@ -51,6 +51,33 @@ pub(crate) struct Order<'a> {
 }
 
 impl Seats {
+    pub(crate) fn threads(server: String, carry_out: CarryOut) -> Seats {
+        Seats {
+            server,
+            carry_out,
+            #[cfg(feature = "process")]
+            processes: None,
+            #[cfg(feature = "process")]
+            stop_signals: Vec::new(),
+        }
+    }
+
+    /// The main context still is a thread.
+    #[cfg(feature = "process")]
+    pub(crate) fn processes(
+        server: String,
+        carry_out: CarryOut,
+        processes: Processes,
+        stop_signals: Vec<Signal>,
+    ) -> Seats {
+        Seats {
+            server,
+            carry_out,
+            processes: Some(processes),
+            stop_signals,
+        }
+    }
+
     /// Whether a worker can be ended whose event loop is blocked: a thread can't.
     pub(crate) fn can_kill(&self) -> bool {
         #[cfg(feature = "process")]

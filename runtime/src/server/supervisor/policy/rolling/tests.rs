@@ -538,3 +538,32 @@ fn a_second_request_does_not_extend_the_deadline_of_one_that_drains() {
         [A::Report(R::StopTimedOut(id(0))), A::Kill(id(0))]
     );
 }
+
+#[test]
+fn a_number_of_workers_is_scaled_to_within_the_limits() {
+    let mut server = Server::serving(config());
+    assert_eq!(deeds(server.on(E::Scale(3))), [spawn(2, S2, 0)]);
+    server.ready(2);
+    let by = 25 * SECOND;
+    assert_eq!(
+        deeds(server.on(E::Scale(0))),
+        [
+            A::Close(S2),
+            server.stop(2, StopReason::ScaleDown, by),
+            A::Close(S1),
+            server.stop(1, StopReason::ScaleDown, by),
+        ]
+    );
+    assert_eq!(
+        server.on(E::Scale(1)),
+        [A::Report(R::ScaleLimit { workers: 1 })]
+    );
+    server.clean(1);
+    server.clean(2);
+    assert_eq!(deeds(server.on(E::Scale(100))), [spawn(3, S1, 0)]);
+    for number in 3..9 {
+        let next = spawn(number + 1, Role::Slot(number as usize - 1), 0);
+        assert_eq!(server.ready(number), [A::CloseUnasked(id(number)), next]);
+    }
+    assert_eq!(server.ready(9), [A::CloseUnasked(id(9))]);
+}

@@ -311,3 +311,30 @@ fn too_many_failures_keep_their_code_when_the_main_context_is_late() {
         [A::Report(R::MainTimedOut), A::Exit(4)]
     );
 }
+
+#[test]
+fn a_stop_that_is_requested_is_graceful_and_forces_nothing() {
+    let mut server = Server::serving(config());
+    let requested = StopReason::Requested;
+    assert_eq!(server.on(E::StopRequested)[0], server.stopping(requested));
+    server.wait(SECOND);
+    assert_eq!(server.on(E::StopRequested), []);
+    assert_eq!(server.on(E::StopSignal(TERM)), [], "the first signal");
+    server.clean(0);
+    assert_eq!(server.clean(1), [A::Exit(0)]);
+}
+
+#[test]
+fn a_stop_that_is_requested_while_entering_drops_the_main_context() {
+    let (mut server, _) = Server::new(Config {
+        has_main: true,
+        ..config()
+    });
+    let by = server.now + 25 * SECOND;
+    let reason = StopReason::Requested;
+    assert_eq!(
+        deeds(server.on(E::StopRequested)),
+        [A::DropEnter { reason, by }]
+    );
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(0)]);
+}

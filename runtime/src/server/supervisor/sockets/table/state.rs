@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use crate::server::Addresses;
 use crate::server::line::Role;
 use crate::server::supervisor::policy::WorkerId;
 use crate::server::supervisor::sockets::name::{Kind, Name};
@@ -122,6 +123,23 @@ impl<S: System> Table<S> {
     pub(crate) fn names(&self) -> impl Iterator<Item = impl fmt::Display> {
         let given = self.names.iter().filter(|(_, shared)| shared.given);
         given.map(|(name, _)| name)
+    }
+
+    /// Where that is, by what was asked for.
+    pub(crate) fn addresses(&self) -> Addresses {
+        let mut inet = Vec::new();
+        for (asked, addresses) in &self.pins {
+            let given = addresses.iter().filter(|address| {
+                let shared = self.names.get(&Name::Inet(asked.kind, **address));
+                shared.is_some_and(|shared| shared.given)
+            });
+            inet.extend(given.map(|address| (asked.text.clone(), *address)));
+        }
+        let unix = self.names.keys().filter_map(|name| match name {
+            Name::Unix(path) => Some(path.clone()),
+            Name::Inet(..) | Name::Abstract(_) => None,
+        });
+        Addresses::new(inet, unix)
     }
 }
 

@@ -30,24 +30,24 @@ pub(crate) enum RunError {
 /// What a call of `Server::run` is in this process.
 pub(crate) enum Turn {
     /// This process is the supervisor.
-    Supervisor(Running),
+    Supervisor(Registration),
     /// This process is a worker of it, and this its control socket.
     #[cfg(feature = "process")]
-    Worker(std::os::fd::OwnedFd, Running),
+    Worker(std::os::fd::OwnedFd, Registration),
     /// This process is a worker of another one.
     #[cfg(feature = "process")]
     Elsewhere,
 }
 
 /// A server that runs, until this is dropped.
-pub(crate) struct Running {
+pub(crate) struct Registration {
     name: String,
     number: usize,
     /// It is what this process was started for.
     is_own_turn: bool,
 }
 
-impl Running {
+impl Registration {
     /// What tells this run from the others of the program.
     #[cfg(feature = "process")]
     pub(crate) fn id(&self) -> RunId {
@@ -58,7 +58,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Registration {
     fn drop(&mut self) {
         let mut runs = runs();
         runs.calls.end(&self.name, self.number);
@@ -129,15 +129,15 @@ pub(crate) fn past() -> Vec<Past> {
 pub(crate) fn turn(name: &str, has_processes: bool) -> Result<Turn, RunError> {
     let (nth, number) = runs().calls.begin(name);
     #[cfg_attr(not(feature = "process"), expect(unused_mut))]
-    let mut running = Running {
+    let mut registration = Registration {
         name: name.to_owned(),
         number,
         is_own_turn: false,
     };
     #[cfg(feature = "process")]
     {
-        let id = running.id();
-        // Unlocked before `running` is dropped, which locks it.
+        let id = registration.id();
+        // Unlocked before `registration` is dropped, which locks it.
         let mut runs = runs();
         match runs.started()? {
             Started::ByUser => {
@@ -149,8 +149,8 @@ pub(crate) fn turn(name: &str, has_processes: bool) -> Result<Turn, RunError> {
                 // A second call can't be of the same number.
                 return Ok(match socket.take() {
                     Some(socket) => {
-                        running.is_own_turn = true;
-                        Turn::Worker(socket, running)
+                        registration.is_own_turn = true;
+                        Turn::Worker(socket, registration)
                     }
                     None => Turn::Elsewhere,
                 });
@@ -173,7 +173,7 @@ pub(crate) fn turn(name: &str, has_processes: bool) -> Result<Turn, RunError> {
             }
         }
     }
-    Ok(Turn::Supervisor(running))
+    Ok(Turn::Supervisor(registration))
 }
 
 /// To be called first.
