@@ -299,11 +299,11 @@ fn exit_handlers_that_hang_hold_up_no_end(isolation: &str) {
     );
     server.wait_for("workers are ready");
     server.signal(Signal::USR1);
-    server.wait_for("hangs at its end");
-    server.wait_for(match isolation {
+    let gone = match isolation {
         "process" => "the server goes on without metrics",
         _ => "metrics has ended",
-    });
+    };
+    server.wait_for_all(&["hangs at its end", gone]);
     let ended = server.stop(Signal::TERM);
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
 }
@@ -324,7 +324,42 @@ fn connections_are_cut_before_teardowns_are_waited_for(isolation: &str) {
     assert_closed(address);
 }
 
+/// Those of a thread: a process that is killed has no time for it.
+#[test]
+fn connections_of_a_worker_that_is_killed_are_torn_down() {
+    let mut server = start("thread", "--stays --teardown 100 --shutdown-timeout 1000");
+    let address = server.wait_until_ready();
+    let held = held(address);
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
+    assert_eq!(
+        ended.lines("connection torn down").count(),
+        held.len(),
+        "{:#?}",
+        ended.log
+    );
+    assert_closed(address);
+}
+
+/// Nobody asks a worker to stop that runs to completion.
+fn tasks_that_a_completed_worker_leaves_are_cut(isolation: &str) {
+    let ended = start(isolation, "--completes --task --shutdown-timeout 1000").wait();
+    assert_ended(&ended, 0, &[]);
+    assert_eq!(
+        ended.lines("tasks cut at the deadline").count(),
+        2,
+        "{:#?}",
+        ended.log
+    );
+    assert!(
+        ended.took < Duration::from_secs(15),
+        "took {:?}",
+        ended.took
+    );
+}
+
 aioxide_tests::under_both_isolations! {
+    tasks_that_a_completed_worker_leaves_are_cut,
     a_failure_counts_from_the_moment_a_worker_was_ready,
     a_worker_that_fails_to_start_ends_the_server_unless_it_is_ignored,
     a_worker_that_cannot_be_added_changes_nothing,

@@ -183,7 +183,7 @@ impl Server {
     /// It is `fn(Worker)` or `async fn(Worker)`. With a main context it may take that one's value as its second
     /// argument; in a server without one, or of another type, it then fails when it starts. A synchronous one counts
     /// as ready at start; an asynchronous one once it waits for its stop. The workers start when all extras are ready,
-    /// and are stopped before them. One that fails is treated as a worker that fails is,
+    /// and are stopped before them. An extra that fails is treated as a worker that fails is,
     /// [`on_failure`](Server::on_failure) included; one that returns `Ok` has ended. A rolling restart stops each extra
     /// and starts it again, after the workers.
     ///

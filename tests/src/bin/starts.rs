@@ -34,6 +34,12 @@ struct Options {
     /// The worker of this index hangs at its end, in the destructor of a thread-local value.
     #[arg(long)]
     exit_handler: Option<usize>,
+    /// A worker that ends leaves a task that never does.
+    #[arg(long)]
+    task: bool,
+    /// Workers don't stop when they are told.
+    #[arg(long)]
+    stays: bool,
     /// Workers don't drain: what handles connections is cut when they end.
     #[arg(long)]
     no_drain: bool,
@@ -126,6 +132,12 @@ async fn starts(worker: Worker, options: Options) -> Result<(), String> {
     info!(worker = index, generation, "told: {stop}");
     if options.exit_handler == Some(index) {
         EXIT_HANDLER.with(|_| ());
+    }
+    if options.stays {
+        std::future::pending::<()>().await;
+    }
+    if options.task {
+        worker.tasks().spawn(std::future::pending::<()>());
     }
     match options.no_drain {
         true => drop(serving),
