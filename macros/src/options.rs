@@ -4,7 +4,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Expr, Ident, Token};
+use syn::{Expr, ExprPath, Ident, Token};
 
 use crate::errors::Errors;
 
@@ -289,6 +289,17 @@ pub(crate) fn ungrouped(mut expr: Expr) -> Expr {
         expr = *group.expr;
     }
     expr
+}
+
+/// A single plain name.
+pub(crate) fn as_word(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Path(ExprPath {
+            qself: None, path, ..
+        }) => path.get_ident(),
+        Expr::Group(group) => as_word(&group.expr),
+        _ => None,
+    }
 }
 
 /// Whether `name` stands anywhere in `tokens`: an argument that only an option uses is used.

@@ -12,6 +12,7 @@
 //! | choose at run time what the attribute fixes | [`Server`] |
 //! | deploy it | [`guide::production`] |
 //! | do something periodically | [`#[timer]`](macro@timer), [`Timer`], [`Tick`], [`Overlap`], [`Missed`] |
+//! | do it in one process of a cluster only | [`Lease`], [`lease`] |
 //! | look up a name of Python's aiotools | [`guide::coming_from_aiotools`] |
 //!
 //! # Features
@@ -239,8 +240,8 @@ pub use teardown::{Drained, drain};
 pub use aioxide_macros::server;
 #[cfg(feature = "server")]
 pub use server::{
-    ExtraFn, Isolation, OnFailure, Outcome, Reloads, Server, Serving, Signal, Stop, StopReason,
-    Stopping, UnknownChoice, Worker, worker_index,
+    Addresses, ExtraFn, Isolation, NotReady, OnFailure, Outcome, Reloads, Running, Server, Serving,
+    Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Worker, is_worker, worker_index,
 };
 
 /// Turns an async function into one that starts it as a periodic task, and gives the [`Timer`] of it.
@@ -314,6 +315,10 @@ pub use server::{
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
 #[cfg(feature = "timer")]
+#[doc(no_inline)]
+pub use timer::lease::Lease;
+#[cfg(feature = "timer")]
 pub use timer::{
-    InvalidInterval, Missed, Overlap, Tick, TickReturn, Timer, TimerBuilder, TimerStats,
+    InvalidInterval, Missed, Overlap, Tick, TickError, TickReturn, Timer, TimerBuilder, TimerStats,
+    lease,
 };

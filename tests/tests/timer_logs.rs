@@ -106,6 +106,17 @@ fn starvation_and_crowds_are_warned_of() {
     );
 
     let log = logged(async {
+        let timer = every(10).overlap(Overlap::Cancel).start(|tick| async move {
+            let completes = tick.index() == 9;
+            sleep(ms(if completes { 1 } else { 1000 })).await;
+        });
+        sleep(ms(195)).await;
+        timer.stop().await;
+        assert_eq!((timer.stats().started, timer.stats().completed), (20, 1));
+    });
+    assert_eq!(log, "", "nine replacements, twice");
+
+    let log = logged(async {
         let timer = every(1).overlap(Overlap::ALLOW).start(|_| sleep(ms(5000)));
         sleep(ms(1100)).await;
         assert_eq!(timer.stats().running, 1024);

@@ -11,6 +11,7 @@ const KNOWN: &[Known] = &[
     Known::value("main", "path"),
     Known::value("extra", "[path]"),
     Known::value("init", "path"),
+    Known::value("on_ready", "path"),
     Known::value("stop_signals", "[SIGINT, SIGTERM]"),
     Known::value("shutdown_timeout", "25s"),
     Known::value("start_timeout", "60s"),

@@ -6,7 +6,7 @@ use syn::Expr;
 use crate::errors::Errors;
 use crate::options::{Known, Options};
 
-pub(super) const KNOWN: [Known; 10] = [
+pub(super) const KNOWN: [Known; 11] = [
     Known::value("after", "1s"),
     Known::value("first", "interval"),
     Known::value("overlap", "skip"),
@@ -15,6 +15,7 @@ pub(super) const KNOWN: [Known; 10] = [
     Known::value("phase", "random"),
     Known::value("timeout", "5s"),
     Known::value("grace", "1s"),
+    Known::value("on_error", "report"),
     Known::value("name", "\"heartbeat\""),
     Known::value("crate", "::aioxide"),
 ];

@@ -5,7 +5,9 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, PatType, ReturnType};
 
-use super::model::{Cadence, First, Model, Param, Policy, is_tick_or_borrowed, returns_impl};
+use super::function::{Param, is_tick_or_borrowed, returns_impl};
+use super::model::{Cadence, First, Model};
+use super::policy::Policy;
 use crate::options::mentions;
 use crate::paths::CratePath;
 use crate::raw_fn::RawFn;
@@ -135,11 +137,12 @@ fn expand_builder(model: &Model<'_>, site: Span) -> TokenStream {
         .as_ref()
         .map(|timeout| quote!(.timeout(#timeout)));
     let grace = model.grace.as_ref().map(|grace| quote!(.grace(#grace)));
+    let on_error = model.on_error.as_ref().map(|path| quote!(.on_error(#path)));
     quote! {
         #binding
         #krate::Timer::#constructor(#interval)
             .name(#name)
-            #first #overlap #missed #jitter #phase #timeout #grace
+            #first #overlap #missed #jitter #phase #timeout #grace #on_error
     }
 }
 

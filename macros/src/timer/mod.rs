@@ -2,7 +2,9 @@
 
 mod args;
 mod expand;
+mod function;
 mod model;
+mod policy;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +21,7 @@ pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
     let raw = match syn::parse2::<RawFn>(item.clone()) {
         Ok(raw) => raw,
         Err(error) => {
-            model::refuse_item(&item, error, &mut errors);
+            function::refuse_item(&item, error, &mut errors);
             return quote!(#item #errors);
         }
     };

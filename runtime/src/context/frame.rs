@@ -1,200 +1,20 @@
-//! The suspended function behind a context, and how its value leaves it and comes back.
-//!
-//! The value lives beside the function, in the same allocation: the function puts it there when it yields, the
-//! guard refers to it there, and the function takes it from there when it is resumed. For the length of a poll
-//! that place is in the function's reach through a thread-local reference. That takes no allocation, lock or
-//! reference count, but a type that is `'static`; what borrows passes through a shared slot instead.
+//! The suspended function behind a context, with its value beside it.
 
-use std::any::Any;
-use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use scoped_tls_hkt::scoped_thread_local;
 use sync_wrapper::SyncFuture;
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::futures::never_yielded;
+use super::passage::{BySlot, ByThread, Passage, REACH, Slot, Yielder, lock};
 use super::{Elapsed, Exit, Outcome, Return};
 use crate::teardown::{self, Origin, Place, TeardownError, Turn};
-
-/// The place of a context's value while the function doesn't have it. With an exit, it is on its way back.
-struct Passage<R: Return> {
-    value: Option<R::Value>,
-    exit: Option<Exit>,
-}
-
-impl<R: Return> Passage<R> {
-    const EMPTY: Self = Passage {
-        value: None,
-        exit: None,
-    };
-
-    fn take_back(&mut self) -> Option<(R::Value, Exit)> {
-        let exit = self.exit.take()?;
-        Some((self.value.take()?, exit))
-    }
-}
-
-scoped_thread_local!(
-    /// The `Passage` of the context whose function is being polled on this thread.
-    static mut REACH: dyn Any
-);
-
-type Slot<R> = Mutex<Passage<R>>;
-
-fn lock<R: Return>(slot: &Slot<R>) -> MutexGuard<'_, Passage<R>> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How a function reaches whoever polls it.
-pub trait Channel<R: Return> {
-    #[doc(hidden)]
-    fn send(&mut self, value: R::Value);
-    #[doc(hidden)]
-    fn receive(&mut self) -> Option<(R::Value, Exit)>;
-}
-
-/// Through the thread that polls. What that demands of the value is demanded by the constructor alone, so that
-/// a value that won't do is one error and not three.
-pub struct ByThread<R: Return> {
-    send: fn(R::Value),
-    receive: fn() -> Option<(R::Value, Exit)>,
-}
-
-impl<R: Return + 'static> ByThread<R> {
-    fn new() -> Self {
-        ByThread {
-            send: |value| {
-                REACH.with(|passage| {
-                    if let Some(passage) = passage.downcast_mut::<Passage<R>>() {
-                        passage.value = Some(value);
-                    }
-                });
-            },
-            receive: || REACH.with(|passage| passage.downcast_mut::<Passage<R>>()?.take_back()),
-        }
-    }
-}
-
-impl<R: Return> Channel<R> for ByThread<R> {
-    #[inline(always)]
-    fn send(&mut self, value: R::Value) {
-        (self.send)(value);
-    }
-
-    #[inline(always)]
-    fn receive(&mut self) -> Option<(R::Value, Exit)> {
-        (self.receive)()
-    }
-}
-
-/// Through a slot that both ends share.
-pub struct BySlot<R: Return>(Arc<Slot<R>>);
-
-impl<R: Return> Channel<R> for BySlot<R> {
-    fn send(&mut self, value: R::Value) {
-        lock(&self.0).value = Some(value);
-    }
-
-    fn receive(&mut self) -> Option<(R::Value, Exit)> {
-        lock(&self.0).take_back()
-    }
-}
-
-/// What `yield_` is in a context's function; good for one yield.
-pub struct Yielder<R, C> {
-    channel: C,
-    declared: PhantomData<fn(R)>,
-}
-
-impl<R: Return, C: Channel<R>> Yielder<R, C> {
-    fn new(channel: C) -> Self {
-        Yielder {
-            channel,
-            declared: PhantomData,
-        }
-    }
-
-    /// `yield_(value)`: gives `value` to whoever enters the context; ready when the context is left.
-    #[inline(always)]
-    pub fn give(self, value: R::Value) -> Yield<R, C> {
-        Yield {
-            channel: self.channel,
-            value: Some(value),
-        }
-    }
-}
-
-/// What a context without a value yields.
-#[diagnostic::on_unimplemented(
-    message = "`yield_()` yields nothing, but a `{Self}` is due",
-    label = "yields nothing",
-    note = "write `yield_(value).await`, where `value` is the `{Self}` that the return type declares"
-)]
-pub trait Nothing {
-    #[doc(hidden)]
-    fn nothing() -> Self;
-}
-
-impl Nothing for () {
-    fn nothing() {}
-}
-
-impl<R: Return, C: Channel<R>> Yielder<R, C> {
-    /// `yield_()`
-    #[inline(always)]
-    pub fn give_nothing(self) -> YieldNothing<R, C>
-    where
-        R::Value: Nothing,
-    {
-        YieldNothing(self.give(R::Value::nothing()))
-    }
-}
-
-/// The future of `yield_()`.
-pub struct YieldNothing<R: Return, C>(Yield<R, C>);
-
-impl<R: Return, C: Channel<R>> Future for YieldNothing<R, C> {
-    type Output = Exit;
-
-    #[inline(always)]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Exit> {
-        Pin::new(&mut self.0).poll(cx).map(|(_, exit)| exit)
-    }
-}
-
-/// The future of `yield_(value)`.
-pub struct Yield<R: Return, C> {
-    channel: C,
-    value: Option<R::Value>,
-}
-
-// The value is never pinned.
-impl<R: Return, C> Unpin for Yield<R, C> {}
-
-impl<R: Return, C: Channel<R>> Future for Yield<R, C> {
-    type Output = (R::Value, Exit);
-
-    #[inline(always)]
-    fn poll(mut self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<(R::Value, Exit)> {
-        // Nobody needs waking: the guard polls on when it has put the value back.
-        if let Some(value) = self.value.take() {
-            self.channel.send(value);
-            return Poll::Pending;
-        }
-        match self.channel.receive() {
-            Some(returned) => Poll::Ready(returned),
-            None => Poll::Pending,
-        }
-    }
-}
 
 /// What is known about the context.
 pub(super) struct Meta<'a, R: Return> {
@@ -385,6 +205,13 @@ impl<R: Return> Left<R> {
 pub(super) enum Setup<R: Return> {
     Yielded,
     Ended(Ended<R>),
+}
+
+#[cold]
+pub(super) fn never_yielded(name: &'static str) -> ! {
+    panic!(
+        "`{name}` ended without an error before it reached its `yield_`: there is nothing to enter"
+    )
 }
 
 impl<'a, R: Return> Frame<'a, R> {

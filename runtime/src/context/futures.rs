@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use sync_wrapper::SyncWrapper;
 use tokio::runtime::Handle;
 
-use super::frame::{Frame, Left, Meta, Setup};
+use super::frame::{Frame, Left, Meta, Setup, never_yielded};
 use super::{Exit, Return};
 use crate::teardown;
 
@@ -68,13 +68,6 @@ impl<'a, R: Return> Entering<'a, R> {
         }
         Poll::Ready(Err(refused))
     }
-}
-
-#[cold]
-pub(super) fn never_yielded(name: &'static str) -> ! {
-    panic!(
-        "`{name}` ended without an error before it reached its `yield_`: there is nothing to enter"
-    )
 }
 
 impl<R: Return> Drop for Entering<'_, R> {

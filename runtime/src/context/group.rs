@@ -11,8 +11,8 @@ use std::task::{self, Poll};
 use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
 
-use super::frame::{Frame, Left};
-use super::futures::{Catch, Entered, Entering, Leaving, catch, never_yielded};
+use super::frame::{Frame, Left, never_yielded};
+use super::futures::{Catch, Entered, Entering, Leaving, catch};
 use super::returns::{Fallible, Kind, Never};
 use super::{Context, Exit, Guard, Outcome, Return};
 use crate::panic;

@@ -10,8 +10,8 @@ use std::task::{self, Poll};
 use sync_wrapper::SyncWrapper;
 use tokio::runtime::Handle;
 
-use super::frame::Frame;
-use super::futures::{Entered, Entering, catch, never_yielded};
+use super::frame::{Frame, never_yielded};
+use super::futures::{Entered, Entering, catch};
 use super::{Context, Exit, Guard, Leave, Return};
 use crate::teardown::{self, TeardownError};
 

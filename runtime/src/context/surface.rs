@@ -9,8 +9,9 @@ use std::pin::Pin;
 use std::task::{self, Poll};
 use std::time::Duration;
 
-use super::frame::{BySlot, ByThread, Frame, Yielder};
+use super::frame::Frame;
 use super::futures::{Entered, Entering, Leaving, catch};
+use super::passage::{BySlot, ByThread, Yielder};
 use super::{Always, Elapsed, Exit, Outcome, Return};
 
 macro_rules! surface {

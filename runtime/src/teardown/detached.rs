@@ -10,7 +10,9 @@ use tokio::runtime::Handle;
 use tracing::Instrument;
 
 use super::ledger::{Arrival, Fate, Ticket, Turn};
-use super::{COUNTERS, Origin, PENDING, TeardownError, ledger, poll_turn, report, report_panic};
+use super::order::{Origin, PENDING, ledger, poll_turn};
+use super::report::{TeardownError, report, report_panic};
+use super::stats::COUNTERS;
 
 /// The rest of a teardown.
 pub(crate) trait Job: Future<Output = Result<(), TeardownError>> + Unpin {}

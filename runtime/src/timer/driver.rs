@@ -1,22 +1,21 @@
 //! The task of a timer: carries out what the [`Schedule`] decides.
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
-use futures_util::stream::FuturesUnordered;
-use tokio::sync::Notify;
-use tokio::task::unconstrained;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Sleep, sleep_until};
 
+use super::crowd::{Crowd, Next};
+use super::failure::{Hook, TickError};
+use super::running::{End, Entry, Timeout, poll_tick};
 use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
+use super::shared::{Counts, Request, Shared, add};
 use super::tick::Tick;
 use super::ticks::Ticks;
 use crate::panic;
@@ -25,177 +24,8 @@ use crate::panic;
 /// waits would otherwise hold the thread as long as ticks are due.
 const STARTS_PER_POLL: usize = 32;
 
-/// What a handle asks for, in the order of asking.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Request {
-    Pause,
-    Resume,
-    Trigger,
-    SetInterval(Nanos),
-    /// Let running ticks end until then.
-    Finish(Nanos),
-    /// Cancel running ticks, with grace or at once.
-    Stop {
-        grace: bool,
-    },
-}
-
-/// In the order of asking, with the time of it.
-#[derive(Default)]
-struct Requests(Vec<(Nanos, Request)>);
-
-#[derive(Default)]
-struct Inbox {
-    /// In a box of its own, which most timers need for their stop alone.
-    requests: Option<Box<Requests>>,
-    task: Option<Waker>,
-}
-
-/// What handle, ticks and task have in common; in front what every tick touches.
-#[repr(C)]
-pub(super) struct Shared {
-    start: Instant,
-    requested: AtomicBool,
-    over: AtomicBool,
-    /// Dropping the handle doesn't stop the timer.
-    pub(super) detached: AtomicBool,
-    pub(super) counts: Counts,
-    /// Ticks with a lower number are asked to end.
-    asked_below: AtomicU64,
-    /// Told when `over` or `asked_below` changes.
-    changed: Notify,
-    inbox: Mutex<Inbox>,
-    name: Cow<'static, str>,
-    pub(super) jitter: Nanos,
-}
-
-/// Written by the task alone, which is why adding is a load and a store.
-#[derive(Default)]
-#[repr(C)]
-pub(super) struct Counts {
-    pub(super) started: AtomicU64,
-    pub(super) completed: AtomicU64,
-    pub(super) failed: AtomicU64,
-    pub(super) cancelled: AtomicU64,
-    pub(super) skipped: AtomicU64,
-    pub(super) missed: AtomicU64,
-}
-
-fn add(counter: &AtomicU64, more: u64) {
-    counter.store(counter.load(Acquire) + more, Release);
-}
-
-pub(super) fn nanos(length: Duration) -> Nanos {
-    length
-        .as_secs()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(u64::from(length.subsec_nanos()))
-}
-
-impl Shared {
-    pub(super) fn new(name: Cow<'static, str>, jitter: Nanos) -> Shared {
-        Shared {
-            start: Instant::now(),
-            counts: Counts::default(),
-            requested: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-            detached: AtomicBool::new(false),
-            asked_below: AtomicU64::new(0),
-            changed: Notify::new(),
-            inbox: Mutex::default(),
-            name,
-            jitter,
-        }
-    }
-
-    pub(super) fn name(&self) -> &Cow<'static, str> {
-        &self.name
-    }
-
-    pub(super) fn now(&self) -> Nanos {
-        nanos(Instant::now().saturating_duration_since(self.start))
-    }
-
-    pub(super) fn instant(&self, at: Nanos) -> Instant {
-        self.start + Duration::from_nanos(at)
-    }
-
-    pub(super) fn request(&self, request: Request) {
-        let at = self.now();
-        let mut inbox = self.inbox();
-        inbox.requests.get_or_insert_default().0.push((at, request));
-        self.requested.store(true, Release);
-        // It stays where it is: the task, which tells it but once, may be about to look for another request.
-        let task = inbox.task.clone();
-        drop(inbox);
-        if let Some(task) = task {
-            task.wake();
-        }
-    }
-
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// To be called by the task before it takes requests for the first time.
-    fn register(&self, task: &Waker) {
-        self.inbox().task = Some(task.clone());
-    }
-
-    fn take_requests(&self) -> Option<Box<Requests>> {
-        if !self.requested.load(Acquire) {
-            return None;
-        }
-        let mut inbox = self.inbox();
-        self.requested.store(false, Release);
-        inbox.requests.take()
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.over.load(Acquire)
-    }
-
-    /// Waits until no tick runs and none will.
-    pub(super) async fn ended(&self) {
-        self.until(|| self.is_over()).await;
-    }
-
-    /// Waits until the tick with this number is asked to end.
-    pub(super) async fn asked(&self, number: u64) {
-        self.until(|| number < self.asked_below.load(Acquire)).await;
-    }
-
-    async fn until(&self, holds: impl Fn() -> bool) {
-        loop {
-            let mut changed = pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if holds() {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    fn drop_caught(&self, index: u64, drop: impl FnOnce()) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
-            let panic = panic::into_text(panic);
-            panic::guarded(|| {
-                tracing::error!(
-                    timer = &*self.name,
-                    tick = index,
-                    panic,
-                    "a tick panicked while it was dropped"
-                );
-            });
-        }
-    }
-
-    fn ask_all(&self) {
-        self.asked_below
-            .store(self.counts.started.load(Acquire), Release);
-        self.changed.notify_waiters();
-    }
-}
+/// How long the ticks of one poll may take before others have their turn, if more are to start.
+const TURN: Nanos = 100_000;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Limits {
@@ -277,29 +107,34 @@ pub(super) struct Driver {
 
 struct Special {
     limits: Limits,
+    /// Told of ticks that fail.
+    hook: Option<Hook>,
+    /// The running tick, for the hook, unless several may run.
+    tick: Option<Tick>,
     /// Of the running tick, unless several may run.
-    timeout: Option<Pin<Box<Sleep>>>,
+    timeout: Option<Timeout>,
     /// The running ticks when several may run at once.
-    crowd: Option<FuturesUnordered<Entry>>,
+    crowd: Option<Crowd<Entry>>,
 }
 
 impl Special {
     fn new(limits: Limits) -> Self {
         Special {
             limits,
+            hook: None,
+            tick: None,
             timeout: None,
             crowd: None,
         }
     }
 
     fn set_timeout(&mut self) {
-        let Some(timeout) = self.limits.timeout else {
+        let Some(after) = self.limits.timeout else {
             return;
         };
         match &mut self.timeout {
-            // As far as `sleep` goes, for what the clock can't express.
-            Some(set) => set.as_mut().reset(sleep(timeout).deadline()),
-            unset => *unset = Some(Box::pin(sleep(timeout))),
+            Some(timeout) => timeout.restart(),
+            unset => *unset = Some(Timeout::new(after)),
         }
     }
 }
@@ -317,13 +152,18 @@ impl Drop for Driver {
         let ended = completed.load(Acquire) + failed.load(Acquire) + cancelled.load(Acquire);
         // A runtime that shuts down drops the task with the ticks in it.
         add(cancelled, started.load(Acquire).saturating_sub(ended));
-        self.shared.over.store(true, Release);
-        self.shared.ask_all();
+        self.shared.end();
     }
 }
 
 impl Driver {
-    pub(super) fn new(shared: Arc<Shared>, schedule: Schedule, limits: Limits) -> Driver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        schedule: Schedule,
+        limits: Limits,
+        hook: Option<Hook>,
+    ) -> Driver {
+        let plain = limits == Limits::default() && hook.is_none();
         Driver {
             schedule,
             rung: false,
@@ -333,7 +173,12 @@ impl Driver {
             asked: false,
             crowded: false,
             stopping: false,
-            special: (limits != Limits::default()).then(|| Box::new(Special::new(limits))),
+            special: (!plain).then(|| {
+                Box::new(Special {
+                    hook,
+                    ..Special::new(limits)
+                })
+            }),
             shared,
         }
     }
@@ -355,11 +200,14 @@ impl Driver {
             self.registered = true;
         }
 
+        // Where a poll starts a tick, the clock has been looked at before that.
+        let mut turn_began = None;
         let mut starts = 0;
         while starts < STARTS_PER_POLL {
             let busy = self.schedule.running();
             let ended = if busy > 0 {
-                self.poll_ticks(cx, ticks.as_mut())
+                let began = *turn_began.get_or_insert_with(|| self.shared.now());
+                self.poll_ticks(cx, ticks.as_mut(), began)
             } else {
                 Ended::default()
             };
@@ -369,7 +217,7 @@ impl Driver {
             if ended.count > 0 {
                 self.schedule.ended(now, ended.count, ended.completed);
             }
-            for (at, request) in requests.into_iter().flat_map(|requests| requests.0) {
+            for (at, request) in requests {
                 self.obey(at.min(now), now, busy, request);
             }
             if now >= self.until && !self.asked {
@@ -388,12 +236,16 @@ impl Driver {
             }
 
             self.schedule.advance(now, busy);
+            let turn_is_over = now - *turn_began.get_or_insert(now) >= TURN;
+            if ended.unpolled || turn_is_over && self.schedule.has_to_act() {
+                break;
+            }
             let action = self.schedule.act(now);
             self.publish();
             match action {
                 Some(Action::Start { due, missed }) => {
                     starts += 1;
-                    self.start(now, due, missed, ticks.as_mut());
+                    self.start(cx, now, due, missed, ticks.as_mut());
                     continue;
                 }
                 Some(Action::Cancel { starved }) => {
@@ -429,8 +281,10 @@ impl Driver {
             }
             self.rung = true;
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        self.publish();
+        // Not `wake_by_ref`: tokio looks at its clock and sockets only once in 61 polls of tasks that are ready, but
+        // before it polls a task again that has yielded.
+        pin!(yield_now()).poll(cx)
     }
 
     fn obey(&mut self, at: Nanos, now: Nanos, busy: usize, request: Request) {
@@ -453,6 +307,7 @@ impl Driver {
             Request::Resume => self.schedule.resume(at),
             Request::Trigger => self.schedule.trigger(),
             Request::SetInterval(interval) => self.schedule.set_interval(interval, at, busy),
+            Request::Reset => self.schedule.reset(at, busy),
         }
     }
 
@@ -481,7 +336,14 @@ impl Driver {
         self.shared.ask_all();
     }
 
-    fn start(&mut self, now: Nanos, due: Due, missed: u64, ticks: Pin<&mut dyn Ticks>) {
+    fn start(
+        &mut self,
+        cx: &Context<'_>,
+        now: Nanos,
+        due: Due,
+        missed: u64,
+        ticks: Pin<&mut dyn Ticks>,
+    ) {
         let shared = &self.shared;
         let number = shared.counts.started.load(Acquire);
         add(&shared.counts.started, 1);
@@ -494,40 +356,59 @@ impl Driver {
             interval: self.schedule.interval(),
             number,
         };
+        let hook = self
+            .special
+            .as_ref()
+            .and_then(|special| special.hook.as_ref());
+        let told = hook.map(|_| tick.clone());
         let apart = self.schedule.is_concurrent();
         match catch_unwind(AssertUnwindSafe(|| ticks.start(tick, apart))) {
-            Ok(Some(tick)) => {
+            Ok(Some(ticks)) => {
                 let special = &mut self.special;
                 let special =
                     special.get_or_insert_with(|| Box::new(Special::new(Limits::default())));
-                let timeout = special.limits.timeout;
-                special.crowd.get_or_insert_default().push(Entry {
+                let crowd = special.crowd.get_or_insert_with(|| Crowd::new(cx.waker()));
+                crowd.push(Entry {
+                    shared: Arc::clone(&self.shared),
+                    number,
                     index: due.index,
-                    tick: Some(tick),
-                    timeout: timeout.map(|timeout| Box::pin(sleep(timeout))),
+                    ticks: Some(ticks),
+                    timeout: special.limits.timeout.map(Timeout::new),
+                    tick: told,
                 });
             }
             Ok(None) => {
                 self.index = due.index;
                 if let Some(special) = &mut self.special {
                     special.set_timeout();
+                    special.tick = told;
                 }
             }
             Err(panic) => {
-                self.account(due.index, End::Panicked(panic::into_text(panic)));
+                let end = Err(TickError::Panicked(panic::into_text(panic)));
+                self.account(due.index, told.as_ref(), end);
                 self.schedule.ended(now, 1, false);
             }
         }
     }
 
-    fn poll_ticks(&mut self, cx: &mut Context<'_>, mut ticks: Pin<&mut dyn Ticks>) -> Ended {
+    fn poll_ticks(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut ticks: Pin<&mut dyn Ticks>,
+        began: Nanos,
+    ) -> Ended {
         let mut ended = Ended::default();
         if !self.schedule.is_concurrent() {
+            let number = self.shared.counts.started.load(Acquire) - 1;
             let special = self.special.as_mut();
             let timeout = special.and_then(|special| special.timeout.as_mut());
-            if let Poll::Ready(end) = poll_tick(ticks.as_mut(), timeout, cx) {
+            let polled = poll_tick(ticks.as_mut(), timeout, &self.shared, number, cx);
+            if let Poll::Ready(end) = polled {
                 self.clear(ticks);
-                ended.add(self.account(self.index, end));
+                let special = self.special.as_mut();
+                let told = special.and_then(|special| special.tick.take());
+                ended.add(self.account(self.index, told.as_ref(), end));
             }
             return ended;
         }
@@ -535,11 +416,19 @@ impl Driver {
             crowd: Some(crowd), ..
         }) = self.special.as_deref_mut()
         {
-            let Poll::Ready(Some((index, end, tick))) = Pin::new(crowd).poll_next(cx) else {
+            match crowd.poll_next() {
+                Next::Ended((end, mut entry)) => {
+                    let ticks = entry.ticks.take();
+                    self.shared.drop_caught(entry.index, || drop(ticks));
+                    ended.add(self.account(entry.index, entry.tick.as_ref(), end));
+                    ended.unpolled = self.shared.now() - began >= TURN;
+                }
+                Next::None => break,
+                Next::Later => ended.unpolled = true,
+            }
+            if ended.unpolled {
                 break;
-            };
-            self.shared.drop_caught(index, || drop(tick));
-            ended.add(self.account(index, end));
+            }
         }
         ended
     }
@@ -552,9 +441,12 @@ impl Driver {
             .as_mut()
             .and_then(|special| special.crowd.take());
         for entry in crowd.into_iter().flatten() {
-            self.shared.drop_caught(entry.index, || drop(entry.tick));
+            self.shared.drop_caught(entry.index, || drop(entry.ticks));
         }
         add(&self.shared.counts.cancelled, running as u64);
+        if self.stopping {
+            self.shared.tell_of_end();
+        }
         self.schedule.ended(now, running, false);
     }
 
@@ -563,40 +455,43 @@ impl Driver {
         self.shared.drop_caught(self.index, || ticks.clear());
     }
 
-    /// Counts a tick that has ended, and logs it if it failed. True if it came to its own good end.
-    fn account(&self, index: u64, end: End) -> bool {
+    /// Counts a tick that has ended, and tells of it if it failed. True if it came to its own good end.
+    fn account(&self, index: u64, told: Option<&Tick>, end: End) -> bool {
         let counts = &self.shared.counts;
-        match end {
-            End::Returned if self.asked => {
-                add(&counts.cancelled, 1);
-                false
-            }
-            End::Returned => {
-                add(&counts.completed, 1);
-                true
-            }
-            failed => {
-                add(&counts.failed, 1);
-                panic::guarded(|| self.log(index, failed));
-                false
+        let completed = end.is_ok() && !self.asked;
+        let count = match &end {
+            Err(_) => &counts.failed,
+            Ok(()) if self.asked => &counts.cancelled,
+            Ok(()) => &counts.completed,
+        };
+        add(count, 1);
+        if let Err(error) = end {
+            panic::guarded(|| self.log(index, &error));
+            let special = self.special.as_ref();
+            let hook = special.and_then(|special| special.hook.as_ref());
+            if let (Some(hook), Some(tick)) = (hook, told) {
+                hook.tell(tick, &error);
             }
         }
+        if self.stopping {
+            self.shared.tell_of_end();
+        }
+        completed
     }
 
-    fn log(&self, tick: u64, end: End) {
+    fn log(&self, tick: u64, error: &TickError) {
         let timer: &str = self.shared.name();
-        match end {
-            End::Returned => {}
-            End::Failed(error) => tracing::error!(timer, tick, error, "a tick failed"),
-            End::Panicked(panic) => tracing::error!(timer, tick, panic, "a tick panicked"),
-            End::TimedOut => {
-                let timeout = self.limits().timeout;
+        match error {
+            TickError::Failed(error) => tracing::error!(timer, tick, error, "a tick failed"),
+            TickError::Panicked(panic) => tracing::error!(timer, tick, panic, "a tick panicked"),
+            TickError::TimedOut(timeout) => {
                 tracing::error!(timer, tick, ?timeout, "a tick timed out");
             }
         }
     }
 
     fn publish(&mut self) {
+        self.shared.set_next_due(self.schedule.next_due());
         let counts = &self.shared.counts;
         let Dropped { skipped, missed } = self.schedule.take_dropped();
         if skipped > 0 {
@@ -623,60 +518,13 @@ impl Driver {
 struct Ended {
     count: usize,
     completed: bool,
+    /// Others may have ended too: they are to be polled, but not in this turn.
+    unpolled: bool,
 }
 
 impl Ended {
     fn add(&mut self, completed: bool) {
         self.count += 1;
         self.completed |= completed;
-    }
-}
-
-/// How a tick ended by itself.
-enum End {
-    Returned,
-    Failed(String),
-    Panicked(String),
-    TimedOut,
-}
-
-fn poll_tick(
-    tick: Pin<&mut dyn Ticks>,
-    timeout: Option<&mut Pin<Box<Sleep>>>,
-    cx: &mut Context<'_>,
-) -> Poll<End> {
-    match catch_unwind(AssertUnwindSafe(|| tick.poll(cx))) {
-        Ok(Poll::Ready(None)) => Poll::Ready(End::Returned),
-        Ok(Poll::Ready(Some(error))) => Poll::Ready(End::Failed(error)),
-        Err(panic) => Poll::Ready(End::Panicked(panic::into_text(panic))),
-        Ok(Poll::Pending) => {
-            let Some(timeout) = timeout else {
-                return Poll::Pending;
-            };
-            // A tick that has used up its share of the poll leaves none for the timeout.
-            let timeout = pin!(unconstrained(timeout.as_mut()));
-            timeout.poll(cx).map(|()| End::TimedOut)
-        }
-    }
-}
-
-/// One of several running ticks.
-struct Entry {
-    index: u64,
-    /// Present until it has ended.
-    tick: Option<Pin<Box<dyn Ticks>>>,
-    timeout: Option<Pin<Box<Sleep>>>,
-}
-
-impl Future for Entry {
-    type Output = (u64, End, Option<Pin<Box<dyn Ticks>>>);
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let Some(tick) = &mut this.tick else {
-            return Poll::Pending;
-        };
-        poll_tick(tick.as_mut(), this.timeout.as_mut(), cx)
-            .map(|end| (this.index, end, this.tick.take()))
     }
 }

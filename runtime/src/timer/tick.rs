@@ -1,10 +1,13 @@
+//! One tick, and what it may return.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::driver::Shared;
+use super::schedule::NEVER;
+use super::shared::{Request, Shared};
 
 /// One tick of a [`Timer`](super::Timer): which it is, and whether it is asked to end.
 ///
@@ -48,6 +51,35 @@ impl Tick {
     /// The timer's interval at the time of the start; with `after` its delay.
     pub fn interval(&self) -> Duration {
         Duration::from_nanos(self.interval)
+    }
+
+    /// The timer's name.
+    pub(super) fn timer(&self) -> &str {
+        self.shared.name()
+    }
+
+    /// Stops the timer from inside: no tick starts any more, and those that run, this one too, run to their end.
+    ///
+    /// It asks and doesn't wait. A [`Timer::stop`](super::Timer::stop) may still cancel what runs.
+    ///
+    /// ```
+    /// # use aioxide::{Tick, timer};
+    /// #[timer(1s)]
+    /// async fn poll_until_ready(tick: Tick) {
+    ///     if is_ready().await {
+    ///         tick.stop_timer();
+    ///     }
+    /// }
+    /// # async fn is_ready() -> bool { true }
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let polling = poll_until_ready();
+    /// tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    /// assert_eq!(polling.stats().completed, 1);
+    /// # }
+    /// ```
+    pub fn stop_timer(&self) {
+        self.shared.request(Request::Finish(NEVER));
     }
 
     /// Waits until the tick is asked to end: by `overlap = cancel`, by [`Timer::stop`](super::Timer::stop),

@@ -75,5 +75,6 @@ where
 }
 
 fn error_of(failure: Option<&dyn Display>) -> Option<String> {
-    failure.map(|error| error.to_string())
+    // With anyhow and eyre the chain of causes.
+    failure.map(|error| format!("{error:#}"))
 }

@@ -1,0 +1,157 @@
+//! What workers and the main context say, as the events of the policy.
+
+use super::driver::{MAIN, Supervisor};
+use super::policy::{Ending, Event, WorkerId};
+use crate::server::line::{Ended, Failure, Message, Role};
+use crate::server::report;
+
+impl Supervisor {
+    pub(super) fn worker_said(&mut self, id: WorkerId, message: Message) {
+        match message {
+            Message::Ready => {
+                let now = self.now();
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.ready = true;
+                    live.pulse.ready(now);
+                    report::log!(debug, "{} is ready", self.job.name(live.role));
+                }
+                self.happened(Event::Ready(id));
+            }
+            Message::Pong(number) => {
+                let now = self.now();
+                if let Some(live) = self.workers.get_mut(&id) {
+                    if !live.turning {
+                        live.turning = true;
+                        // While no loop turned, nothing was due.
+                        self.pulses_at = self.pulses_at.max(now);
+                    }
+                    if let Some(blocked) = live.pulse.answered(now, number) {
+                        let name = self.job.name(live.role);
+                        report::log!(
+                            warn,
+                            "the event loop of {name} turns again, after {blocked:.1?}"
+                        );
+                    }
+                }
+            }
+            #[cfg(feature = "process")]
+            Message::Signalled(signal) => self.happened(Event::WorkerSignalled(id, signal)),
+            Message::Request(request, reply) => {
+                let answer = self.answer(id, request);
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.refused |= answer.is_err() && live.seat.is_stopping();
+                }
+                // The worker may have dropped its `listen`; the slot keeps the socket.
+                let _ = reply.send(answer);
+            }
+            Message::Accepts { serving, socket } => self.sockets.accepts(id, serving, socket),
+            Message::AcceptsNoMore { serving } => self.sockets.accepts_no_more(id, serving),
+            #[cfg(feature = "process")]
+            Message::Exiting => {
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.turning = false;
+                }
+            }
+            Message::Ending(failure) => {
+                let Some(live) = self.workers.get_mut(&id) else {
+                    return;
+                };
+                // Of one that was asked meanwhile, or that is an extra, nothing is done before it is gone.
+                if live.seat.is_stopping() || matches!(live.role, Role::Extra(_)) {
+                    return;
+                }
+                live.ending = true;
+                let (name, pid) = (self.job.name(live.role), live.seat.pid());
+                let overran = false;
+                let starting = !live.ready;
+                let ending = self.judge(&name, pid, starting, Ended { failure, overran });
+                self.sockets.leaving(id);
+                self.happened(Event::Ending(id, ending));
+                // What the policy makes nothing of before the worker is gone counts then.
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.ending = live.seat.is_stopping();
+                }
+            }
+            Message::Ended(mut ended) => {
+                let Some(live) = self.workers.get(&id) else {
+                    return;
+                };
+                if live.ending {
+                    ended.failure = ended.failure.filter(Failure::is_of_the_end_itself);
+                }
+                let name = self.job.name(live.role);
+                let pid = live.seat.pid();
+                let (starting, refused) = (!live.ready, live.refused);
+                self.sockets.ended(id);
+                let ending = match ended.failure {
+                    // Without a socket it has to give up: that is what it was asked to do.
+                    Some(failure @ (Failure::Error(_) | Failure::Panic(_)))
+                        if starting && refused =>
+                    {
+                        let cause = failure.to_string();
+                        match self.told.contains(&cause) {
+                            true => report::log!(info, "{name} (pid {pid}) failed likewise"),
+                            false => {
+                                report::log!(
+                                    info,
+                                    "{name} was stopped while it was starting: {cause}"
+                                )
+                            }
+                        }
+                        Ending::Clean
+                    }
+                    #[cfg(feature = "process")]
+                    Some(failure @ Failure::StopSignal(_)) => {
+                        report::log!(info, "{name} (pid {pid}) was {failure}");
+                        Ending::KilledByStopSignal
+                    }
+                    _ => self.judge(&name, pid, starting, ended),
+                };
+                // Known until then by what the policy has to report of it.
+                self.happened(Event::Ended(id, ending));
+                if let Some(live) = self.workers.remove(&id) {
+                    live.seat.leave(&self.leaving);
+                }
+            }
+        }
+    }
+
+    pub(super) fn main_said(&mut self, message: Message) {
+        match message {
+            // It waits for its stop; that it was entered has been told, and its end counts when it is gone.
+            Message::Ready | Message::Pong(_) | Message::Ending(_) => {}
+            Message::Accepts { .. } | Message::AcceptsNoMore { .. } => {}
+            #[cfg(feature = "process")]
+            Message::Signalled(_) | Message::Exiting => {}
+            Message::Request(_, reply) => {
+                let _ = reply.send(Err(std::io::Error::new(
+                    std::io::ErrorKind::Unsupported,
+                    "the main context has no listening sockets",
+                )));
+            }
+            Message::Ended(ended) => {
+                let ending = self.judge(MAIN, std::process::id(), false, ended);
+                if let Some(main) = self.main.take() {
+                    self.leaving.add(main);
+                }
+                self.happened(match self.main_value {
+                    None if ending == Ending::Failed => Event::MainFailed,
+                    _ => Event::MainLeft(ending),
+                });
+            }
+        }
+    }
+
+    /// Tells a failure, and the policy's word for it.
+    pub(super) fn judge(&mut self, name: &str, pid: u32, starting: bool, ended: Ended) -> Ending {
+        if let Some(failure) = &ended.failure {
+            self.tell_failure(name, pid, starting, failure);
+        }
+        match (ended.failure, ended.overran) {
+            (Some(_), true) => Ending::OverranAndFailed,
+            (Some(_), false) => Ending::Failed,
+            (None, true) => Ending::Overran,
+            (None, false) => Ending::Clean,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The last resort, when the supervisor itself doesn't come to its end.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+#[cfg(feature = "process")]
+use super::seats::child::Killer;
+use crate::server::report;
+
+/// How late the supervisor may be, a log that doesn't take its lines at once included.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// Given the exit code of a server that doesn't come to its end: ends the process, if that is the server's own.
+pub(crate) type GiveUp = Arc<dyn Fn(i32) + Send + Sync>;
+
+/// Gives the server up at the deadline it was last given, unless dropped before.
+pub(crate) struct Watchdog {
+    give_up: GiveUp,
+    deadline: Option<Arc<Deadline>>,
+}
+
+#[derive(Default)]
+struct Deadline {
+    due: Mutex<Due>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Due {
+    at: Option<Instant>,
+    code: i32,
+    over: bool,
+    /// Workers that would outlive the supervisor.
+    #[cfg(feature = "process")]
+    processes: Vec<Killer>,
+}
+
+impl Watchdog {
+    pub(crate) fn new(give_up: GiveUp) -> Watchdog {
+        Watchdog {
+            give_up,
+            deadline: None,
+        }
+    }
+
+    /// Has these killed too, instead of those given before.
+    #[cfg(feature = "process")]
+    pub(in crate::server) fn guard(&mut self, processes: impl Iterator<Item = Killer>) {
+        let deadline = self.deadline();
+        deadline.lock().processes = processes.collect();
+    }
+
+    /// Gives up with `code` some time after `at`.
+    pub(crate) fn set(&mut self, at: Instant, code: i32) {
+        let deadline = self.deadline();
+        let mut due = deadline.lock();
+        (due.at, due.code) = (Some(at), code);
+        deadline.changed.notify_one();
+    }
+
+    /// The first call starts the thread.
+    fn deadline(&mut self) -> &Deadline {
+        self.deadline.get_or_insert_with(|| {
+            let deadline = Arc::new(Deadline::default());
+            let (watched, give_up) = (Arc::clone(&deadline), Arc::clone(&self.give_up));
+            let thread = std::thread::Builder::new()
+                .name("watchdog".to_owned())
+                .spawn(move || watch(&watched, &give_up));
+            if let Err(error) = thread {
+                report::log!(warn, %error, "no watchdog: the end of the server is not enforced");
+            }
+            deadline
+        })
+    }
+}
+
+impl Deadline {
+    fn lock(&self) -> MutexGuard<'_, Due> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        if let Some(deadline) = &self.deadline {
+            deadline.lock().over = true;
+            deadline.changed.notify_one();
+        }
+    }
+}
+
+fn watch(deadline: &Deadline, give_up: &GiveUp) {
+    let mut due = deadline.lock();
+    let mut late = false;
+    while !due.over {
+        let wait = match due.at {
+            // Half of the margin is waited for anew: after a SIGSTOP of the whole process the supervisor
+            // gets to move its deadline first.
+            Some(_) if late => MARGIN / 2,
+            Some(at) => at.saturating_duration_since(Instant::now()) + MARGIN / 2,
+            None => Duration::MAX,
+        };
+        let before = due.at;
+        let (guard, timeout) = deadline
+            .changed
+            .wait_timeout(due, wait)
+            .unwrap_or_else(PoisonError::into_inner);
+        due = guard;
+        if timeout.timed_out() && due.at == before && !due.over {
+            if late {
+                #[cfg(feature = "process")]
+                for process in &due.processes {
+                    // One that can't be killed still ends by itself once its supervisor is gone; the log is
+                    // no place to say so, for it may be what all of this waits for.
+                    let _ = process.kill();
+                }
+                let code = due.code;
+                drop(due);
+                return give_up(code);
+            }
+            late = true;
+        } else {
+            late = false;
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A timer before it starts.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::driver::{self, Driver, Limits};
+use super::failure::{Hook, TickError};
+use super::handle::{Timer, check_interval};
+use super::schedule::{Cadence, Missed, Overlap, Rules, Schedule};
+use super::shared::{Shared, nanos};
+use super::tick::{Tick, TickReturn};
+use super::ticks::Place;
+
+impl Timer {
+    /// A timer whose ticks are due every `interval`.
+    ///
+    /// # Panics
+    ///
+    /// If `interval` is zero.
+    #[track_caller]
+    pub fn every(interval: Duration) -> TimerBuilder {
+        TimerBuilder::new(Cadence::Grid, interval)
+    }
+
+    /// A timer whose ticks are due `delay` after the end of the one before. They never overlap, unless
+    /// [triggered](Timer::trigger), and are never missed.
+    ///
+    /// # Panics
+    ///
+    /// If `delay` is zero.
+    #[track_caller]
+    pub fn after(delay: Duration) -> TimerBuilder {
+        TimerBuilder::new(Cadence::Delay, delay)
+    }
+}
+
+/// A timer before it starts; its methods are named as the options of `#[timer]`.
+///
+/// See [`Timer`] for an example.
+#[must_use = "a timer does nothing until `start` is called"]
+#[derive(Clone, Debug)]
+pub struct TimerBuilder {
+    cadence: Cadence,
+    interval: Duration,
+    first: Duration,
+    overlap: Overlap,
+    missed: Missed,
+    jitter: Duration,
+    phase: bool,
+    timeout: Option<Duration>,
+    grace: Duration,
+    name: Cow<'static, str>,
+    hook: Option<Hook>,
+}
+
+impl TimerBuilder {
+    #[track_caller]
+    fn new(cadence: Cadence, interval: Duration) -> TimerBuilder {
+        assert!(
+            !interval.is_zero(),
+            "the interval of a timer must not be zero"
+        );
+        TimerBuilder {
+            cadence,
+            interval,
+            first: Duration::ZERO,
+            overlap: Overlap::default(),
+            missed: Missed::default(),
+            jitter: Duration::ZERO,
+            phase: false,
+            timeout: None,
+            grace: Duration::ZERO,
+            name: Cow::Borrowed("timer"),
+            hook: None,
+        }
+    }
+
+    /// When the first tick is due, counted from the start. Default: at once.
+    pub fn first(mut self, first: Duration) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// What a due tick does while an earlier one still runs. Default: [`Overlap::Skip`].
+    ///
+    /// # Panics
+    ///
+    /// If the policy has a bound of zero.
+    #[track_caller]
+    pub fn overlap(mut self, overlap: Overlap) -> Self {
+        assert!(
+            !matches!(overlap, Overlap::Allow(0) | Overlap::Queue(0)),
+            "the bound in `{overlap:?}` must be at least 1",
+        );
+        self.overlap = overlap;
+        self
+    }
+
+    /// What becomes of due times that the timer itself was late for. Default: [`Missed::Coalesce`].
+    ///
+    /// # Panics
+    ///
+    /// If the policy has a bound of zero.
+    #[track_caller]
+    pub fn missed(mut self, missed: Missed) -> Self {
+        assert!(
+            missed != Missed::Burst(0),
+            "the bound in `{missed:?}` must be at least 1",
+        );
+        self.missed = missed;
+        self
+    }
+
+    /// Each start is shifted by a random time in `[0, jitter)`, which must be less than the interval. The
+    /// grid is not shifted. Default: none.
+    pub fn jitter(mut self, jitter: Duration) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// Shifts the whole grid once by a random time in `[0, interval)`, so that timers that are started
+    /// together don't tick together: `phase = random`. Default: no shift.
+    pub fn phase(mut self) -> Self {
+        self.phase = true;
+        self
+    }
+
+    /// A tick that runs longer is dropped and counted as failed. Default: none.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How long a tick that is asked to end, by [`Overlap::Cancel`] or a stop, may clean up before it is
+    /// dropped. Default: zero.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// What logs call the timer. Default: `timer`; `#[timer]` gives the function's name.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Tells `hook` of every tick that returns an `Err`, panics or runs into its timeout, once it is over. It is logged
+    /// as well. Default: none.
+    ///
+    /// The hook is called in the timer's task, so it must not block. A panic of it is logged.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use aioxide::Timer;
+    /// # use tokio::sync::mpsc;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let (failures, mut failed) = mpsc::unbounded_channel();
+    /// let sync = Timer::every(Duration::from_secs(60))
+    ///     .on_error(move |tick, error| drop(failures.send((tick.index(), error.to_string()))))
+    ///     .start(|_| async { Err("no route to host") });
+    /// assert_eq!(failed.recv().await, Some((0, "no route to host".to_owned())));
+    /// # sync.stop().await;
+    /// # }
+    /// ```
+    pub fn on_error(mut self, hook: impl Fn(&Tick, &TickError) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Hook::new(hook));
+        self
+    }
+
+    /// Starts the timer on the current runtime. `tick` is called for each tick; the future that it gives is
+    /// polled by the timer's own task, so that ticks run concurrently with each other, not in parallel.
+    ///
+    /// An `Err` or a panic of a tick is logged and counted, and the timer lives on.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, on one whose time driver isn't enabled, and if the jitter isn't less than
+    /// the interval.
+    #[track_caller]
+    pub fn start<F, Fut>(self, tick: F) -> Timer
+    where
+        F: FnMut(Tick) -> Fut + Send + 'static,
+        Fut: Future<Output: TickReturn> + Send + 'static,
+    {
+        Timer {
+            shared: driver::spawn(self.driver(), Box::pin(Place::new(tick))),
+        }
+    }
+
+    #[track_caller]
+    fn driver(self) -> Driver {
+        let jitter = nanos(self.jitter);
+        assert!(
+            jitter == 0 || check_interval(self.interval, jitter).is_ok(),
+            "the jitter of a timer must be less than its interval, but {:?} isn't less than {:?}",
+            self.jitter,
+            self.interval,
+        );
+        if Handle::try_current().is_err() {
+            panic!(
+                "timer `{}` was started outside a tokio runtime: there is no reactor running, a timer must \
+                 be started from the context of a Tokio 1.x runtime",
+                self.name,
+            );
+        }
+        let interval = nanos(self.interval);
+        let mut seed = 0;
+        if jitter > 0 {
+            seed = fastrand::u64(..);
+        }
+        let mut phase = 0;
+        if self.phase {
+            phase = fastrand::u64(..interval);
+        }
+        let rules = Rules {
+            cadence: self.cadence,
+            overlap: self.overlap,
+            missed: self.missed,
+            jitter,
+        };
+        let first = nanos(self.first).saturating_add(phase);
+        let limits = Limits {
+            timeout: self.timeout,
+            grace: nanos(self.grace),
+        };
+        let shared = Arc::new(Shared::new(self.name, jitter));
+        let schedule = Schedule::new(rules, interval, first, seed);
+        shared.set_next_due(schedule.next_due());
+        Driver::new(shared, schedule, limits, self.hook)
+    }
+}

@@ -1,0 +1,142 @@
+//! Due times: one, neighbouring ones, and those that wait.
+
+use std::collections::VecDeque;
+
+/// Nanoseconds since the timer was started.
+pub(in crate::timer) type Nanos = u64;
+
+pub(in crate::timer) const NEVER: Nanos = Nanos::MAX;
+
+/// A due time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::timer) struct Due {
+    pub(in crate::timer) index: u64,
+    /// On the grid, before jitter.
+    pub(in crate::timer) at: Nanos,
+}
+
+/// Neighbouring due times.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) first: Due,
+    pub(super) step: Nanos,
+    pub(super) count: u64,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Run {
+            first: Due { index: 0, at: 0 },
+            step: 0,
+            count: 0,
+        }
+    }
+}
+
+impl Run {
+    pub(super) fn one(due: Due) -> Run {
+        Run {
+            first: due,
+            step: 0,
+            count: 1,
+        }
+    }
+
+    pub(super) fn nth(&self, i: u64) -> Due {
+        Due {
+            index: self.first.index + i,
+            at: self.first.at + i * self.step,
+        }
+    }
+
+    pub(super) fn newest(&self) -> Due {
+        self.nth(self.count.saturating_sub(1))
+    }
+
+    pub(super) fn newest_of(self, count: u64) -> Run {
+        if count == 0 {
+            return Run::default();
+        }
+        Run {
+            first: self.nth(self.count - count),
+            count,
+            ..self
+        }
+    }
+
+    pub(super) fn split_newest(self) -> (Run, Run) {
+        let earlier = Run {
+            count: self.count - 1,
+            ..self
+        };
+        (earlier, Run::one(self.newest()))
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Due> {
+        let due = self.nth(0);
+        self.count = self.count.checked_sub(1)?;
+        if self.count > 0 {
+            self.first = self.nth(1);
+        }
+        Some(due)
+    }
+}
+
+/// A queue that owns no memory until a second one waits, which most timers never see.
+#[derive(Debug)]
+pub(super) struct Fifo {
+    /// At [`NEVER`] when there is none.
+    front: Due,
+    #[allow(
+        clippy::box_collection,
+        reason = "a third of the size where there is none"
+    )]
+    rest: Option<Box<VecDeque<Due>>>,
+}
+
+const NONE: Due = Due {
+    index: 0,
+    at: NEVER,
+};
+
+impl Default for Fifo {
+    fn default() -> Self {
+        Fifo {
+            front: NONE,
+            rest: None,
+        }
+    }
+}
+
+impl Fifo {
+    pub(super) fn len(&self) -> usize {
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.len());
+        usize::from(!self.is_empty()) + rest
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.front.at == NEVER
+    }
+
+    pub(super) fn push_back(&mut self, due: Due) {
+        if self.is_empty() {
+            self.front = due;
+        } else {
+            self.rest.get_or_insert_default().push_back(due);
+        }
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Due> {
+        if self.is_empty() {
+            return None;
+        }
+        let next = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        Some(std::mem::replace(&mut self.front, next.unwrap_or(NONE)))
+    }
+
+    pub(super) fn last_mut(&mut self) -> Option<&mut Due> {
+        let empty = self.is_empty();
+        let rest = self.rest.as_mut().and_then(|rest| rest.back_mut());
+        rest.or((!empty).then_some(&mut self.front))
+    }
+}

@@ -1,0 +1,285 @@
+//! What handle, ticks and task of a timer have in common.
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::schedule::{NEVER, Nanos};
+use crate::panic;
+
+/// What a handle asks for, in the order of asking.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Request {
+    Pause,
+    Resume,
+    Trigger,
+    SetInterval(Nanos),
+    /// A new grid, from then on.
+    Reset,
+    /// Let running ticks end until then.
+    Finish(Nanos),
+    /// Cancel running ticks, with grace or at once.
+    Stop {
+        grace: bool,
+    },
+}
+
+/// In the order of asking, with the time of it.
+pub(super) type Requests = Vec<(Nanos, Request)>;
+
+#[derive(Default)]
+struct Inbox {
+    /// In a box of its own, which most timers need for their stop alone.
+    letters: Option<Box<Letters>>,
+    task: Option<Waker>,
+}
+
+#[derive(Default)]
+struct Letters {
+    requests: Requests,
+    /// The numbers of ticks that wait in a `finish` of their own timer: that doesn't wait for them.
+    leaving: Vec<u64>,
+}
+
+/// What handle, ticks and task have in common; in front what every tick touches.
+#[repr(C)]
+pub(super) struct Shared {
+    start: Instant,
+    requested: AtomicBool,
+    over: AtomicBool,
+    /// Dropping the handle doesn't stop the timer.
+    pub(super) detached: AtomicBool,
+    pub(super) counts: Counts,
+    /// Ticks with a lower number are asked to end.
+    asked_below: AtomicU64,
+    next_due: AtomicU64,
+    /// Told when `over` or `asked_below` changes, and of every tick that ends once the timer is stopping.
+    changed: Notify,
+    inbox: Mutex<Inbox>,
+    name: Cow<'static, str>,
+    pub(super) jitter: Nanos,
+}
+
+/// Written by the task alone, which is why adding is a load and a store.
+#[derive(Default)]
+#[repr(C)]
+pub(super) struct Counts {
+    pub(super) started: AtomicU64,
+    pub(super) completed: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) cancelled: AtomicU64,
+    pub(super) skipped: AtomicU64,
+    pub(super) missed: AtomicU64,
+}
+
+pub(super) fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Acquire) + more, Release);
+}
+
+pub(super) fn nanos(length: Duration) -> Nanos {
+    length
+        .as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::from(length.subsec_nanos()))
+}
+
+impl Shared {
+    pub(super) fn new(name: Cow<'static, str>, jitter: Nanos) -> Shared {
+        Shared {
+            start: Instant::now(),
+            counts: Counts::default(),
+            requested: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
+            asked_below: AtomicU64::new(0),
+            next_due: AtomicU64::new(NEVER),
+            changed: Notify::new(),
+            inbox: Mutex::default(),
+            name,
+            jitter,
+        }
+    }
+
+    pub(super) fn name(&self) -> &Cow<'static, str> {
+        &self.name
+    }
+
+    pub(super) fn now(&self) -> Nanos {
+        nanos(Instant::now().saturating_duration_since(self.start))
+    }
+
+    pub(super) fn instant(&self, at: Nanos) -> Instant {
+        self.start + Duration::from_nanos(at)
+    }
+
+    pub(super) fn request(&self, request: Request) {
+        let at = self.now();
+        let mut inbox = self.inbox();
+        let letters = inbox.letters.get_or_insert_default();
+        letters.requests.push((at, request));
+        self.requested.store(true, Release);
+        // It stays where it is: the task, which tells it but once, may be about to look for another request.
+        let task = inbox.task.clone();
+        drop(inbox);
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be called by the task before it takes requests for the first time.
+    pub(super) fn register(&self, task: &Waker) {
+        self.inbox().task = Some(task.clone());
+    }
+
+    pub(super) fn take_requests(&self) -> Requests {
+        if !self.requested.load(Acquire) {
+            return Requests::new();
+        }
+        let mut inbox = self.inbox();
+        self.requested.store(false, Release);
+        let letters = inbox.letters.as_mut();
+        letters.map_or_else(Requests::new, |letters| {
+            std::mem::take(&mut letters.requests)
+        })
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Acquire)
+    }
+
+    /// No tick runs, and none will.
+    pub(super) fn end(&self) {
+        self.set_next_due(NEVER);
+        self.over.store(true, Release);
+        self.ask_all();
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let next = self.next_due.load(Acquire);
+        (next != NEVER).then(|| self.instant(next))
+    }
+
+    pub(super) fn set_next_due(&self, at: Nanos) {
+        self.next_due.store(at, Release);
+    }
+
+    /// Waits until no tick runs and none will.
+    pub(super) async fn ended(&self) {
+        self.until(|| self.is_over()).await;
+    }
+
+    /// Waits until no tick runs but that with this number and others that wait in the same way, and none will start.
+    /// To be called once the timer has been asked to end.
+    pub(super) async fn others_ended(&self, number: u64) {
+        let _leaving = Leaving::enter(self, number);
+        self.until(|| self.is_over() || self.running() <= self.leaving())
+            .await;
+    }
+
+    /// How many ticks run.
+    fn running(&self) -> u64 {
+        let Counts {
+            started,
+            completed,
+            failed,
+            cancelled,
+            ..
+        } = &self.counts;
+        let ended = completed.load(Acquire) + failed.load(Acquire) + cancelled.load(Acquire);
+        started.load(Acquire).saturating_sub(ended)
+    }
+
+    fn leaving(&self) -> u64 {
+        let inbox = self.inbox();
+        let Some(letters) = &inbox.letters else {
+            return 0;
+        };
+        let mut numbers = letters.leaving.clone();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.len() as u64
+    }
+
+    pub(super) fn tell_of_end(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the tick with this number is asked to end.
+    pub(super) async fn asked(&self, number: u64) {
+        self.until(|| number < self.asked_below.load(Acquire)).await;
+    }
+
+    async fn until(&self, holds: impl Fn() -> bool) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if holds() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(super) fn drop_caught(&self, index: u64, drop: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(drop)) {
+            let panic = panic::into_text(panic);
+            panic::guarded(|| {
+                tracing::error!(
+                    timer = &*self.name,
+                    tick = index,
+                    panic,
+                    "a tick panicked while it was dropped"
+                );
+            });
+        }
+    }
+
+    pub(super) fn ask_all(&self) {
+        self.asked_below
+            .store(self.counts.started.load(Acquire), Release);
+        self.changed.notify_waiters();
+    }
+}
+
+/// A tick that waits in a `finish` of its own timer.
+struct Leaving<'s> {
+    shared: &'s Shared,
+    number: u64,
+}
+
+impl Leaving<'_> {
+    fn enter(shared: &Shared, number: u64) -> Leaving<'_> {
+        let mut inbox = shared.inbox();
+        let letters = inbox.letters.get_or_insert_default();
+        letters.leaving.push(number);
+        drop(inbox);
+        shared.tell_of_end();
+        Leaving { shared, number }
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut inbox = self.shared.inbox();
+        let letters = inbox.letters.get_or_insert_default();
+        let found = letters
+            .leaving
+            .iter()
+            .position(|&number| number == self.number);
+        if let Some(found) = found {
+            letters.leaving.swap_remove(found);
+        }
+    }
+}
