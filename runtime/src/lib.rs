@@ -23,7 +23,7 @@
 //! | `server` | yes | supervised servers of thread workers |
 //! | `process` | yes | process workers |
 //! | `timer` | yes | periodic tasks |
-//! | `logging` | no | `logging::init` |
+//! | `logging` | no | a log that names the worker: `logging::init`, and its parts |
 //!
 //! Contexts need none of them.
 #![forbid(unsafe_code)]
