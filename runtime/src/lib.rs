@@ -8,6 +8,7 @@
 //! | enter many at once, or choose at run time | [`group`], [`ExitStack`] |
 //! | know what is promised about all that | [`guide::cancellation`] |
 //! | wait for the teardown of dropped guards, hear of their errors | [`drain`], [`teardown`] |
+//! | run tasks that don't outlive their caller | [`scope()`](scope()), [`Scope`], [`ScopedTask`], [`Restart`], [`guide::scopes`] |
 //! | run workers until a signal | [`#[server]`](macro@server), [`Worker`], [`Serving`], [`Stop`] |
 //! | choose at run time what the attribute fixes | [`Server`] |
 //! | deploy it | [`guide::production`] |
@@ -21,12 +22,15 @@
 //! | `server` | yes | supervised servers of thread workers |
 //! | `process` | yes | process workers |
 //! | `timer` | yes | periodic tasks |
+//! | `scope` | yes | scopes of tasks |
 //! | `logging` | no | `logging::init` |
 //!
 //! Contexts need none of them.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(feature = "scope")]
+mod backoff;
 pub mod context;
 pub mod guide;
 #[cfg(feature = "logging")]
@@ -34,6 +38,8 @@ pub mod logging;
 mod panic;
 pub mod teardown;
 
+#[cfg(feature = "scope")]
+mod scope;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "timer")]
@@ -159,6 +165,8 @@ pub use context::{
     Always, BorrowedContext, BorrowedGuard, Context, Elapsed, Exit, ExitErrors, ExitStack, Guard,
     Return, group,
 };
+#[cfg(feature = "scope")]
+pub use scope::{ChildError, ChildReturn, Ignore, Restart, Scope, ScopedTask, scope};
 pub use teardown::{Drained, drain};
 
 /// Turns an async worker function into a supervised server of several workers.

@@ -21,6 +21,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::futures::never_yielded;
+use super::watch::Watch;
 use super::{Elapsed, Exit, Outcome, Return};
 use crate::teardown::{self, Origin, Place, TeardownError, Turn};
 
@@ -210,6 +211,7 @@ pub(super) struct Meta<'a, R: Return> {
     over: bool,
     limits: Option<Box<Limits<R>>>,
     order: Order,
+    pub(super) watch: Option<Arc<dyn Watch>>,
     calls: Calls<'a, R>,
 }
 
@@ -400,6 +402,7 @@ impl<'a, R: Return> Frame<'a, R> {
             over: false,
             limits: None,
             order: Order::Unknown,
+            watch: None,
             calls,
         };
         Frame(Box::pin(Function {
@@ -635,7 +638,11 @@ impl<'a, R: Return> Frame<'a, R> {
     /// The guard's end: gives the value back. From here on the function is tearing down.
     #[inline(always)]
     pub(super) fn give_back(&mut self, exit: Exit) {
-        self.parts().passage.exit = Some(exit);
+        let FunctionProjection { meta, passage, .. } = self.parts();
+        if let (Some(watch), false) = (&meta.watch, exit.is_success()) {
+            Arc::clone(watch).left(&exit);
+        }
+        passage.exit = Some(exit);
     }
 
     /// For what has no runtime of its own.
@@ -659,6 +666,9 @@ impl<'a, R: Return> Frame<'a, R> {
     /// Neither blocks nor panics.
     pub(super) fn detach(mut self, entered: bool) {
         let meta = self.meta();
+        if let Some(watch) = meta.watch.take() {
+            watch.left(&Exit::Cancelled);
+        }
         if !meta.over {
             let detach = meta.calls.detach;
             detach(self, entered);

@@ -8,6 +8,7 @@ mod group;
 mod returns;
 mod stack;
 mod surface;
+mod watch;
 
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ pub use stack::{Ending, ExitErrors, ExitStack};
 pub use surface::{
     BorrowedContext, BorrowedEnter, BorrowedGuard, BorrowedLeave, Context, Enter, Guard, Leave,
 };
+
+#[cfg(feature = "scope")]
+pub(crate) use watch::Watch;
 
 #[doc(hidden)]
 pub use frame::Yielder;
@@ -36,6 +40,11 @@ pub struct Elapsed {
 }
 
 impl Elapsed {
+    #[cfg(feature = "scope")]
+    pub(crate) fn new(name: &'static str, phase: &'static str, limit: Duration) -> Elapsed {
+        Elapsed { name, phase, limit }
+    }
+
     /// The function that the context was made by.
     pub fn name(&self) -> &'static str {
         self.name

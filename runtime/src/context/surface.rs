@@ -6,12 +6,18 @@ use std::future::IntoFuture;
 use std::ops::{Deref, DerefMut};
 use std::panic::resume_unwind;
 use std::pin::Pin;
+#[cfg(feature = "scope")]
+use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
 
 use super::frame::{BySlot, ByThread, Frame, Yielder};
 use super::futures::{Entered, Entering, Leaving, catch};
+#[cfg(feature = "scope")]
+use super::watch::Watch;
+use super::watch::{Run, watched};
 use super::{Always, Elapsed, Exit, Outcome, Return};
+use crate::panic;
 
 macro_rules! surface {
     (debug $generics:tt $args:tt $($ty:ident)*) => {
@@ -266,13 +272,24 @@ macro_rules! surface {
                 B: From<E> + fmt::Display,
             {
                 let mut guard = self.enter().await?;
-                let outcome = catch(async { body(&mut guard).await }).await;
+                let watch = guard.0.watch();
+                let outcome = catch(watched(watch, async { body(&mut guard).await })).await;
                 match outcome {
-                    Ok(Ok(output)) => {
+                    Ok(Run::Ended(Ok(output))) => {
                         guard.exit().await?;
                         Ok(output)
                     }
-                    Ok(Err(error)) => {
+                    Ok(Run::Interrupted(ended)) => {
+                        if let Some(Err(error)) = ended {
+                            let context = guard.0.name();
+                            panic::guarded(|| {
+                                tracing::error!(context, "the body of `{context}` failed too: {error:#}");
+                            });
+                        }
+                        guard.0.leave(Exit::Cancelled).await.into_body()?;
+                        unreachable!("the body is interrupted when the teardown is going to fail")
+                    }
+                    Ok(Run::Ended(Err(error))) => {
                         let exit = Exit::Failed(error.to_string());
                         guard.0.leave(exit).reported().await;
                         Err(error)
@@ -362,6 +379,17 @@ impl<R: Return> Context<R> {
     /// setups that leave something behind when they are cut off half-way.
     pub fn finish_setup(self) -> Self {
         Context(self.0.set(|meta| meta.finish_setup = true))
+    }
+}
+
+#[cfg(feature = "scope")]
+impl<R: Return> Context<R> {
+    pub(crate) fn watched(self, watch: Arc<dyn Watch>) -> Self {
+        Context(self.0.set(|meta| meta.watch = Some(watch)))
+    }
+
+    pub(crate) fn watch(&mut self) -> Option<Arc<dyn Watch>> {
+        self.0.watch()
     }
 }
 
