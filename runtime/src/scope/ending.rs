@@ -50,7 +50,8 @@ impl<T, E> From<Failure<E>> for Ended<T, E> {
 /// What reports call a task; empty if it has no name.
 pub(super) type Name = Cow<'static, str>;
 
-/// What a task of a [`Scope<E>`](crate::Scope) may return: `Result<T, E>` with exactly that `E`, or `()`.
+/// What a task of a [`Scope<E>`](crate::Scope) may return: `Result<T, E>` with exactly that `E`, or `()`; or nothing
+/// ever, as a `loop` without an end does.
 ///
 /// Sealed: there are no others.
 #[diagnostic::on_unimplemented(
@@ -67,10 +68,23 @@ pub trait ChildReturn<E>: sealed::Sealed<E> {
     fn end(self) -> Ended<Self::Value, E>;
 }
 
+/// `!`, which can't be written as a type of its own yet.
+type Never = <fn() -> ! as Returns>::Output;
+
+#[doc(hidden)]
+pub trait Returns {
+    type Output;
+}
+
+impl<T> Returns for fn() -> T {
+    type Output = T;
+}
+
 mod sealed {
     pub trait Sealed<E> {}
     impl<E> Sealed<E> for () {}
     impl<T, E> Sealed<E> for Result<T, E> {}
+    impl<E> Sealed<E> for super::Never {}
     impl<T, E> Sealed<E> for super::Ended<T, E> {}
 }
 
@@ -79,6 +93,14 @@ impl<E> ChildReturn<E> for () {
 
     fn end(self) -> Ended<(), E> {
         Ended::Value(())
+    }
+}
+
+impl<E> ChildReturn<E> for Never {
+    type Value = Never;
+
+    fn end(self) -> Ended<Never, E> {
+        self
     }
 }
 
