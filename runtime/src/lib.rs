@@ -167,7 +167,7 @@ pub use context::{
 };
 #[cfg(feature = "scope")]
 pub use scope::{ChildError, ChildReturn, Ignore, Restart, Scope, ScopedTask, scope};
-pub use teardown::{Drained, drain};
+pub use teardown::{Drained, drain, settle};
 
 /// Turns an async worker function into a supervised server of several workers.
 ///

@@ -1,3 +1,5 @@
+//! What `#[actxmgr]` expands to, as a person would write it.
+
 use expect_test::{Expect, expect};
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -1,3 +1,5 @@
+//! Why a context is left.
+
 use std::fmt;
 
 #[cfg(feature = "server")]

@@ -1,226 +1,51 @@
-//! The suspended function behind a context, and how its value leaves it and comes back.
-//!
-//! The value lives beside the function, in the same allocation: the function puts it there when it yields, the
-//! guard refers to it there, and the function takes it from there when it is resumed. For the length of a poll
-//! that place is in the function's reach through a thread-local reference. That takes no allocation, lock or
-//! reference count, but a type that is `'static`; what borrows passes through a shared slot instead.
+//! The suspended function behind a context, with its value beside it.
 
-use std::any::Any;
-use std::marker::PhantomData;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use scoped_tls_hkt::scoped_thread_local;
 use sync_wrapper::SyncFuture;
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::futures::never_yielded;
+use super::passage::{BySlot, ByThread, Passage, REACH, Slot, Yielder, lock};
 use super::watch::Watch;
 use super::{Elapsed, Exit, Outcome, Return};
-use crate::teardown::{self, Origin, Place, TeardownError, Turn};
-
-/// The place of a context's value while the function doesn't have it. With an exit, it is on its way back.
-struct Passage<R: Return> {
-    value: Option<R::Value>,
-    exit: Option<Exit>,
-}
-
-impl<R: Return> Passage<R> {
-    const EMPTY: Self = Passage {
-        value: None,
-        exit: None,
-    };
-
-    fn take_back(&mut self) -> Option<(R::Value, Exit)> {
-        let exit = self.exit.take()?;
-        Some((self.value.take()?, exit))
-    }
-}
-
-scoped_thread_local!(
-    /// The `Passage` of the context whose function is being polled on this thread.
-    static mut REACH: dyn Any
-);
-
-type Slot<R> = Mutex<Passage<R>>;
-
-fn lock<R: Return>(slot: &Slot<R>) -> MutexGuard<'_, Passage<R>> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How a function reaches whoever polls it.
-pub trait Channel<R: Return> {
-    #[doc(hidden)]
-    fn send(&mut self, value: R::Value);
-    #[doc(hidden)]
-    fn receive(&mut self) -> Option<(R::Value, Exit)>;
-}
-
-/// Through the thread that polls. What that demands of the value is demanded by the constructor alone, so that
-/// a value that won't do is one error and not three.
-pub struct ByThread<R: Return> {
-    send: fn(R::Value),
-    receive: fn() -> Option<(R::Value, Exit)>,
-}
-
-impl<R: Return + 'static> ByThread<R> {
-    fn new() -> Self {
-        ByThread {
-            send: |value| {
-                REACH.with(|passage| {
-                    if let Some(passage) = passage.downcast_mut::<Passage<R>>() {
-                        passage.value = Some(value);
-                    }
-                });
-            },
-            receive: || REACH.with(|passage| passage.downcast_mut::<Passage<R>>()?.take_back()),
-        }
-    }
-}
-
-impl<R: Return> Channel<R> for ByThread<R> {
-    #[inline(always)]
-    fn send(&mut self, value: R::Value) {
-        (self.send)(value);
-    }
-
-    #[inline(always)]
-    fn receive(&mut self) -> Option<(R::Value, Exit)> {
-        (self.receive)()
-    }
-}
-
-/// Through a slot that both ends share.
-pub struct BySlot<R: Return>(Arc<Slot<R>>);
-
-impl<R: Return> Channel<R> for BySlot<R> {
-    fn send(&mut self, value: R::Value) {
-        lock(&self.0).value = Some(value);
-    }
-
-    fn receive(&mut self) -> Option<(R::Value, Exit)> {
-        lock(&self.0).take_back()
-    }
-}
-
-/// What `yield_` is in a context's function; good for one yield.
-pub struct Yielder<R, C> {
-    channel: C,
-    declared: PhantomData<fn(R)>,
-}
-
-impl<R: Return, C: Channel<R>> Yielder<R, C> {
-    fn new(channel: C) -> Self {
-        Yielder {
-            channel,
-            declared: PhantomData,
-        }
-    }
-
-    /// `yield_(value)`: gives `value` to whoever enters the context; ready when the context is left.
-    #[inline(always)]
-    pub fn give(self, value: R::Value) -> Yield<R, C> {
-        Yield {
-            channel: self.channel,
-            value: Some(value),
-        }
-    }
-}
-
-/// What a context without a value yields.
-#[diagnostic::on_unimplemented(
-    message = "`yield_()` yields nothing, but a `{Self}` is due",
-    label = "yields nothing",
-    note = "write `yield_(value).await`, where `value` is the `{Self}` that the return type declares"
-)]
-pub trait Nothing {
-    #[doc(hidden)]
-    fn nothing() -> Self;
-}
-
-impl Nothing for () {
-    fn nothing() {}
-}
-
-impl<R: Return, C: Channel<R>> Yielder<R, C> {
-    /// `yield_()`
-    #[inline(always)]
-    pub fn give_nothing(self) -> YieldNothing<R, C>
-    where
-        R::Value: Nothing,
-    {
-        YieldNothing(self.give(R::Value::nothing()))
-    }
-}
-
-/// The future of `yield_()`.
-pub struct YieldNothing<R: Return, C>(Yield<R, C>);
-
-impl<R: Return, C: Channel<R>> Future for YieldNothing<R, C> {
-    type Output = Exit;
-
-    #[inline(always)]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Exit> {
-        Pin::new(&mut self.0).poll(cx).map(|(_, exit)| exit)
-    }
-}
-
-/// The future of `yield_(value)`.
-pub struct Yield<R: Return, C> {
-    channel: C,
-    value: Option<R::Value>,
-}
-
-// The value is never pinned.
-impl<R: Return, C> Unpin for Yield<R, C> {}
-
-impl<R: Return, C: Channel<R>> Future for Yield<R, C> {
-    type Output = (R::Value, Exit);
-
-    #[inline(always)]
-    fn poll(mut self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<(R::Value, Exit)> {
-        // Nobody needs waking: the guard polls on when it has put the value back.
-        if let Some(value) = self.value.take() {
-            self.channel.send(value);
-            return Poll::Pending;
-        }
-        match self.channel.receive() {
-            Some(returned) => Poll::Ready(returned),
-            None => Poll::Pending,
-        }
-    }
-}
+use crate::panic;
+use crate::teardown::{self, InnerPlace, Origin, Place, TeardownError, Wait};
 
 /// What is known about the context.
 pub(super) struct Meta<'a, R: Return> {
     pub(super) name: &'static str,
-    pub(super) group: u64,
-    pub(super) seq: u64,
     pub(super) finish_setup: bool,
     /// From the first poll on.
     armed: bool,
+    /// Its own, inside the one that it is entered in.
+    place: InnerPlace,
+    /// It is known where it is entered.
+    placed: bool,
     handle: Option<Handle>,
     span: tracing::Span,
     /// Set while the function is polled, and for ever if it ends or panics there.
     over: bool,
     limits: Option<Box<Limits<R>>>,
-    order: Order,
+    before: Before,
     pub(super) watch: Option<Arc<dyn Watch>>,
     calls: Calls<'a, R>,
 }
 
-enum Order {
-    /// Not yet asked for.
-    Unknown,
-    /// Waits for inner contexts that were dropped before.
-    Waiting(Box<Turn<Origin>>),
-    Come,
+/// What a teardown that is awaited waits for before it begins.
+enum Before {
+    /// To be asked: what has been dropped in the place that it is left in, because something failed there.
+    Settle,
+    Settling(Box<Wait>),
+    /// To be asked: what is inside the context.
+    Inside,
+    Waiting(Box<Wait>),
+    Nothing,
 }
 
 /// What depends on whether the context borrows. Only the constructors know what they may demand.
@@ -389,19 +214,26 @@ pub(super) enum Setup<R: Return> {
     Ended(Ended<R>),
 }
 
+#[cold]
+pub(super) fn never_yielded(name: &'static str) -> ! {
+    panic!(
+        "`{name}` ended without an error before it reached its `yield_`: there is nothing to enter"
+    )
+}
+
 impl<'a, R: Return> Frame<'a, R> {
     fn new(name: &'static str, calls: Calls<'a, R>, body: impl Body<R> + 'a) -> Self {
         let meta = Meta {
             name,
-            group: 0,
-            seq: 0,
             finish_setup: false,
             armed: false,
+            place: InnerPlace::nowhere(),
+            placed: false,
             handle: None,
             span: tracing::Span::none(),
             over: false,
             limits: None,
-            order: Order::Unknown,
+            before: Before::Inside,
             watch: None,
             calls,
         };
@@ -466,17 +298,57 @@ impl<'a, R: Return> Meta<'a, R> {
             return;
         }
         self.armed = true;
+        if !self.placed {
+            self.enter_in(Place::current());
+        }
         self.handle = Handle::try_current().ok();
         if tracing::dispatcher::has_been_set() {
             self.span = tracing::Span::current();
         }
     }
 
-    /// Notes that the context is entered now.
-    #[inline(always)]
-    fn number(&mut self) {
-        static ENTERED: AtomicU64 = AtomicU64::new(1);
-        self.seq = ENTERED.fetch_add(1, Ordering::Relaxed);
+    /// It is entered in `place`, wherever it is polled.
+    pub(super) fn enter_in(&mut self, place: Place) {
+        self.place = InnerPlace::of(place, 0);
+        self.placed = true;
+    }
+
+    #[cold]
+    fn poll_before(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        loop {
+            self.before = match &mut self.before {
+                Before::Settle => match Wait::for_all_in(&Place::current()) {
+                    Some(wait) => Before::Settling(Box::new(wait)),
+                    None => Before::Inside,
+                },
+                Before::Settling(wait) => {
+                    ready!(Pin::new(&mut **wait).poll(cx));
+                    Before::Inside
+                }
+                Before::Inside => match self.place.wait_inside() {
+                    Some(wait) => Before::Waiting(Box::new(wait)),
+                    None => Before::Nothing,
+                },
+                Before::Waiting(wait) => {
+                    ready!(Pin::new(&mut **wait).poll(cx));
+                    Before::Nothing
+                }
+                Before::Nothing => return Poll::Ready(()),
+            }
+        }
+    }
+
+    #[cold]
+    fn say_what_is_overtaken(&self) {
+        let (place, at) = self.place.outer();
+        if teardown::is_later_pending(place, at) {
+            panic::guarded(|| {
+                tracing::debug!(
+                    context = self.name,
+                    "torn down before a context that was entered after it, and was dropped",
+                );
+            });
+        }
     }
 
     /// A limit of the next phase begins anew.
@@ -568,7 +440,7 @@ impl<'a, R: Return> Frame<'a, R> {
             body,
         } = self.parts();
         meta.over = true;
-        let polled = body.poll(passage, cx);
+        let polled = meta.place.run(|| body.poll(passage, cx));
         if let Poll::Ready(body) = polled {
             return Poll::Ready(Setup::Ended(Ended {
                 name: meta.name,
@@ -578,7 +450,6 @@ impl<'a, R: Return> Frame<'a, R> {
         }
         meta.over = false;
         if passage.value.is_some() && passage.exit.is_none() {
-            meta.number();
             meta.end_phase();
             return Poll::Ready(Setup::Yielded);
         }
@@ -593,6 +464,9 @@ impl<'a, R: Return> Frame<'a, R> {
     ) -> Poll<Result<Setup<R>, Late<R>>> {
         self.meta().arm();
         if let Poll::Ready(setup) = self.poll(cx) {
+            if let Setup::Yielded = setup {
+                teardown::entered(&mut self.meta().place);
+            }
             return Poll::Ready(Ok(setup));
         }
         match self.meta().poll_late("setup", |limits| limits.setup, cx) {
@@ -602,7 +476,7 @@ impl<'a, R: Return> Frame<'a, R> {
     }
 
     /// Polls a function that is past its yield, within its `teardown_timeout`. On a timeout the function
-    /// is dropped where it stands.
+    /// is to be dropped where it stands.
     #[inline(always)]
     pub(super) fn poll_teardown(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
         if let Poll::Ready(Setup::Ended(ended)) = self.poll(cx) {
@@ -617,22 +491,67 @@ impl<'a, R: Return> Frame<'a, R> {
         }
     }
 
-    /// Waits for the inner contexts that the leaving task has dropped before.
+    /// Waits for what has to be torn down before a teardown that is awaited.
     #[inline(always)]
-    pub(super) fn poll_order(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+    pub(super) fn poll_before(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let meta = self.meta();
-        if let Order::Unknown = meta.order {
-            meta.order = if teardown::any_pending() {
-                Order::Waiting(Box::new(teardown::turn(meta.seq, meta.group)))
-            } else {
-                Order::Come
-            };
+        match meta.before {
+            Before::Nothing => Poll::Ready(()),
+            Before::Inside if !meta.place.has_pending() => {
+                if tracing::enabled!(tracing::Level::DEBUG) {
+                    meta.say_what_is_overtaken();
+                }
+                meta.before = Before::Nothing;
+                Poll::Ready(())
+            }
+            _ => meta.poll_before(cx),
         }
-        if let Order::Waiting(turn) = &mut meta.order {
-            ready!(teardown::poll_turn(turn, cx));
-            meta.order = Order::Come;
+    }
+
+    /// What has been dropped in the place where it is left is torn down first.
+    pub(super) fn settle(&mut self) {
+        self.meta().before = Before::Settle;
+    }
+
+    /// What is pending in `body`, which has just ended, is torn down first.
+    pub(super) fn contain(&mut self, body: &InnerPlace) {
+        let meta = self.meta();
+        if let Some(wait) = body
+            .has_pending()
+            .then(|| meta.place.wait_inside())
+            .flatten()
+        {
+            meta.before = Before::Waiting(Box::new(wait));
         }
-        Poll::Ready(())
+    }
+
+    /// A place inside the context, beside that of its function.
+    #[inline(always)]
+    pub(super) fn beside(&mut self) -> InnerPlace {
+        let (place, at) = self.meta().place.outer();
+        InnerPlace::of(place.clone(), at)
+    }
+
+    /// The place of its function.
+    pub(super) fn place(&mut self) -> Place {
+        self.meta().place.place()
+    }
+
+    /// Drops the function, wherever it stands. What it has dropped itself may then be pending.
+    #[inline(always)]
+    pub(super) fn discard(mut self) -> Option<Wait> {
+        let meta = self.meta();
+        if meta.over && meta.place.is_empty() {
+            return None;
+        }
+        self.discard_in_place()
+    }
+
+    #[cold]
+    fn discard_in_place(mut self) -> Option<Wait> {
+        let mut place = std::mem::replace(&mut self.meta().place, InnerPlace::nowhere());
+        place.run(|| drop(self));
+        place.has_pending().then(|| place.wait_inside()).flatten()
     }
 
     /// The guard's end: gives the value back. From here on the function is tearing down.
@@ -658,6 +577,8 @@ impl<'a, R: Return> Frame<'a, R> {
         let meta = self.meta();
         if meta.finish_setup && meta.armed {
             self.detach(false);
+        } else {
+            drop(self.discard());
         }
     }
 
@@ -672,13 +593,16 @@ impl<'a, R: Return> Frame<'a, R> {
         if !meta.over {
             let detach = meta.calls.detach;
             detach(self, entered);
+        } else {
+            drop(self.discard());
         }
     }
 }
 
 /// The end of a function that nobody awaits.
 struct Rest<'a, R: Return> {
-    frame: Frame<'a, R>,
+    /// Present until it is dropped.
+    frame: Option<Frame<'a, R>>,
     entered: bool,
 }
 
@@ -689,8 +613,11 @@ impl<R: Return> Future for Rest<'_, R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        let Some(frame) = &mut this.frame else {
+            return Poll::Ready(Ok(()));
+        };
         if !this.entered {
-            match ready!(this.frame.poll(cx)) {
+            match ready!(frame.poll(cx)) {
                 Setup::Ended(ended) => {
                     let name = ended.name;
                     let outcome = Left::Ended(ended).outcome();
@@ -698,30 +625,40 @@ impl<R: Return> Future for Rest<'_, R> {
                 }
                 Setup::Yielded => {
                     this.entered = true;
-                    this.frame.give_back(Exit::Cancelled);
+                    frame.give_back(Exit::Cancelled);
                 }
             }
         }
-        this.frame.poll_teardown(cx).map(|left| left.outcome())
+        frame.poll_teardown(cx).map(|left| left.outcome())
+    }
+}
+
+impl<R: Return> Drop for Rest<'_, R> {
+    fn drop(&mut self) {
+        if let Some(frame) = self.frame.take() {
+            drop(frame.discard());
+        }
     }
 }
 
 impl<'a, R: Return> Rest<'a, R> {
-    fn of(mut frame: Frame<'a, R>, entered: bool) -> (Self, Place) {
+    fn of(mut frame: Frame<'a, R>, entered: bool) -> (Self, Origin) {
         let meta = frame.meta();
         if !entered {
-            meta.number();
+            teardown::entered(&mut meta.place);
             meta.end_phase();
         }
         meta.leave_runtime();
-        let place = Place {
+        let (place, at) = meta.place.outer();
+        let origin = Origin {
             name: meta.name,
+            place: place.clone(),
+            at,
             handle: meta.handle.take(),
             span: std::mem::replace(&mut meta.span, tracing::Span::none()),
-            seq: meta.seq,
-            group: meta.group,
         };
-        (Rest { frame, entered }, place)
+        let frame = Some(frame);
+        (Rest { frame, entered }, origin)
     }
 }
 
@@ -731,16 +668,16 @@ where
     R: Return + 'static,
     R::Value: Send,
 {
-    let (rest, place) = Rest::of(frame, entered);
-    teardown::detach(place, rest);
+    let (rest, origin) = Rest::of(frame, entered);
+    teardown::detach(origin, rest);
 }
 
 /// Of contexts that borrow: the rest may not outlive this call.
 fn detach_borrowed<R: Return>(frame: Frame<'_, R>, entered: bool) {
     const REASON: &str =
         "what a borrowed guard borrows ends when it is dropped, and one poll was not enough";
-    let (rest, place) = Rest::of(frame, entered);
-    place
+    let (rest, origin) = Rest::of(frame, entered);
+    origin
         .span
-        .in_scope(|| teardown::poll_once(place.name, place.handle, rest, REASON));
+        .in_scope(|| teardown::poll_once(origin.name, origin.handle, rest, REASON));
 }

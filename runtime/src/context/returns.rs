@@ -1,3 +1,5 @@
+//! The declared return types of contexts.
+
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;

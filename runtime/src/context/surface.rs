@@ -11,13 +11,15 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
 
-use super::frame::{BySlot, ByThread, Frame, Yielder};
+use super::frame::Frame;
 use super::futures::{Entered, Entering, Leaving, catch};
+use super::passage::{BySlot, ByThread, Yielder};
 #[cfg(feature = "scope")]
 use super::watch::Watch;
 use super::watch::{Run, watched};
 use super::{Always, Elapsed, Exit, Outcome, Return};
 use crate::panic;
+use crate::teardown::InPlace;
 
 macro_rules! surface {
     (debug $generics:tt $args:tt $($ty:ident)*) => {
@@ -150,7 +152,9 @@ macro_rules! surface {
             /// Like [`exit`](Self::exit), with another reason for leaving.
             #[inline(always)]
             pub fn exit_with(self, exit: Exit) -> $Leave<$($args)* R> {
-                $Leave(self.0.leave(exit))
+                let settles = !exit.is_success();
+                let leaving = self.0.leave(exit);
+                $Leave(if settles { leaving.settle() } else { leaving })
             }
         }
 
@@ -193,6 +197,7 @@ macro_rules! surface {
                 B: From<E> + fmt::Display,
             {
                 let leaving = self.0.leave(Exit::of(&result));
+                let leaving = if result.is_ok() { leaving } else { leaving.settle() };
                 async move {
                     match result {
                         Ok(output) => {
@@ -228,6 +233,7 @@ macro_rules! surface {
                 B: fmt::Display,
             {
                 let leaving = self.0.leave(Exit::of(&result));
+                let leaving = if result.is_ok() { leaving } else { leaving.settle() };
                 async move {
                     match result {
                         Ok(output) => {
@@ -272,11 +278,13 @@ macro_rules! surface {
                 B: From<E> + fmt::Display,
             {
                 let mut guard = self.enter().await?;
+                let mut place = guard.0.beside();
                 let watch = guard.0.watch();
-                let outcome = catch(watched(watch, async { body(&mut guard).await })).await;
-                match outcome {
+                let body = InPlace::new(&mut place, body(&mut guard));
+                match catch(watched(watch, body)).await {
                     Ok(Run::Ended(Ok(output))) => {
-                        guard.exit().await?;
+                        let leaving = guard.0.leave(Exit::Completed).after_body(&place);
+                        leaving.await.into_body()?;
                         Ok(output)
                     }
                     Ok(Run::Interrupted(ended)) => {
@@ -286,16 +294,17 @@ macro_rules! surface {
                                 tracing::error!(context, "the body of `{context}` failed too: {error:#}");
                             });
                         }
-                        guard.0.leave(Exit::Cancelled).await.into_body()?;
+                        let leaving = guard.0.leave(Exit::Cancelled).after_body(&place);
+                        leaving.await.into_body()?;
                         unreachable!("the body is interrupted when the teardown is going to fail")
                     }
                     Ok(Run::Ended(Err(error))) => {
                         let exit = Exit::Failed(error.to_string());
-                        guard.0.leave(exit).reported().await;
+                        guard.0.leave(exit).after_body(&place).reported().await;
                         Err(error)
                     }
                     Err(panic) => {
-                        guard.0.leave(Exit::Panicked).reported().await;
+                        guard.0.leave(Exit::Panicked).after_body(&place).reported().await;
                         resume_unwind(panic)
                     }
                 }
@@ -318,14 +327,16 @@ macro_rules! surface {
             /// during the teardown, the same teardown goes on, detached.
             pub async fn with<U>(self, body: impl AsyncFnOnce(&mut T) -> U) -> U {
                 let mut guard = self.enter().await;
-                let outcome = catch(async { body(&mut guard).await }).await;
+                let mut place = guard.0.beside();
+                let outcome = catch(InPlace::new(&mut place, body(&mut guard))).await;
                 match outcome {
                     Ok(output) => {
-                        guard.exit().await;
+                        let leaving = guard.0.leave(Exit::Completed).after_body(&place);
+                        leaving.await.into_body();
                         output
                     }
                     Err(panic) => {
-                        guard.0.leave(Exit::Panicked).reported().await;
+                        guard.0.leave(Exit::Panicked).after_body(&place).reported().await;
                         resume_unwind(panic)
                     }
                 }

@@ -12,10 +12,10 @@ use tokio::task::JoinHandle;
 
 use super::ending::{ChildReturn, Ended, Failure, Name};
 use super::members::{Key, Kind};
-use super::place::Unsettled;
 use super::shared::Shared;
 use super::task::{ChildError, ScopedTask};
 use crate::panic::catch;
+use crate::teardown::InnerPlace;
 
 pin_project! {
     /// The future that is spawned: it tells the scope how the task has ended, and that it has.
@@ -31,6 +31,8 @@ pin_project! {
     {
         #[pin]
         future: Option<F>,
+        // Where its contexts are entered: inside the place that started it.
+        place: InnerPlace,
         duty: Option<Duty<<F::Output as ChildReturn<E>>::Value, E>>,
     }
 
@@ -46,10 +48,11 @@ pin_project! {
             let mut this = this.project();
             if let Some(duty) = this.duty.take() {
                 // Aborted, or its runtime has ended.
-                duty.end(match catch(|| this.future.set(None)) {
+                let ended = match this.place.run(|| catch(|| this.future.set(None))) {
                     Ok(()) => Ended::Cancelled,
                     Err(panic) => Ended::Panicked(panic),
-                });
+                };
+                duty.end(ended, this.place);
             }
         }
     }
@@ -67,19 +70,19 @@ where
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             return Poll::Ready(());
         };
-        let mut ended = match catch(|| future.poll(cx)) {
+        let mut ended = match this.place.run(|| catch(|| future.poll(cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => output.end(),
             Err(panic) => Ended::Panicked(panic),
         };
-        if let Err(panic) = catch(|| this.future.set(None)) {
+        if let Err(panic) = this.place.run(|| catch(|| this.future.set(None))) {
             ended = match ended {
                 Ended::Value(_) | Ended::Cancelled => Ended::Panicked(panic),
                 failed => failed,
             };
         }
         if let Some(duty) = this.duty.take() {
-            duty.end(ended);
+            duty.end(ended, this.place);
         }
         Poll::Ready(())
     }
@@ -94,34 +97,35 @@ struct Duty<T, E> {
 }
 
 impl<T, E: fmt::Display + Send + 'static> Duty<T, E> {
-    /// The failure is known to the scope before anybody can hear of it from the handle.
-    fn end(self, ended: Ended<T, E>) {
+    fn end(self, ended: Ended<T, E>, place: &mut InnerPlace) {
         let Duty {
             shared,
             key,
             name,
             result,
         } = self;
-        let told = match ended {
-            Ended::Value(value) => result.send(Ok(value)),
+        // The failure is known to the scope before anybody can hear of it from the handle.
+        let result = match ended {
+            Ended::Value(value) => Some((result, Ok(value))),
             Ended::Failed(error) => {
                 shared.fail(&name, Failure::Error(error));
-                result.send(Err(ChildError::Failed))
+                Some((result, Err(ChildError::Failed)))
             }
             Ended::Panicked(panic) => {
                 shared.fail(&name, Failure::Panic(panic));
-                result.send(Err(ChildError::Panicked))
+                Some((result, Err(ChildError::Panicked)))
             }
-            Ended::Cancelled => {
-                drop(result);
-                Ok(())
-            }
+            Ended::Cancelled => None,
         };
-        // A value that nobody takes is dropped here, where it belongs to the task.
-        if let Err(panic) = catch(|| drop(told)) {
-            shared.fail(&name, Failure::Panic(panic));
+        if let Some((sender, result)) = result {
+            // A value that nobody takes is dropped here, where it belongs to the task.
+            let dropped = place.run(|| catch(|| drop(sender.send(result))));
+            if let Err(panic) = dropped {
+                shared.fail(&name, Failure::Panic(panic));
+            }
         }
-        shared.ended(key, Unsettled::here());
+        let place = std::mem::replace(place, InnerPlace::nowhere());
+        shared.ended(key, place);
     }
 }
 
@@ -144,6 +148,7 @@ where
     let (sender, receiver) = oneshot::channel();
     let child = Child {
         future: Some(future),
+        place: InnerPlace::in_current(),
         duty: Some(Duty {
             shared: Arc::clone(shared),
             key,

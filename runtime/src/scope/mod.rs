@@ -3,7 +3,6 @@
 mod child;
 mod ending;
 mod members;
-mod place;
 mod rounds;
 mod shared;
 mod supervise;

@@ -16,10 +16,10 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::ending::{Failure, Name};
 use super::members::{Effects, Key, Kind, Members};
-use super::place::Unsettled;
 use super::rounds::Rounds;
 use crate::Exit;
 use crate::context::{Elapsed, Watch};
+use crate::teardown::InnerPlace;
 
 /// What reports call a scope.
 pub(super) const NAME: &str = "scope";
@@ -52,9 +52,7 @@ pub(super) struct State<E> {
     body_failed: bool,
     /// Whom to wake when a task has failed, or the last one has ended.
     owner: Option<Waker>,
-    /// Left by tasks that have ended. Those that have ended too are taken out when there are twice as many as
-    /// there were then.
-    unsettled: Vec<Unsettled>,
+    unsettled: Unsettled,
 }
 
 impl<E: fmt::Display + Send + 'static> Shared<E> {
@@ -70,7 +68,7 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
                 first: None,
                 body_failed: false,
                 owner: None,
-                unsettled: Vec::new(),
+                unsettled: Unsettled::default(),
             }),
             asked: Notify::new(),
             restarts: Notify::new(),
@@ -137,10 +135,10 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
         }
     }
 
-    /// A task has ended, and left `unsettled`.
-    pub(super) fn ended(self: &Arc<Self>, key: Key, unsettled: Option<Unsettled>) {
-        if let Some(unsettled) = unsettled {
-            self.state().unsettled.push(unsettled);
+    /// A task has ended, whose contexts were entered in `place`.
+    pub(super) fn ended(self: &Arc<Self>, key: Key, place: InnerPlace) {
+        if place.has_pending() {
+            self.state().unsettled.add(place);
         }
         self.act(|members| members.ended(key));
     }
@@ -256,15 +254,8 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
     pub(super) async fn end(self: &Arc<Self>, exit: &Exit) -> Result<(), E> {
         self.act(|members| members.body_ended(exit.is_success()));
         poll_fn(|cx| self.poll_over(cx)).await;
-        loop {
-            let unsettled = std::mem::take(&mut self.state().unsettled);
-            if unsettled.is_empty() {
-                break;
-            }
-            for unsettled in unsettled {
-                unsettled.settled().await;
-            }
-        }
+        let unsettled = std::mem::take(&mut self.state().unsettled);
+        unsettled.settled().await;
         let first = self.state().first.take();
         match first {
             None => Ok(()),
@@ -322,6 +313,31 @@ impl<E: fmt::Display + Send + 'static> Watch for Shared<E> {
         let effects = state.members.cancel();
         drop(state);
         self.carry_out(effects, None);
+    }
+}
+
+/// The places of tasks that have ended, and have left teardowns.
+#[derive(Default)]
+struct Unsettled {
+    places: Vec<InnerPlace>,
+    /// With how many, those are taken out that have settled by then.
+    full: usize,
+}
+
+impl Unsettled {
+    fn add(&mut self, place: InnerPlace) {
+        if self.places.len() >= self.full {
+            self.places.retain(InnerPlace::has_pending);
+            self.full = 16.max(2 * self.places.len());
+        }
+        self.places.push(place);
+    }
+
+    async fn settled(self) {
+        for place in self.places {
+            let mut wait = None;
+            poll_fn(|cx| place.poll_settled(&mut wait, cx)).await;
+        }
     }
 }
 

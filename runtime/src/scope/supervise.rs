@@ -11,11 +11,11 @@ use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep_until};
 
 use super::ending::{ChildReturn, Ended, Failure, Name};
-use super::place::Unsettled;
 use super::rounds::{NotYet, Run};
 use super::shared::Shared;
 use crate::backoff::{self, Backoff, Rule, Verdict};
 use crate::panic::{self, catch};
+use crate::teardown::InnerPlace;
 
 /// When a supervised task that has failed is started again, and when it has failed for good.
 ///
@@ -98,9 +98,6 @@ where
         };
         let ready_at = began.elapsed();
         let ended = run(&running, &mut make, future.as_mut()).await;
-        if let Some(unsettled) = Unsettled::here() {
-            unsettled.settled().await;
-        }
         drop(running);
         let failure = match ended {
             // Another one has failed that takes this one along.
@@ -193,7 +190,8 @@ where
     }
 }
 
-/// Makes a future and polls it to its end; `None` if another one's failure ends it.
+/// Makes a future and polls it to its end, until what it has dropped is torn down; `None` if another one's failure
+/// ends it.
 async fn run<E, F, M, T>(
     running: &Running<'_, E>,
     make: &mut M,
@@ -204,25 +202,29 @@ where
     M: FnMut() -> F,
     F: Future<Output: ChildReturn<E, Value = T>>,
 {
-    if let Err(panic) = catch(|| future.set(Some(make()))) {
+    let mut place = InnerPlace::in_current();
+    if let Err(panic) = place.run(|| catch(|| future.set(Some(make())))) {
         return Some(Ended::Panicked(panic));
     }
     let mut stale = pin!(running.stale());
-    let ended = poll_fn(|cx| {
+    let mut ended = poll_fn(|cx| {
         let Some(future) = future.as_mut().as_pin_mut() else {
             return Poll::Ready(None);
         };
-        match catch(|| future.poll(cx)) {
+        match place.run(|| catch(|| future.poll(cx))) {
             Ok(Poll::Ready(output)) => Poll::Ready(Some(output.end())),
             Err(panic) => Poll::Ready(Some(Ended::Panicked(panic))),
             Ok(Poll::Pending) => stale.as_mut().poll(cx).map(|()| None),
         }
     })
     .await;
-    match catch(|| future.set(None)) {
-        Err(panic) if !matches!(ended, Some(Ended::Failed(_) | Ended::Panicked(_))) => {
-            Some(Ended::Panicked(panic))
-        }
-        _ => ended,
+    if let Err(panic) = place.run(|| catch(|| future.set(None))) {
+        ended = match ended {
+            Some(Ended::Failed(_) | Ended::Panicked(_)) => ended,
+            _ => Some(Ended::Panicked(panic)),
+        };
     }
+    let mut wait = None;
+    poll_fn(|cx| place.poll_settled(&mut wait, cx)).await;
+    ended
 }
