@@ -8,6 +8,7 @@
 //! | enter many at once, or choose at run time | [`group`], [`ExitStack`] |
 //! | know what is promised about all that | [`guide::cancellation`] |
 //! | wait for the teardown of dropped guards, hear of their errors | [`drain`], [`teardown`] |
+//! | run tasks that don't outlive their caller | [`scope()`](scope()), [`Scope`], [`ScopedTask`], [`Restart`], [`guide::scopes`] |
 //! | run workers until a signal | [`#[server]`](macro@server), [`Worker`], [`Serving`], [`Stop`] |
 //! | choose at run time what the attribute fixes | [`Server`] |
 //! | test a server, or embed it in a program | [`Server::start`], [`Running`], [`Addresses`] |
@@ -23,12 +24,15 @@
 //! | `server` | yes | supervised servers of thread workers |
 //! | `process` | yes | process workers |
 //! | `timer` | yes | periodic tasks |
+//! | `scope` | yes | scopes of tasks |
 //! | `logging` | no | a log that names the worker: `logging::init`, and its parts |
 //!
 //! Contexts need none of them.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(feature = "scope")]
+mod backoff;
 pub mod context;
 pub mod guide;
 #[cfg(feature = "logging")]
@@ -36,6 +40,8 @@ pub mod logging;
 mod panic;
 pub mod teardown;
 
+#[cfg(feature = "scope")]
+mod scope;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "timer")]
@@ -161,7 +167,9 @@ pub use context::{
     Always, BorrowedContext, BorrowedGuard, Context, Elapsed, Exit, ExitErrors, ExitStack, Guard,
     Return, group,
 };
-pub use teardown::{Drained, drain};
+#[cfg(feature = "scope")]
+pub use scope::{ChildError, ChildReturn, Ignore, Restart, Scope, ScopedTask, scope};
+pub use teardown::{Drained, drain, settle};
 
 /// Turns an async worker function into a supervised server of several workers.
 ///

@@ -1,6 +1,7 @@
 //! What the integration tests have in common: real processes, watched with deadlines.
 
 pub mod fixture;
+pub mod scopes;
 pub mod timers;
 
 use std::io::{BufRead, BufReader, ErrorKind};
