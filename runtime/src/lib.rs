@@ -161,7 +161,7 @@ pub use context::{
     Always, BorrowedContext, BorrowedGuard, Context, Elapsed, Exit, ExitErrors, ExitStack, Guard,
     Return, group,
 };
-pub use teardown::{Drained, drain};
+pub use teardown::{Drained, drain, settle};
 
 /// Turns an async worker function into a supervised server of several workers.
 ///

@@ -13,6 +13,7 @@ use super::frame::Frame;
 use super::futures::{Entered, Entering, Leaving, catch};
 use super::passage::{BySlot, ByThread, Yielder};
 use super::{Always, Elapsed, Exit, Outcome, Return};
+use crate::teardown::InPlace;
 
 macro_rules! surface {
     (debug $generics:tt $args:tt $($ty:ident)*) => {
@@ -145,7 +146,9 @@ macro_rules! surface {
             /// Like [`exit`](Self::exit), with another reason for leaving.
             #[inline(always)]
             pub fn exit_with(self, exit: Exit) -> $Leave<$($args)* R> {
-                $Leave(self.0.leave(exit))
+                let settles = !exit.is_success();
+                let leaving = self.0.leave(exit);
+                $Leave(if settles { leaving.settle() } else { leaving })
             }
         }
 
@@ -188,6 +191,7 @@ macro_rules! surface {
                 B: From<E> + fmt::Display,
             {
                 let leaving = self.0.leave(Exit::of(&result));
+                let leaving = if result.is_ok() { leaving } else { leaving.settle() };
                 async move {
                     match result {
                         Ok(output) => {
@@ -223,6 +227,7 @@ macro_rules! surface {
                 B: fmt::Display,
             {
                 let leaving = self.0.leave(Exit::of(&result));
+                let leaving = if result.is_ok() { leaving } else { leaving.settle() };
                 async move {
                     match result {
                         Ok(output) => {
@@ -267,19 +272,21 @@ macro_rules! surface {
                 B: From<E> + fmt::Display,
             {
                 let mut guard = self.enter().await?;
-                let outcome = catch(async { body(&mut guard).await }).await;
+                let mut place = guard.0.beside();
+                let outcome = catch(InPlace::new(&mut place, body(&mut guard))).await;
                 match outcome {
                     Ok(Ok(output)) => {
-                        guard.exit().await?;
+                        let leaving = guard.0.leave(Exit::Completed).after_body(&place);
+                        leaving.await.into_body()?;
                         Ok(output)
                     }
                     Ok(Err(error)) => {
                         let exit = Exit::Failed(error.to_string());
-                        guard.0.leave(exit).reported().await;
+                        guard.0.leave(exit).after_body(&place).reported().await;
                         Err(error)
                     }
                     Err(panic) => {
-                        guard.0.leave(Exit::Panicked).reported().await;
+                        guard.0.leave(Exit::Panicked).after_body(&place).reported().await;
                         resume_unwind(panic)
                     }
                 }
@@ -302,14 +309,16 @@ macro_rules! surface {
             /// during the teardown, the same teardown goes on, detached.
             pub async fn with<U>(self, body: impl AsyncFnOnce(&mut T) -> U) -> U {
                 let mut guard = self.enter().await;
-                let outcome = catch(async { body(&mut guard).await }).await;
+                let mut place = guard.0.beside();
+                let outcome = catch(InPlace::new(&mut place, body(&mut guard))).await;
                 match outcome {
                     Ok(output) => {
-                        guard.exit().await;
+                        let leaving = guard.0.leave(Exit::Completed).after_body(&place);
+                        leaving.await.into_body();
                         output
                     }
                     Err(panic) => {
-                        guard.0.leave(Exit::Panicked).reported().await;
+                        guard.0.leave(Exit::Panicked).after_body(&place).reported().await;
                         resume_unwind(panic)
                     }
                 }
