@@ -25,6 +25,7 @@
 //! | `process` | yes | process workers |
 //! | `timer` | yes | periodic tasks |
 //! | `scope` | yes | scopes of tasks |
+//! | `calendar` | no | timers by the calendar: `cron`, `Timer::calendar` |
 //! | `logging` | no | a log that names the worker: `logging::init`, and its parts |
 //!
 //! Contexts need none of them.
@@ -354,10 +355,14 @@ pub use server::{
 /// | `first = interval` | `now` | when the first tick is due, after the start: `now`, `interval` or a length of time |
 /// | `overlap = cancel` | `skip` | what a due tick does while one runs, see below |
 /// | `missed = skip` | `coalesce` | what becomes of due times that the timer itself was late for, see below |
+/// | `cron = "0 3 * * *"` | none | in place of the interval: due by the calendar, see below |
+/// | `zone = "Asia/Seoul"` | `"UTC"` | the time zone of `cron`: an IANA name, `UTC` or `local` |
 /// | `jitter = 10ms` | none | shifts each start by a random time in `[0, jitter)`; less than the interval |
+/// | `spread = host` | none | shifts all starts by the same part of the jitter, by the host's name |
 /// | `phase = random` | none | shifts the whole grid once, by a random time in `[0, interval)` |
 /// | `timeout = 5s` | none | a tick that takes longer is dropped, and has failed |
 /// | `grace = 1s` | none | how long a tick may clean up after [`Tick::cancelled`], with `overlap = cancel` and [`Timer::stop`] |
+/// | `on_error = path` | none | a `fn(&Tick, &TickError)` that is told of each tick that fails, beside the log |
 /// | `name = "sweeper"` | the function's name | what logs call the timer |
 /// | `crate = path` | `::aioxide` | where this library is, under another name |
 ///
@@ -371,11 +376,49 @@ pub use server::{
 /// | `queue(2)` | waits, up to so many, the oldest goes first | 0, 250, 500, 750 |
 /// | `cancel` | cancels it and takes its place | 0, 100, 200, .. 900 |
 ///
-/// Due times that passed while no tick was running, several at once because the runtime was stalled or the machine
-/// suspended, are missed ones: `missed = coalesce` runs the newest and tells [`Tick::missed`], `skip` drops them
-/// all, `burst(n)` replays the newest `n`.
+/// Due times that passed while no tick was running, several at once because the runtime was stalled or the process
+/// stopped, are missed ones: `missed = coalesce` runs the newest and tells [`Tick::missed`], `skip` drops them
+/// all, `burst(n)` replays the newest `n`. tokio's clock doesn't count the time for which a machine is suspended on
+/// Linux: a grid goes on from where it was, and nothing is missed. A calendar counts it.
+///
+/// A timer never holds its runtime: after a tick that has taken real time, other tasks have their turn before the next
+/// one starts, whatever the policy.
+///
+/// # By the calendar
+///
+/// With the feature `calendar`, `cron` takes the place of the interval:
+///
+/// ```
+/// # #[cfg(feature = "calendar")] {
+/// use aioxide::{Tick, timer};
+///
+/// #[timer(cron = "0 3 * * mon-fri", zone = "Asia/Seoul", jitter = 10m, spread = host)]
+/// async fn report(tick: Tick) {
+///     println!("the report of {}", tick.scheduled_local());
+/// }
+/// # }
+/// ```
+///
+/// The fields are minute, hour, day of the month, month and weekday, or six with the second in front. A field is `*`, a
+/// value, a list `1,15`, a range `1-5`, a step `*/10`; months and weekdays have names, `L` is the last day of the month
+/// and `friL` its last Friday, `mon#2` its second Monday. If both day of the month and weekday are given, either will do,
+/// as with cron. `@hourly`, `@daily`, `@weekly`, `@monthly` and `@yearly` are names for what they say. Expression and zone are
+/// checked when the program is compiled, also for whether the expression ever comes; [`Timer::calendar`] checks them at
+/// run time. The zones are those of the tz database that the program was built with.
+///
+/// Where a clock is put forward or back by less than three hours, it goes as Debian's cron(8): a job at a fixed time
+/// that is passed over runs right after the gap, once, and one whose time comes twice runs the first time; one with a `*`
+/// or a step in minute or hour runs whenever the clock shows its time. A change of three hours or more is taken for a
+/// correction: nothing is made up for.
+///
+/// The wall clock is looked at once a minute and whenever the timer wakes, so a clock that is set, or a machine that was
+/// suspended, moves the next due time. What is passed over is `missed`'s, also when it is a single due time; no due time is
+/// started twice when the clock is put back. `overlap`, `jitter`, `timeout`, `grace` and `name` are as with an interval;
+/// `first` and `phase` have no meaning.
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
+#[cfg(feature = "calendar")]
+pub use timer::InvalidCalendar;
 #[cfg(feature = "timer")]
 #[doc(no_inline)]
 pub use timer::lease::Lease;
