@@ -67,20 +67,22 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        let Some(future) = this.future.as_mut().as_pin_mut() else {
-            return Poll::Ready(());
-        };
-        let mut ended = match this.place.run(|| catch(|| future.poll(cx))) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => output.end(),
-            Err(panic) => Ended::Panicked(panic),
-        };
-        if let Err(panic) = this.place.run(|| catch(|| this.future.set(None))) {
-            ended = match ended {
-                Ended::Value(_) | Ended::Cancelled => Ended::Panicked(panic),
-                failed => failed,
+        let ended = this.place.run(|| {
+            let future = this.future.as_mut().as_pin_mut()?;
+            let ended = match catch(|| future.poll(cx)) {
+                Ok(Poll::Pending) => return None,
+                Ok(Poll::Ready(output)) => output.end(),
+                Err(panic) => Ended::Panicked(panic),
             };
-        }
+            let dropped = catch(|| this.future.set(None));
+            Some(match (ended, dropped) {
+                (Ended::Value(_) | Ended::Cancelled, Err(panic)) => Ended::Panicked(panic),
+                (ended, _) => ended,
+            })
+        });
+        let Some(ended) = ended else {
+            return Poll::Pending;
+        };
         if let Some(duty) = this.duty.take() {
             duty.end(ended, this.place);
         }
@@ -119,9 +121,10 @@ impl<T, E: fmt::Display + Send + 'static> Duty<T, E> {
         };
         if let Some((sender, result)) = result {
             // A value that nobody takes is dropped here, where it belongs to the task.
-            let dropped = place.run(|| catch(|| drop(sender.send(result))));
-            if let Err(panic) = dropped {
-                shared.fail(&name, Failure::Panic(panic));
+            if let Err(value) = sender.send(result) {
+                if let Err(panic) = place.run(|| catch(|| drop(value))) {
+                    shared.fail(&name, Failure::Panic(panic));
+                }
             }
         }
         let place = std::mem::replace(place, InnerPlace::nowhere());
@@ -142,7 +145,15 @@ where
     F: Future<Output: ChildReturn<E>>,
     E: fmt::Display + Send + 'static,
 {
-    let Some((key, runtime)) = shared.admit(kind) else {
+    let current;
+    let runtime = match shared.runtime() {
+        Some(runtime) => runtime,
+        None => {
+            current = Handle::current();
+            &current
+        }
+    };
+    let Some(key) = shared.admit(kind) else {
         return Err(future);
     };
     let (sender, receiver) = oneshot::channel();
@@ -157,7 +168,7 @@ where
         }),
     };
     // It may run, and end, before its handle is here.
-    let task = start(&runtime, child);
+    let task = start(runtime, child);
     shared.started(key, task.abort_handle());
     Ok(ScopedTask::new(receiver, task))
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::panic::resume_unwind;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(super) struct Shared<E> {
     state: Mutex<State<E>>,
     /// Told when all are asked to end.
     asked: Notify,
+    /// That the scope was entered on, if it was.
+    runtime: OnceLock<Handle>,
     /// Told when supervised tasks may have to start again, or may start now.
     pub(super) restarts: Notify,
 }
@@ -44,7 +46,6 @@ pub(super) struct State<E> {
     pub(super) deadline: Option<Deadline<E>>,
     /// Tasks fail alone.
     pub(super) ignores: bool,
-    runtime: Option<Handle>,
     failures: u64,
     /// What the scope is going to fail with.
     first: Option<Failure<E>>,
@@ -63,7 +64,6 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
                 rounds: Rounds::new(),
                 deadline: None,
                 ignores: false,
-                runtime: None,
                 failures: 0,
                 first: None,
                 body_failed: false,
@@ -71,6 +71,7 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
                 unsettled: Unsettled::default(),
             }),
             asked: Notify::new(),
+            runtime: OnceLock::new(),
             restarts: Notify::new(),
         }
     }
@@ -113,19 +114,14 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
         }
     }
 
-    /// A place for a task, and the runtime for it.
-    ///
-    /// # Panics
-    ///
-    /// Outside a runtime, if the scope was entered outside one too.
-    #[track_caller]
-    pub(super) fn admit(&self, kind: Kind) -> Option<(Key, Handle)> {
-        let mut state = self.state();
-        let runtime = match &state.runtime {
-            Some(runtime) => runtime.clone(),
-            None => Handle::current(),
-        };
-        Some((state.members.admit(kind)?, runtime))
+    /// The runtime for its tasks, if it was entered on one.
+    pub(super) fn runtime(&self) -> Option<&Handle> {
+        self.runtime.get()
+    }
+
+    /// Takes a task in, if it isn't too late for that.
+    pub(super) fn admit(&self, kind: Kind) -> Option<Key> {
+        self.state().members.admit(kind)
     }
 
     pub(super) fn started(&self, key: Key, abort: AbortHandle) {
@@ -202,11 +198,11 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
 
     /// The scope is entered.
     pub(super) fn open(self: &Arc<Self>) {
-        let limit = {
-            let mut state = self.state();
-            state.runtime = Handle::try_current().ok();
-            state.deadline.as_ref().map(|deadline| deadline.limit)
-        };
+        if let Ok(runtime) = Handle::try_current() {
+            // Nobody else sets it.
+            let _ = self.runtime.set(runtime);
+        }
+        let limit = self.limit();
         if let Some(limit) = limit {
             // Made here, so that a runtime without a time driver panics here.
             let sleep = sleep(limit);
@@ -214,18 +210,23 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
         }
     }
 
+    fn limit(&self) -> Option<Duration> {
+        let state = self.state();
+        state.deadline.as_ref().map(|deadline| deadline.limit)
+    }
+
     fn start_timer(self: &Arc<Self>, due: Due, sleep: impl FnOnce() -> Sleep + Send + 'static) {
-        let (key, runtime) = {
-            let mut state = self.state();
-            (state.members.admit(Kind::Timer), state.runtime.clone())
+        let Some(key) = self.admit(Kind::Timer) else {
+            return;
         };
-        let Some(key) = key else { return };
         let timer = Timer {
             shared: Arc::clone(self),
             key,
             due,
         };
-        let Some(runtime) = runtime else { return };
+        let Some(runtime) = self.runtime() else {
+            return;
+        };
         let task = runtime.spawn(async move {
             let timer = timer;
             sleep().await;
