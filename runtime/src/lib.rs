@@ -22,6 +22,7 @@
 //! | `server` | yes | supervised servers of thread workers |
 //! | `process` | yes | process workers |
 //! | `timer` | yes | periodic tasks |
+//! | `lease-file`, `lease-postgres`, `lease-etcd` | no | stores for [`lease`]: locked files, PostgreSQL, etcd (needs `protoc` to build) |
 //! | `logging` | no | `logging::init` |
 //!
 //! Contexts need none of them.
