@@ -26,6 +26,7 @@
 //! | `timer` | yes | periodic tasks |
 //! | `scope` | yes | scopes of tasks |
 //! | `calendar` | no | timers by the calendar: `cron`, `Timer::calendar` |
+//! | `lease-file`, `lease-postgres`, `lease-etcd` | no | stores for [`lease`]: locked files, PostgreSQL, etcd (needs `protoc` to build) |
 //! | `logging` | no | a log that names the worker: `logging::init`, and its parts |
 //!
 //! Contexts need none of them.

@@ -1,7 +1,11 @@
 //! What the integration tests have in common: real processes, watched with deadlines.
 
 pub mod fixture;
+#[cfg(feature = "stores")]
+pub mod proxy;
 pub mod scopes;
+#[cfg(feature = "stores")]
+pub mod stores;
 pub mod timers;
 
 use std::io::{BufRead, BufReader, ErrorKind};
