@@ -7,7 +7,7 @@
 //! | set up, and tear down whatever happens | [`#[actxmgr]`](macro@actxmgr), [`Context`], [`Guard`], [`Exit`] |
 //! | enter many at once, or choose at run time | [`group`], [`ExitStack`] |
 //! | know what is promised about all that | [`guide::cancellation`] |
-//! | wait for the teardown of dropped guards, hear of their errors | [`drain`], [`teardown`] |
+//! | wait for the teardown of dropped guards, hear of their errors | [`settle`], [`drain`], [`teardown`] |
 //! | run workers until a signal | [`#[server]`](macro@server), [`Worker`], [`Serving`], [`Stop`] |
 //! | choose at run time what the attribute fixes | [`Server`] |
 //! | deploy it | [`guide::production`] |
@@ -32,6 +32,7 @@ pub mod guide;
 #[cfg(feature = "logging")]
 pub mod logging;
 mod panic;
+mod report;
 pub mod teardown;
 
 #[cfg(feature = "server")]

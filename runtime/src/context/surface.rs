@@ -13,6 +13,7 @@ use super::frame::Frame;
 use super::futures::{Entered, Entering, Leaving, catch};
 use super::passage::{BySlot, ByThread, Yielder};
 use super::{Always, Elapsed, Exit, Outcome, Return};
+use crate::report::in_full;
 use crate::teardown::InPlace;
 
 macro_rules! surface {
@@ -84,8 +85,8 @@ macro_rules! surface {
             }
 
             /// Bounds the teardown, detached or not: when `limit` has passed, it is given up and the exit
-            /// fails. The time counts from when the teardown begins; waiting for inner contexts that were
-            /// dropped before is not part of it.
+            /// fails. The time counts from when the teardown begins; waiting for what is inside the context,
+            /// and was dropped, is not part of it.
             ///
             /// Left where tokio has no time driver, the context panics.
             pub fn teardown_timeout(self, limit: Duration) -> Self {
@@ -124,7 +125,8 @@ macro_rules! surface {
         impl<$($generics)* R: Return> $Guard<$($args)* R> {
             /// Tears down and waits for it, with [`Exit::Completed`].
             ///
-            /// Inner contexts whose guards this task has dropped before are waited for first.
+            /// Before and after its function's teardown it waits for the pending teardowns of what was entered
+            /// inside the context, and for no others; see [`teardown`](crate::teardown).
             ///
             /// # Errors
             ///
@@ -143,7 +145,8 @@ macro_rules! surface {
                 self.exit_with(Exit::Completed)
             }
 
-            /// Like [`exit`](Self::exit), with another reason for leaving.
+            /// Like [`exit`](Self::exit), with another reason for leaving. With one that is no success, it first
+            /// [settles](crate::settle) the place that it is awaited in.
             #[inline(always)]
             pub fn exit_with(self, exit: Exit) -> $Leave<$($args)* R> {
                 let settles = !exit.is_success();
@@ -172,7 +175,8 @@ macro_rules! surface {
 
         impl<$($generics)* T, E> $Guard<$($args)* Result<T, E>> {
             /// Leaves with the reason that `result` gives, [`Exit::Completed`] or [`Exit::Failed`], and gives
-            /// `result` back once the teardown has ended.
+            /// `result` back once the teardown has ended. After an error it first [settles](crate::settle) the
+            /// place that it is awaited in: what a `?` has dropped there is torn down before this context.
             ///
             /// # Errors
             ///
@@ -209,7 +213,8 @@ macro_rules! surface {
 
         impl<$($generics)* T> $Guard<$($args)* Always<T>> {
             /// Leaves with the reason that `result` gives, [`Exit::Completed`] or [`Exit::Failed`], and gives
-            /// `result` back once the teardown has ended.
+            /// `result` back once the teardown has ended. After an error it first [settles](crate::settle) the
+            /// place that it is awaited in: what a `?` has dropped there is torn down before this context.
             ///
             /// # Errors
             ///
@@ -281,7 +286,7 @@ macro_rules! surface {
                         Ok(output)
                     }
                     Ok(Err(error)) => {
-                        let exit = Exit::Failed(error.to_string());
+                        let exit = Exit::Failed(in_full(&error));
                         guard.0.leave(exit).after_body(&place).reported().await;
                         Err(error)
                     }
@@ -297,7 +302,9 @@ macro_rules! surface {
             /// Sets up, runs `body` with the value, and tears down, whatever becomes of `body`.
             ///
             /// The exit is [`Exit::Completed`] whatever `body` gives; to fail, use the guard and
-            /// [`exit_as`]($Guard::exit_as).
+            /// [`exit_as`]($Guard::exit_as). So do inside a spawned task when `T` carries a lifetime, even
+            /// `'static`: rustc rejects an async closure over `&mut T` there ("`AsyncFnOnce` is not general
+            /// enough"), a group of such `T` included.
             ///
             /// # Panics
             ///
