@@ -7,7 +7,7 @@
 //! | set up, and tear down whatever happens | [`#[actxmgr]`](macro@actxmgr), [`Context`], [`Guard`], [`Exit`] |
 //! | enter many at once, or choose at run time | [`group`], [`ExitStack`] |
 //! | know what is promised about all that | [`guide::cancellation`] |
-//! | wait for the teardown of dropped guards, hear of their errors | [`drain`], [`teardown`] |
+//! | wait for the teardown of dropped guards, hear of their errors | [`settle`], [`drain`], [`teardown`] |
 //! | run tasks that don't outlive their caller | [`scope()`](scope()), [`Scope`], [`ScopedTask`], [`Restart`], [`guide::scopes`] |
 //! | run workers until a signal | [`#[server]`](macro@server), [`Worker`], [`Serving`], [`Stop`] |
 //! | choose at run time what the attribute fixes | [`Server`] |
@@ -40,6 +40,7 @@ pub mod guide;
 #[cfg(feature = "logging")]
 pub mod logging;
 mod panic;
+mod report;
 pub mod teardown;
 
 #[cfg(feature = "scope")]

@@ -15,7 +15,7 @@ use super::passage::{BySlot, ByThread, Passage, REACH, Slot, Yielder, lock};
 use super::watch::Watch;
 use super::{Elapsed, Exit, Outcome, Return};
 use crate::panic;
-use crate::teardown::{self, InnerPlace, Origin, Place, TeardownError, Wait};
+use crate::teardown::{self, Home, InnerPlace, Origin, Place, TeardownError, Wait};
 
 /// What is known about the context.
 pub(super) struct Meta<'a, R: Return> {
@@ -27,7 +27,7 @@ pub(super) struct Meta<'a, R: Return> {
     place: InnerPlace,
     /// It is known where it is entered.
     placed: bool,
-    handle: Option<Handle>,
+    home: Home,
     span: tracing::Span,
     /// Set while the function is polled, and for ever if it ends or panics there.
     over: bool,
@@ -229,7 +229,7 @@ impl<'a, R: Return> Frame<'a, R> {
             armed: false,
             place: InnerPlace::nowhere(),
             placed: false,
-            handle: None,
+            home: Home::Nowhere,
             span: tracing::Span::none(),
             over: false,
             limits: None,
@@ -301,7 +301,7 @@ impl<'a, R: Return> Meta<'a, R> {
         if !self.placed {
             self.enter_in(Place::current());
         }
-        self.handle = Handle::try_current().ok();
+        self.home = Home::current(tokio::task::try_id());
         if tracing::dispatcher::has_been_set() {
             self.span = tracing::Span::current();
         }
@@ -370,7 +370,7 @@ impl<'a, R: Return> Meta<'a, R> {
     }
 
     pub(super) fn runtime(&self) -> Option<&Handle> {
-        self.handle.as_ref()
+        self.home.handle()
     }
 
     pub(super) fn limits(&mut self, elapsed: fn(Elapsed) -> R::Body) -> &mut Limits<R> {
@@ -566,9 +566,9 @@ impl<'a, R: Return> Frame<'a, R> {
 
     /// For what has no runtime of its own.
     pub(super) fn adopt(&mut self, runtime: impl FnOnce() -> Option<Handle>) {
-        let handle = &mut self.meta().handle;
-        if handle.is_none() {
-            *handle = runtime();
+        let home = &mut self.meta().home;
+        if !home.is_known() {
+            *home = runtime().map_or(Home::Nowhere, Home::from);
         }
     }
 
@@ -654,7 +654,7 @@ impl<'a, R: Return> Rest<'a, R> {
             name: meta.name,
             place: place.clone(),
             at,
-            handle: meta.handle.take(),
+            handle: meta.home.take(),
             span: std::mem::replace(&mut meta.span, tracing::Span::none()),
         };
         let frame = Some(frame);

@@ -16,7 +16,7 @@ pub use elapsed::Elapsed;
 pub use exit::Exit;
 pub use group::{Group, group};
 pub use returns::{Always, Return};
-pub use stack::{Ending, ExitErrors, ExitStack};
+pub use stack::{Ending, ExitErrors, ExitStack, MemberId};
 pub use surface::{
     BorrowedContext, BorrowedEnter, BorrowedGuard, BorrowedLeave, Context, Enter, Guard, Leave,
 };
