@@ -39,13 +39,12 @@ struct World {
 impl World {
     /// Suspends, or fails.
     async fn step(&self) -> io::Result<()> {
-        if let Some((left, panics)) = &self.fails_in {
-            if left.fetch_sub(1, Ordering::Relaxed) == 0 {
-                if *panics {
-                    panic!("the step at which it panics");
-                }
-                return Err(io::Error::other("the step at which it fails"));
-            }
+        let fails =
+            |(left, _): &&(Arc<AtomicUsize>, bool)| left.fetch_sub(1, Ordering::Relaxed) == 0;
+        match self.fails_in.as_ref().filter(fails) {
+            Some((_, true)) => panic!("the step at which it panics"),
+            Some((_, false)) => return Err(io::Error::other("the step at which it fails")),
+            None => {}
         }
         yield_now().await;
         Ok(())

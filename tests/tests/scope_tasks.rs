@@ -812,8 +812,9 @@ fn tasks_run_on_the_runtime_of_their_scope() {
     let [one, two] = runtimes();
     let guard = one.block_on(scope::<io::Error>().into_future()).unwrap();
     let of = |runtime: &tokio::runtime::Runtime| runtime.handle().id();
-    let task =
-        two.block_on(async { guard.spawn(async { Ok(tokio::runtime::Handle::current().id()) }) });
+    let inside = two.enter();
+    let task = guard.spawn(async { Ok(tokio::runtime::Handle::current().id()) });
+    drop(inside);
     assert_eq!(one.block_on(task), Ok(of(&one)));
     let plain = guard.spawn(async { Ok(tokio::runtime::Handle::current().id()) });
     assert_eq!(one.block_on(plain), Ok(of(&one)));
