@@ -415,15 +415,17 @@ fn returning_unasked_is_a_failure(isolation: &str) {
 
 /// Nobody waits for the tasks that it leaves: neither its successor nor who reads the log.
 fn a_worker_that_fails_and_leaves_a_task_has_a_successor(isolation: &str) {
-    let args = "--on-failure restart --fault task --shutdown-timeout 60000";
-    let mut server = faulty(isolation, args);
+    let folder = Folder::new();
+    let until = folder.file("done");
+    let args = "--on-failure restart --fault task --shutdown-timeout 60000 --until";
+    let mut server = faulty(isolation, &format!("{args} {}", until.display()));
     let address = server.wait_until_ready();
     server.signal(Signal::USR1);
     server.wait_for("failed: the fixture's error");
     server.wait_for("set up worker=0 generation=1");
     server.wait_for("worker 0 is ready");
     serves(address);
-    server.signal(Signal::USR1);
+    std::fs::write(&until, "").unwrap();
     server.wait_for("the task that was left is done");
     let ended = server.stop(Signal::TERM);
     assert_ended(&ended, 0, "failed: the fixture's error");

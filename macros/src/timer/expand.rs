@@ -104,12 +104,12 @@ pub(super) fn expand(raw: &RawFn, model: &Model<'_>) -> TokenStream {
 
 fn expand_builder(model: &Model<'_>, site: Span) -> TokenStream {
     let krate = &model.krate;
-    let (constructor, interval) = match &model.cadence {
-        Cadence::Every(interval) => (quote!(every), interval),
-        Cadence::After(delay) => (quote!(after), delay),
+    let (constructor, mut interval) = match &model.cadence {
+        Cadence::Every(interval) => (quote!(Timer::every), interval.to_token_stream()),
+        Cadence::After(delay) => (quote!(Timer::after), delay.to_token_stream()),
+        Cadence::Calendar(cron, zone) => (quote!(__private::timer::calendar), quote!(#cron, #zone)),
     };
     let name = &model.name;
-    let mut interval = interval.to_token_stream();
     let mut first = TokenStream::new();
     let mut binding = TokenStream::new();
     match &model.first {
@@ -131,6 +131,7 @@ fn expand_builder(model: &Model<'_>, site: Span) -> TokenStream {
         quote!(.missed(#krate::Missed::#policy))
     });
     let jitter = model.jitter.as_ref().map(|jitter| quote!(.jitter(#jitter)));
+    let spread = model.spread.then(|| quote!(.spread()));
     let phase = model.phase.then(|| quote!(.phase()));
     let timeout = model
         .timeout
@@ -140,9 +141,9 @@ fn expand_builder(model: &Model<'_>, site: Span) -> TokenStream {
     let on_error = model.on_error.as_ref().map(|path| quote!(.on_error(#path)));
     quote! {
         #binding
-        #krate::Timer::#constructor(#interval)
+        #krate::#constructor(#interval)
             .name(#name)
-            #first #overlap #missed #jitter #phase #timeout #grace #on_error
+            #first #overlap #missed #jitter #spread #phase #timeout #grace #on_error
     }
 }
 

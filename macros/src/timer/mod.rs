@@ -1,6 +1,8 @@
 //! `#[timer]`.
 
 mod args;
+#[cfg(feature = "calendar")]
+mod calendar;
 mod expand;
 mod function;
 mod model;

@@ -10,6 +10,7 @@ mod passage;
 mod returns;
 mod stack;
 mod surface;
+mod watch;
 
 pub use elapsed::Elapsed;
 pub use exit::Exit;
@@ -19,6 +20,9 @@ pub use stack::{Ending, ExitErrors, ExitStack};
 pub use surface::{
     BorrowedContext, BorrowedEnter, BorrowedGuard, BorrowedLeave, Context, Enter, Guard, Leave,
 };
+
+#[cfg(feature = "scope")]
+pub(crate) use watch::Watch;
 
 #[doc(hidden)]
 pub use passage::Yielder;

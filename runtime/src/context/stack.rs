@@ -97,7 +97,8 @@ impl ExitStack {
     where
         R: Return<Value: Clone + Send, Body: Ending + Send> + 'static,
     {
-        let mut entering = context.0;
+        let place = self.guard.place();
+        let mut entering = context.0.set(|meta| meta.enter_in(place));
         let entered = poll_fn(|cx| entering.poll_entered(cx)).await;
         match entered {
             Ok(entered) => {
@@ -170,7 +171,9 @@ impl ExitStack {
         mut self,
         exit: Exit,
     ) -> impl Future<Output = Result<(), ExitErrors>> + Send + use<> {
-        Leave(self.guard.take().leave(exit))
+        let settles = !exit.is_success();
+        let leaving = self.guard.take().leave(exit);
+        Leave(if settles { leaving.settle() } else { leaving })
     }
 
     /// Moves all members to a stack of their own. This one is then empty, and can be used on or dropped.

@@ -6,13 +6,20 @@ use std::future::IntoFuture;
 use std::ops::{Deref, DerefMut};
 use std::panic::resume_unwind;
 use std::pin::Pin;
+#[cfg(feature = "scope")]
+use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
 
 use super::frame::Frame;
 use super::futures::{Entered, Entering, Leaving, catch};
 use super::passage::{BySlot, ByThread, Yielder};
+#[cfg(feature = "scope")]
+use super::watch::Watch;
+use super::watch::{Run, watched};
 use super::{Always, Elapsed, Exit, Outcome, Return};
+use crate::panic;
+use crate::teardown::InPlace;
 
 macro_rules! surface {
     (debug $generics:tt $args:tt $($ty:ident)*) => {
@@ -145,7 +152,9 @@ macro_rules! surface {
             /// Like [`exit`](Self::exit), with another reason for leaving.
             #[inline(always)]
             pub fn exit_with(self, exit: Exit) -> $Leave<$($args)* R> {
-                $Leave(self.0.leave(exit))
+                let settles = !exit.is_success();
+                let leaving = self.0.leave(exit);
+                $Leave(if settles { leaving.settle() } else { leaving })
             }
         }
 
@@ -188,6 +197,7 @@ macro_rules! surface {
                 B: From<E> + fmt::Display,
             {
                 let leaving = self.0.leave(Exit::of(&result));
+                let leaving = if result.is_ok() { leaving } else { leaving.settle() };
                 async move {
                     match result {
                         Ok(output) => {
@@ -223,6 +233,7 @@ macro_rules! surface {
                 B: fmt::Display,
             {
                 let leaving = self.0.leave(Exit::of(&result));
+                let leaving = if result.is_ok() { leaving } else { leaving.settle() };
                 async move {
                     match result {
                         Ok(output) => {
@@ -267,19 +278,33 @@ macro_rules! surface {
                 B: From<E> + fmt::Display,
             {
                 let mut guard = self.enter().await?;
-                let outcome = catch(async { body(&mut guard).await }).await;
-                match outcome {
-                    Ok(Ok(output)) => {
-                        guard.exit().await?;
+                let mut place = guard.0.beside();
+                let watch = guard.0.watch();
+                let body = InPlace::new(&mut place, body(&mut guard));
+                match catch(watched(watch, body)).await {
+                    Ok(Run::Ended(Ok(output))) => {
+                        let leaving = guard.0.leave(Exit::Completed).after_body(&place);
+                        leaving.await.into_body()?;
                         Ok(output)
                     }
-                    Ok(Err(error)) => {
+                    Ok(Run::Interrupted(ended)) => {
+                        if let Some(Err(error)) = ended {
+                            let context = guard.0.name();
+                            panic::guarded(|| {
+                                tracing::error!(context, "the body of `{context}` failed too: {error:#}");
+                            });
+                        }
+                        let leaving = guard.0.leave(Exit::Cancelled).after_body(&place);
+                        leaving.await.into_body()?;
+                        unreachable!("the body is interrupted when the teardown is going to fail")
+                    }
+                    Ok(Run::Ended(Err(error))) => {
                         let exit = Exit::Failed(error.to_string());
-                        guard.0.leave(exit).reported().await;
+                        guard.0.leave(exit).after_body(&place).reported().await;
                         Err(error)
                     }
                     Err(panic) => {
-                        guard.0.leave(Exit::Panicked).reported().await;
+                        guard.0.leave(Exit::Panicked).after_body(&place).reported().await;
                         resume_unwind(panic)
                     }
                 }
@@ -302,14 +327,16 @@ macro_rules! surface {
             /// during the teardown, the same teardown goes on, detached.
             pub async fn with<U>(self, body: impl AsyncFnOnce(&mut T) -> U) -> U {
                 let mut guard = self.enter().await;
-                let outcome = catch(async { body(&mut guard).await }).await;
+                let mut place = guard.0.beside();
+                let outcome = catch(InPlace::new(&mut place, body(&mut guard))).await;
                 match outcome {
                     Ok(output) => {
-                        guard.exit().await;
+                        let leaving = guard.0.leave(Exit::Completed).after_body(&place);
+                        leaving.await.into_body();
                         output
                     }
                     Err(panic) => {
-                        guard.0.leave(Exit::Panicked).reported().await;
+                        guard.0.leave(Exit::Panicked).after_body(&place).reported().await;
                         resume_unwind(panic)
                     }
                 }
@@ -363,6 +390,17 @@ impl<R: Return> Context<R> {
     /// setups that leave something behind when they are cut off half-way.
     pub fn finish_setup(self) -> Self {
         Context(self.0.set(|meta| meta.finish_setup = true))
+    }
+}
+
+#[cfg(feature = "scope")]
+impl<R: Return> Context<R> {
+    pub(crate) fn watched(self, watch: Arc<dyn Watch>) -> Self {
+        Context(self.0.set(|meta| meta.watch = Some(watch)))
+    }
+
+    pub(crate) fn watch(&mut self) -> Option<Arc<dyn Watch>> {
+        self.0.watch()
     }
 }
 

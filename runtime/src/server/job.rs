@@ -49,8 +49,8 @@ pub(crate) fn describe(error: &dyn Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        // Many errors print their source themselves.
-        if !text.contains(&cause_text) {
+        // Many errors print their source themselves, at the end.
+        if !text.ends_with(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }
@@ -376,6 +376,19 @@ mod tests {
         assert_eq!(
             Err::<(), _>(Outer(inner)).outcome(),
             Err("cannot start: taken".to_owned())
+        );
+
+        // One that prints the next one itself, and whose root has a word of its own text.
+        #[derive(Debug, thiserror::Error)]
+        #[error("the disk is full: {0}")]
+        struct Outermost(#[source] Middle);
+        #[derive(Debug, thiserror::Error)]
+        #[error("flush failed")]
+        struct Middle(#[source] std::io::Error);
+        let root = std::io::Error::other("disk");
+        assert_eq!(
+            Err::<(), _>(Outermost(Middle(root))).outcome(),
+            Err("the disk is full: flush failed: disk".to_owned())
         );
     }
 }

@@ -17,14 +17,17 @@ mod detached;
 mod drain;
 mod ledger;
 mod order;
+mod place;
 mod report;
+mod settle;
 mod stats;
 
 pub use drain::{Drained, drain};
 pub use report::{TeardownError, on_error};
+pub use settle::settle;
 pub use stats::{Stats, stats};
 
-pub(crate) use detached::{Place, detach, poll_once};
-pub(crate) use ledger::Turn;
-pub(crate) use order::{Origin, any_pending, poll_turn, turn};
+pub(crate) use detached::{Origin, detach, poll_once};
+pub(crate) use order::{Wait, entered, is_later_pending};
+pub(crate) use place::{InPlace, InnerPlace, Place};
 pub(crate) use report::{report, report_panic};

@@ -1,6 +1,7 @@
 //! The task of a timer: carries out what the [`Schedule`] decides.
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
 use super::shared::{Counts, Request, Shared, add};
 use super::tick::Tick;
 use super::ticks::Ticks;
+use super::wall::WallClock;
 use crate::panic;
 
 /// Ticks that may start in one poll before others on the runtime have their turn: a tick that never
@@ -107,6 +109,8 @@ pub(super) struct Driver {
 
 struct Special {
     limits: Limits,
+    /// The clock that due times go by, if it isn't tokio's.
+    wall: Option<WallClock>,
     /// Told of ticks that fail.
     hook: Option<Hook>,
     /// The running tick, for the hook, unless several may run.
@@ -121,6 +125,7 @@ impl Special {
     fn new(limits: Limits) -> Self {
         Special {
             limits,
+            wall: None,
             hook: None,
             tick: None,
             timeout: None,
@@ -183,9 +188,35 @@ impl Driver {
         }
     }
 
+    pub(super) fn by_clock(
+        shared: Arc<Shared>,
+        schedule: Schedule,
+        limits: Limits,
+        hook: Option<Hook>,
+        wall: WallClock,
+    ) -> Driver {
+        let mut driver = Driver::new(shared, schedule, limits, hook);
+        let special = Special::new(limits);
+        driver.special.get_or_insert_with(|| Box::new(special)).wall = Some(wall);
+        let now = driver.shared.now();
+        driver.publish(driver.times(now));
+        driver
+    }
+
     #[track_caller]
     fn alarm(&self) -> Sleep {
-        sleep_until(self.shared.instant(self.schedule.wake_at()))
+        let now = self.shared.now();
+        sleep_until(self.shared.instant(self.times(now).wake_at(&self.schedule)))
+    }
+
+    fn times(&self, now: Nanos) -> Times {
+        let special = self.special.as_ref();
+        let wall = special.and_then(|special| special.wall.as_ref());
+        Times {
+            now,
+            clock: wall.map_or(now, WallClock::now),
+            by_wall: wall.is_some(),
+        }
     }
 
     fn poll(
@@ -214,38 +245,43 @@ impl Driver {
             // Requests before the clock, so that none is newer than now.
             let requests = self.shared.take_requests();
             let now = self.shared.now();
+            let times = self.times(now);
+            if times.by_wall {
+                self.schedule.look(times.clock);
+            }
             if ended.count > 0 {
-                self.schedule.ended(now, ended.count, ended.completed);
+                self.schedule
+                    .ended(times.clock, ended.count, ended.completed);
             }
             for (at, request) in requests {
-                self.obey(at.min(now), now, busy, request);
+                self.obey(times.clock_at(at), now, busy, request);
             }
             if now >= self.until && !self.asked {
                 self.ask(now);
             }
             if now >= self.until {
-                self.drop_ticks(now, ticks.as_mut());
+                self.drop_ticks(times.clock, ticks.as_mut());
             }
             if self.schedule.running() == 0 {
                 self.asked = false;
                 self.until = NEVER;
                 if self.stopping {
-                    self.publish();
+                    self.publish(times);
                     return Poll::Ready(());
                 }
             }
 
-            self.schedule.advance(now, busy);
+            self.schedule.advance(times.clock, busy);
             let turn_is_over = now - *turn_began.get_or_insert(now) >= TURN;
             if ended.unpolled || turn_is_over && self.schedule.has_to_act() {
                 break;
             }
-            let action = self.schedule.act(now);
-            self.publish();
+            let action = self.schedule.act(times.clock);
+            self.publish(times);
             match action {
                 Some(Action::Start { due, missed }) => {
                     starts += 1;
-                    self.start(cx, now, due, missed, ticks.as_mut());
+                    self.start(cx, times, due, missed, ticks.as_mut());
                     continue;
                 }
                 Some(Action::Cancel { starved }) => {
@@ -259,14 +295,14 @@ impl Driver {
                     }
                     self.ask(now);
                     if now >= self.until {
-                        self.drop_ticks(now, ticks.as_mut());
+                        self.drop_ticks(times.clock, ticks.as_mut());
                     }
                     continue;
                 }
                 None => {}
             }
 
-            let wake_at = self.schedule.wake_at().min(self.until);
+            let wake_at = times.wake_at(&self.schedule).min(self.until);
             if wake_at == NEVER {
                 // An alarm that is still set wakes the task once more, which does no harm.
                 return Poll::Pending;
@@ -281,7 +317,7 @@ impl Driver {
             }
             self.rung = true;
         }
-        self.publish();
+        self.publish(self.times(self.shared.now()));
         // Not `wake_by_ref`: tokio looks at its clock and sockets only once in 61 polls of tasks that are ready, but
         // before it polls a task again that has yielded.
         pin!(yield_now()).poll(cx)
@@ -339,7 +375,7 @@ impl Driver {
     fn start(
         &mut self,
         cx: &Context<'_>,
-        now: Nanos,
+        times: Times,
         due: Due,
         missed: u64,
         ticks: Pin<&mut dyn Ticks>,
@@ -347,13 +383,16 @@ impl Driver {
         let shared = &self.shared;
         let number = shared.counts.started.load(Acquire);
         add(&shared.counts.started, 1);
+        // A wall clock may have been put back.
+        let lateness = times.clock.saturating_sub(due.at);
         let tick = Tick {
             shared: Arc::clone(shared),
             index: due.index,
-            scheduled: due.at,
-            lateness: now - due.at,
+            scheduled: times.now.saturating_sub(lateness),
+            lateness,
             missed,
             interval: self.schedule.interval(),
+            wall: NonZeroU64::new(due.at).filter(|_| times.by_wall),
             number,
         };
         let hook = self
@@ -387,7 +426,7 @@ impl Driver {
             Err(panic) => {
                 let end = Err(TickError::Panicked(panic::into_text(panic)));
                 self.account(due.index, told.as_ref(), end);
-                self.schedule.ended(now, 1, false);
+                self.schedule.ended(times.clock, 1, false);
             }
         }
     }
@@ -433,7 +472,7 @@ impl Driver {
         ended
     }
 
-    fn drop_ticks(&mut self, now: Nanos, ticks: Pin<&mut dyn Ticks>) {
+    fn drop_ticks(&mut self, clock: Nanos, ticks: Pin<&mut dyn Ticks>) {
         let running = self.schedule.running();
         self.clear(ticks);
         let crowd = self
@@ -447,7 +486,7 @@ impl Driver {
         if self.stopping {
             self.shared.tell_of_end();
         }
-        self.schedule.ended(now, running, false);
+        self.schedule.ended(clock, running, false);
     }
 
     /// Drops the running tick, unless several may run.
@@ -490,8 +529,9 @@ impl Driver {
         }
     }
 
-    fn publish(&mut self) {
-        self.shared.set_next_due(self.schedule.next_due());
+    fn publish(&mut self, times: Times) {
+        let next = times.in_tokios(self.schedule.next_due());
+        self.shared.set_next_due(next);
         let counts = &self.shared.counts;
         let Dropped { skipped, missed } = self.schedule.take_dropped();
         if skipped > 0 {
@@ -526,5 +566,45 @@ impl Ended {
     fn add(&mut self, completed: bool) {
         self.count += 1;
         self.completed |= completed;
+    }
+}
+
+/// What the clocks show.
+#[derive(Clone, Copy)]
+struct Times {
+    /// Since the timer was started.
+    now: Nanos,
+    /// By the clock that the schedule goes by.
+    clock: Nanos,
+    /// That is a wall clock, not tokio's.
+    by_wall: bool,
+}
+
+/// A wall clock is looked at as often, for it may be put forward or back, or the machine suspended.
+const LOOK: Nanos = 60 * 1_000_000_000;
+
+impl Times {
+    /// What the schedule's clock showed then.
+    fn clock_at(&self, at: Nanos) -> Nanos {
+        self.clock.saturating_sub(self.now.saturating_sub(at))
+    }
+
+    /// What tokio's clock will show then, as far as can be told now.
+    fn in_tokios(&self, clock: Nanos) -> Nanos {
+        if !self.by_wall || clock == NEVER {
+            return clock;
+        }
+        match clock.checked_sub(self.clock) {
+            Some(ahead) => self.now.saturating_add(ahead),
+            None => self.now.saturating_sub(self.clock - clock),
+        }
+    }
+
+    fn wake_at(&self, schedule: &Schedule) -> Nanos {
+        let wake_at = self.in_tokios(schedule.wake_at());
+        if self.by_wall && wake_at != NEVER {
+            return wake_at.min(self.now.saturating_add(LOOK));
+        }
+        wake_at
     }
 }

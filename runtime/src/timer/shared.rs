@@ -65,7 +65,10 @@ pub(super) struct Shared {
     changed: Notify,
     inbox: Mutex<Inbox>,
     name: Cow<'static, str>,
+    /// [`NEVER`] for a timer whose interval can't be changed.
     pub(super) jitter: Nanos,
+    #[cfg(feature = "calendar")]
+    zone: jiff::tz::TimeZone,
 }
 
 /// Written by the task alone, which is why adding is a load and a store.
@@ -105,6 +108,23 @@ impl Shared {
             inbox: Mutex::default(),
             name,
             jitter,
+            #[cfg(feature = "calendar")]
+            zone: jiff::tz::TimeZone::UTC,
+        }
+    }
+
+    /// With the zone that ticks tell their due times in.
+    #[cfg(feature = "calendar")]
+    pub(super) fn in_zone(self, zone: jiff::tz::TimeZone) -> Shared {
+        Shared { zone, ..self }
+    }
+
+    /// `time` in that zone.
+    #[cfg(feature = "calendar")]
+    pub(super) fn zoned(&self, time: std::time::SystemTime) -> String {
+        match jiff::Timestamp::try_from(time) {
+            Ok(time) => time.to_zoned_datetime(self.zone.clone()).to_string(),
+            Err(error) => error.to_string(),
         }
     }
 

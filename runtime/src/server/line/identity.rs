@@ -38,6 +38,16 @@ pub(crate) struct Identity {
     pub(crate) to_completion: Option<Stop>,
 }
 
+impl Identity {
+    /// `worker`, or the name of the extra: a field of the log.
+    pub(crate) fn role(&self) -> &str {
+        match self.index {
+            Some(_) => "worker",
+            None => &self.name,
+        }
+    }
+}
+
 /// The most bytes that the kernel keeps of a thread's name.
 const COMM: usize = 15;
 

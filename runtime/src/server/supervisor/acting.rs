@@ -4,13 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::driver::{MAIN, Supervisor};
+use super::driver::Supervisor;
 use super::inbox::Input;
 use super::live::Live;
 use super::policy::{Action, Ending, Event, Image, WorkerId};
 use super::pulse::Pulse;
 use super::seats::{self, Seat, Thread};
 use super::sockets::Order;
+use super::who::{MAIN, Who};
 use crate::server::job::Run;
 use crate::server::line::{Answer, Failure, Identity, Line, Loan, Request, Role, Told};
 use crate::server::stop::without_reserve;
@@ -93,13 +94,8 @@ impl Supervisor {
             }
             Err(error) => {
                 self.sockets.ended(id);
-                let name = self.job.name(role);
-                self.tell_failure(
-                    &name,
-                    std::process::id(),
-                    true,
-                    &Failure::Spawn(error.to_string()),
-                );
+                let who = self.who(role, std::process::id());
+                self.tell_failure(&who, true, &Failure::Spawn(error.to_string()));
                 self.arisen.push_back(Event::Ended(id, Ending::Failed));
             }
         }
@@ -155,12 +151,8 @@ impl Supervisor {
         match Thread::spawn(run, self.seats.carry_out) {
             Ok(thread) => self.main = Some(thread),
             Err(error) => {
-                self.tell_failure(
-                    MAIN,
-                    std::process::id(),
-                    true,
-                    &Failure::Spawn(error.to_string()),
-                );
+                let failure = Failure::Spawn(error.to_string());
+                self.tell_failure(&Who::main(), true, &failure);
                 self.arisen.push_back(Event::MainFailed);
             }
         }

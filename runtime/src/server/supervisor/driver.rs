@@ -18,6 +18,7 @@ use super::requests::Requests;
 use super::seats::{Leaving, Seats, Thread};
 use super::sockets::{Kernel, Sockets};
 use super::watchdog::{GiveUp, Watchdog};
+use super::who::about;
 use crate::panic;
 use crate::server::Addresses;
 use crate::server::job::{Job, MainValue};
@@ -30,9 +31,6 @@ const TURN: usize = 64;
 
 /// What threads that have told their end get to be gone, once all else is done.
 const LAST_DESTRUCTORS: Duration = Duration::from_secs(1);
-
-/// What the main context is called in the log.
-pub(super) const MAIN: &str = "the main context";
 
 pub(crate) struct Supervisor {
     pub(super) policy: Policy,
@@ -225,30 +223,38 @@ impl Supervisor {
     }
 
     pub(super) fn feel_pulses(&mut self, now: Duration) {
-        let mut hung = Vec::new();
+        let (mut blocked, mut hung) = (Vec::new(), Vec::new());
         let hang_timeout = self.hang_timeout;
         for (id, live) in self.workers.iter_mut().filter(|(_, live)| live.turning) {
-            let name = self.job.name(live.role);
+            let (role, pid) = (live.role, live.seat.pid());
             let hang_timeout = hang_timeout.filter(|_| live.must_answer());
             match live.pulse.check(now, hang_timeout) {
                 None => {}
                 Some(Finding::Ask(number)) => live.seat.ping(number),
-                Some(Finding::Blocked(time)) => {
-                    report::failure(format_args!(
-                        "the event loop of {name} has been blocked for {time:.1?}"
-                    ));
-                }
-                Some(Finding::Hung) if is_traced(live.seat.pid()) => live.pulse.excuse(now),
-                Some(Finding::Hung) => {
-                    let time = hang_timeout.unwrap_or_default();
-                    report::failure(format_args!(
-                        "{name} hangs: its event loop has been blocked for {time:?}"
-                    ));
-                    hung.push(*id);
-                }
+                Some(Finding::Blocked(time)) => blocked.push((role, pid, time)),
+                Some(Finding::Hung) if is_traced(pid) => live.pulse.excuse(now),
+                Some(Finding::Hung) => hung.push((*id, role, pid)),
             }
         }
-        for id in hung {
+        for (role, pid, time) in blocked {
+            let who = self.who(role, pid);
+            let name = &who.name;
+            about!(
+                who,
+                failure,
+                {},
+                "the event loop of {name} has been blocked for {time:.1?}"
+            );
+        }
+        for (id, role, pid) in hung {
+            let (who, time) = (self.who(role, pid), hang_timeout.unwrap_or_default());
+            let name = &who.name;
+            about!(
+                who,
+                failure,
+                { cause = "hangs" },
+                "{name} hangs: its event loop has been blocked for {time:?}"
+            );
             self.happened(Event::Hung(id));
         }
     }

@@ -1,7 +1,8 @@
 //! What workers and the main context say, as the events of the policy.
 
-use super::driver::{MAIN, Supervisor};
+use super::driver::Supervisor;
 use super::policy::{Ending, Event, WorkerId};
+use super::who::{Who, about};
 use crate::server::line::{Ended, Failure, Message, Role};
 use crate::server::report;
 
@@ -13,7 +14,9 @@ impl Supervisor {
                 if let Some(live) = self.workers.get_mut(&id) {
                     live.ready = true;
                     live.pulse.ready(now);
-                    report::log!(debug, "{} is ready", self.job.name(live.role));
+                    let (role, pid) = (live.role, live.seat.pid());
+                    let who = self.who(role, pid);
+                    about!(who, debug, {}, "{} is ready", who.name);
                 }
                 self.happened(Event::Ready(id));
             }
@@ -26,9 +29,13 @@ impl Supervisor {
                         self.pulses_at = self.pulses_at.max(now);
                     }
                     if let Some(blocked) = live.pulse.answered(now, number) {
-                        let name = self.job.name(live.role);
-                        report::log!(
+                        let (role, pid) = (live.role, live.seat.pid());
+                        let who = self.who(role, pid);
+                        let name = &who.name;
+                        about!(
+                            who,
                             warn,
+                            {},
                             "the event loop of {name} turns again, after {blocked:.1?}"
                         );
                     }
@@ -61,10 +68,10 @@ impl Supervisor {
                     return;
                 }
                 live.ending = true;
-                let (name, pid) = (self.job.name(live.role), live.seat.pid());
+                let (role, pid, starting) = (live.role, live.seat.pid(), !live.ready);
                 let overran = false;
-                let starting = !live.ready;
-                let ending = self.judge(&name, pid, starting, Ended { failure, overran });
+                let who = self.who(role, pid);
+                let ending = self.judge(&who, starting, Ended { failure, overran });
                 self.sockets.leaving(id);
                 self.happened(Event::Ending(id, ending));
                 // What the policy makes nothing of before the worker is gone counts then.
@@ -79,8 +86,8 @@ impl Supervisor {
                 if live.ending {
                     ended.failure = ended.failure.filter(Failure::is_of_the_end_itself);
                 }
-                let name = self.job.name(live.role);
-                let pid = live.seat.pid();
+                let who = self.who(live.role, live.seat.pid());
+                let (name, pid) = (&who.name, who.pid);
                 let (starting, refused) = (!live.ready, live.refused);
                 self.sockets.ended(id);
                 let ending = match ended.failure {
@@ -90,22 +97,32 @@ impl Supervisor {
                     {
                         let cause = failure.to_string();
                         match self.told.contains(&cause) {
-                            true => report::log!(info, "{name} (pid {pid}) failed likewise"),
-                            false => {
-                                report::log!(
-                                    info,
-                                    "{name} was stopped while it was starting: {cause}"
-                                )
-                            }
+                            true => about!(
+                                who,
+                                info,
+                                { cause = cause.as_str() },
+                                "{name} (pid {pid}) failed likewise"
+                            ),
+                            false => about!(
+                                who,
+                                info,
+                                { cause = cause.as_str() },
+                                "{name} was stopped while it was starting: {cause}"
+                            ),
                         }
                         Ending::Clean
                     }
                     #[cfg(feature = "process")]
                     Some(failure @ Failure::StopSignal(_)) => {
-                        report::log!(info, "{name} (pid {pid}) was {failure}");
+                        about!(
+                            who,
+                            info,
+                            { cause = %failure },
+                            "{name} (pid {pid}) was {failure}"
+                        );
                         Ending::KilledByStopSignal
                     }
-                    _ => self.judge(&name, pid, starting, ended),
+                    _ => self.judge(&who, starting, ended),
                 };
                 // Known until then by what the policy has to report of it.
                 self.happened(Event::Ended(id, ending));
@@ -130,7 +147,7 @@ impl Supervisor {
                 )));
             }
             Message::Ended(ended) => {
-                let ending = self.judge(MAIN, std::process::id(), false, ended);
+                let ending = self.judge(&Who::main(), false, ended);
                 if let Some(main) = self.main.take() {
                     self.leaving.add(main);
                 }
@@ -143,9 +160,9 @@ impl Supervisor {
     }
 
     /// Tells a failure, and the policy's word for it.
-    pub(super) fn judge(&mut self, name: &str, pid: u32, starting: bool, ended: Ended) -> Ending {
+    fn judge(&mut self, who: &Who, starting: bool, ended: Ended) -> Ending {
         if let Some(failure) = &ended.failure {
-            self.tell_failure(name, pid, starting, failure);
+            self.tell_failure(who, starting, failure);
         }
         match (ended.failure, ended.overran) {
             (Some(_), true) => Ending::OverranAndFailed,

@@ -21,6 +21,7 @@ mod signals;
 mod sockets;
 mod telling;
 mod watchdog;
+mod who;
 
 pub(super) use asked::Asked;
 pub(super) use driver::{OnReady, Setup, Supervisor};

@@ -107,7 +107,7 @@ async fn to_its_end(
             worker.overran.store(true, Ordering::Relaxed);
             report::log!(
                 warn,
-                worker = %worker.name(),
+                worker = worker.identity.index, role = worker.identity.role(),
                 tasks = worker.tasks.len(),
                 spawned_at = %worker.tasks.places(),
                 "tasks cut at the deadline"
@@ -133,7 +133,7 @@ async fn to_its_end(
     };
     if !drained.abandoned.is_empty() {
         worker.overran.store(true, Ordering::Relaxed);
-        report::log!(error, worker = %worker.name(), contexts = ?drained.abandoned, "teardowns cut at the deadline");
+        report::log!(error, worker = worker.identity.index, role = worker.identity.role(), contexts = ?drained.abandoned, "teardowns cut at the deadline");
     }
     pings.abort();
     failure

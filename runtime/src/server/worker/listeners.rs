@@ -69,8 +69,8 @@ impl<L: Listener + 'static> Listeners<L> {
                 Loan::Lent { id, socket } => match (borrowing.make)(socket) {
                     Ok(listener) => self.listeners.push((Some(id), listener)),
                     Err(error) => {
-                        let worker = borrowing.worker.name();
-                        report::log!(warn, %worker, %error, "cannot accept in the place of another worker");
+                        let identity = &borrowing.worker.identity;
+                        report::log!(warn, worker = identity.index, role = identity.role(), %error, "cannot accept in the place of another worker");
                     }
                 },
                 Loan::TakenBack { id } => {

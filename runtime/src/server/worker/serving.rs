@@ -104,7 +104,13 @@ impl Serving {
         }
         let cut = self.counts.open.get();
         self.worker.overran.store(true, Ordering::Relaxed);
-        report::log!(warn, worker = %self.worker.name(), connections = cut, "connections cut at the deadline of {stop}");
+        report::log!(
+            warn,
+            worker = self.worker.identity.index,
+            role = self.worker.identity.role(),
+            connections = cut,
+            "connections cut at the deadline of {stop}"
+        );
         self.cut.cancel();
         resume(accept_loop.await);
         cut
@@ -232,10 +238,10 @@ async fn accept_loop<L, H, F>(
                     handlers.spawn_local(Box::pin(async move { handler(stream).await.outcome() }));
                 }
                 Err(error) if concerns_one_connection(&error) => {
-                    report::log!(debug, worker = %worker.name(), %error, "a connection ended before it was accepted");
+                    report::log!(debug, worker = worker.identity.index, role = worker.identity.role(), %error, "a connection ended before it was accepted");
                 }
                 Err(error) => {
-                    report::log!(warn, worker = %worker.name(), %error, ?pause, "cannot accept connections; pausing");
+                    report::log!(warn, worker = worker.identity.index, role = worker.identity.role(), %error, ?pause, "cannot accept connections; pausing");
                     tokio::select! {
                         () = &mut stopped => break,
                         () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -276,7 +282,7 @@ fn close(
             true
         }
         Err(error) => {
-            report::log!(error, worker = %worker.name(), %error, "a connection's handler panicked");
+            report::log!(error, worker = worker.identity.index, role = worker.identity.role(), %error, "a connection's handler panicked");
             true
         }
     };
@@ -285,7 +291,14 @@ fn close(
 
 fn tell(worker: &Shared, failed: Option<Failed>) {
     if let Some(Failed { failed, error }) = failed {
-        report::log!(warn, worker = %worker.name(), failed, error, "a connection's handler failed");
+        report::log!(
+            warn,
+            worker = worker.identity.index,
+            role = worker.identity.role(),
+            failed,
+            error,
+            "a connection's handler failed"
+        );
     }
 }
 

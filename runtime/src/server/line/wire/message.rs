@@ -130,9 +130,7 @@ impl Wanted {
             Wanted::Tcp {
                 text, addresses, ..
             }
-            | Wanted::Udp {
-                text, addresses, ..
-            } => text.len() + size_of_val(&addresses[..]),
+            | Wanted::Udp { text, addresses } => text.len() + size_of_val(&addresses[..]),
             Wanted::Unix { path, .. } => path.0.len(),
         }
     }
