@@ -108,7 +108,7 @@ impl Supervisor {
             on_ready: setup.on_ready,
             teller: setup.teller,
             arisen: VecDeque::new(),
-            pulses_at: Duration::ZERO,
+            pulses_at: pulse::interval(setup.hang_timeout),
             absence: Absence::watch(),
             turned_at: Duration::ZERO,
             told: BTreeSet::new(),
