@@ -343,7 +343,8 @@ pub use server::{
 /// every tick (`Clone + Send + 'static`). It may be a method with `self: Arc<Self>` or `self`, and generic. It
 /// returns `()` or `Result<(), E>` with `E: Display`: an `Err` or a panic is logged, counted in [`Timer::stats`],
 /// and survived. Ticks are polled in the timer's own task: several run concurrently, not in parallel, and what
-/// is to run in parallel has to be spawned. The function that is made of it panics outside a tokio runtime.
+/// is to run in parallel has to be spawned. A tick has ended when the detached teardowns of the contexts that were entered
+/// in it have: until then it counts as running, for `overlap` as for [`Timer::stop`]. The function that is made of it panics outside a tokio runtime.
 ///
 /// # Options
 ///

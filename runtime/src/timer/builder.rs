@@ -16,7 +16,7 @@ use super::host;
 use super::schedule::{Cadence, Missed, NEVER, Overlap, Rules, Schedule};
 use super::shared::{Shared, nanos};
 use super::tick::{Tick, TickReturn};
-use super::ticks::Place;
+use super::ticks::Seat;
 use super::wall::{MakeDues, WallClock};
 
 impl Timer {
@@ -269,7 +269,7 @@ impl TimerBuilder {
         Fut: Future<Output: TickReturn> + Send + 'static,
     {
         Timer {
-            shared: driver::spawn(self.driver(), Box::pin(Place::new(tick))),
+            shared: driver::spawn(self.driver(), Box::pin(Seat::new(tick))),
         }
     }
 

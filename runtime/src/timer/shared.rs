@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::schedule::{NEVER, Nanos};
 use crate::panic;
+use crate::teardown::Place;
 
 /// What a handle asks for, in the order of asking.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,8 @@ pub(super) struct Shared {
     changed: Notify,
     inbox: Mutex<Inbox>,
     name: Cow<'static, str>,
+    /// Where the timer was started: each tick is a place inside that.
+    pub(super) starter: Place,
     /// [`NEVER`] for a timer whose interval can't be changed.
     pub(super) jitter: Nanos,
     #[cfg(feature = "calendar")]
@@ -107,6 +110,7 @@ impl Shared {
             changed: Notify::new(),
             inbox: Mutex::default(),
             name,
+            starter: Place::current(),
             jitter,
             #[cfg(feature = "calendar")]
             zone: jiff::tz::TimeZone::UTC,
@@ -236,9 +240,14 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
+    /// The tick with this number is asked to end.
+    pub(super) fn is_asked(&self, number: u64) -> bool {
+        number < self.asked_below.load(Acquire)
+    }
+
     /// Waits until the tick with this number is asked to end.
     pub(super) async fn asked(&self, number: u64) {
-        self.until(|| number < self.asked_below.load(Acquire)).await;
+        self.until(|| self.is_asked(number)).await;
     }
 
     async fn until(&self, holds: impl Fn() -> bool) {
