@@ -19,7 +19,7 @@ struct Options {
 /// Says hello on a port of its own; fails when it is told.
 async fn metrics(worker: Worker) -> io::Result<()> {
     let mut reloads = worker.reloads();
-    let listener = worker.listen("127.0.0.1:0").await?;
+    let listener = worker.listen(fixture::address()).await?;
     info!(index = ?worker_index(), address = %listener.local_addr()?, pid = std::process::id(), "metrics: set up");
     let serving = worker.serve(listener, async |mut stream| {
         stream.write_all(b"hello").await
