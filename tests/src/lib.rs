@@ -9,7 +9,7 @@ pub mod stores;
 pub mod timers;
 
 use std::io::{BufRead, BufReader, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,6 +21,19 @@ use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The environment variable with the address that a server under test listens on.
+pub(crate) const ADDRESS: &str = "AIOXIDE_TEST_ADDRESS";
+
+/// A local address for one server. Its ports stay closed once they are: those of an address that tests share would be
+/// picked by another server that is started meanwhile.
+fn address_of_its_own() -> Ipv4Addr {
+    static SERVERS: AtomicUsize = AtomicUsize::new(0);
+    let server = SERVERS.fetch_add(1, Ordering::Relaxed) % 254 + 1;
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    // 127.0.0.0 is where everybody else listens.
+    Ipv4Addr::new(127, high | 0x80, low, server as u8)
+}
 
 /// Longer than anything a test waits for, on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -204,6 +217,7 @@ impl Running {
         hear_hang_ups();
         let mut child = command
             .env_remove("AIOXIDE_WORKERS")
+            .env(ADDRESS, address_of_its_own().to_string())
             .env("RUST_LOG", "info,aioxide=debug")
             .env("NO_COLOR", "1")
             .env_remove("RUST_BACKTRACE")

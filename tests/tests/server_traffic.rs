@@ -284,7 +284,7 @@ fn a_crash_loop_loses_only_what_was_accepted(isolation: &str) {
     );
     assert_eq!(served, Outcomes::from([(Outcome::Ok, 50)]));
     let lost = outcomes.get(&Outcome::Reset).copied().unwrap_or(0);
-    assert!(lost < accepted, "{accepted} were accepted: {outcomes:?}");
+    assert!(lost <= accepted, "{accepted} were accepted: {outcomes:?}");
     assert!(outcomes[&Outcome::Ok] > 100, "{outcomes:?}");
     assert_eq!(outcomes.get(&Outcome::Refused), None, "{outcomes:?}");
     assert_eq!(outcomes.get(&Outcome::TimedOut), None, "{outcomes:?}");

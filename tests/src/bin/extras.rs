@@ -46,7 +46,7 @@ async fn metrics(worker: Worker) -> io::Result<()> {
     if has_fault("start") || has_fault("successor") && worker.generation() == 1 {
         return Err(io::Error::other("the fixture's error at its start"));
     }
-    let listener = worker.listen("127.0.0.1:0").await?;
+    let listener = worker.listen(fixture::address()).await?;
     info!(index = ?worker_index(), address = %listener.local_addr()?, pid = std::process::id(), "metrics: set up");
     let serving = worker.serve(listener, async |mut stream| {
         stream.write_all(b"hello").await

@@ -189,7 +189,7 @@ async fn faulty(worker: Worker, options: Options) -> Result<(), String> {
         go_wrong(fault)?;
     }
     let listener = worker
-        .listen("127.0.0.1:0")
+        .listen(fixture::address())
         .await
         .map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;

@@ -12,7 +12,7 @@ use tracing::info;
 struct Options {
     #[command(flatten)]
     server: fixture::ServerOptions,
-    #[arg(long, default_value = "127.0.0.1:0")]
+    #[arg(long, default_value_t = fixture::address().to_string())]
     listen: String,
     /// How long a worker takes to get ready, in milliseconds.
     #[arg(long, default_value_t = 0)]

@@ -43,13 +43,13 @@ async fn answer(mut stream: impl AsyncWrite + Unpin, index: u8) -> io::Result<()
 #[server]
 async fn sockets(worker: Worker, options: Options) -> io::Result<()> {
     let (index, number) = (worker.index(), worker.index() as u8);
-    let first = worker.listen("127.0.0.1:0").await?;
-    let second = worker.listen("127.0.0.1:0").await?;
+    let first = worker.listen(fixture::address()).await?;
+    let second = worker.listen(fixture::address()).await?;
     let unix = match options.mode {
         Some(mode) => worker.listen_unix_with_mode(&options.unix, mode).await?,
         None => worker.listen_unix(&options.unix).await?,
     };
-    let udp = worker.bind_udp("127.0.0.1:0").await?;
+    let udp = worker.bind_udp(fixture::address()).await?;
     info!(
         worker = index,
         first = %first.local_addr()?,

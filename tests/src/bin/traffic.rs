@@ -30,7 +30,7 @@ struct Options {
     #[arg(long)]
     own_listener: bool,
     /// On which addresses it listens.
-    #[arg(long, default_value = "127.0.0.1:0", value_delimiter = ',')]
+    #[arg(long, default_values_t = [fixture::address()], value_delimiter = ',')]
     listen: Vec<SocketAddr>,
 }
 

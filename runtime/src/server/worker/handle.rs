@@ -121,8 +121,21 @@ impl Worker {
     ///
     /// The socket belongs to the supervisor, one for each worker and address, and outlives this worker:
     /// its successor, after a failure or in a rolling restart, gets the same one, so that no connection is
-    /// lost, not even one still in the backlog. Asked for again, the same address gives the same socket.
-    /// Port 0 picks a free port, the same for all workers.
+    /// lost, not even one still in the backlog. While there is no successor yet, another worker accepts from the
+    /// socket, if it accepts by [`serve`](Worker::serve) from a tokio listener. With an accept loop of your own nobody
+    /// can: after a second the socket stops listening, which resets what waits in its backlog, so that new connections
+    /// go to the other workers.
+    ///
+    /// Asked for again, the same address gives the same socket. Port 0 picks a free port, the same for all workers.
+    ///
+    /// A name may stand for several addresses, as `localhost` does for `127.0.0.1` and `[::1]`. All of them are bound,
+    /// but those that this machine doesn't have. The listener is that of the first;
+    /// [`serve`](Worker::serve) accepts from the further ones too. An accept loop of your own, `axum::serve` among
+    /// them, has the first only: nothing listens on the others, and a warning says so. Call
+    /// [`listen_first`](Worker::listen_first) for each address there, or for just one.
+    ///
+    /// An IPv6 socket takes IPv4 connections as well if the system has it so, but leaves them to the socket that has
+    /// the same port on IPv4: `[::]:80` and `0.0.0.0:80` stand side by side.
     ///
     /// Dropping the listener doesn't close the port while the worker lives; [`unlisten`](Worker::unlisten)
     /// does. When the whole server stops, or scales down, connections that are in the backlog at that
@@ -130,13 +143,31 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// When `addr` doesn't resolve or the address can't be bound; the error names it. An address on which
+    /// When `addr` doesn't resolve or one of its addresses can't be bound; the error names it. An address on which
     /// another server listens is refused, also if that one allows sharing, unless this server is built with
-    /// [`share_port`](crate::server::Server::share_port).
+    /// [`share_port`](crate::server::Server::share_port). The other way round, a program of the same user that sets
+    /// `SO_REUSEPORT` is refused while a single worker has the address. As soon as a second one asks for it, Linux lets
+    /// such a program in, and gives it a share of the connections.
     ///
     /// # Cancellation
     ///
     /// Dropping the future is safe; the socket, if it was opened, waits for the next call.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use aioxide::{Worker, server};
+    /// #[server(workers = 4)]
+    /// async fn main(worker: Worker) -> std::io::Result<()> {
+    ///     let listener = worker.listen("localhost:8888").await?; // 127.0.0.1 and ::1
+    ///     let serving = worker.serve(listener, async |mut stream| {
+    ///         tokio::io::AsyncWriteExt::write_all(&mut stream, b"hello\n").await
+    ///     });
+    ///     let stop = yield_().await;
+    ///     serving.drain(&stop).await;
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// # Panics
     ///
@@ -171,7 +202,15 @@ impl Worker {
     }
 
     /// A listener on the Unix socket `path`, readable and writable by this user only (mode 0600). One socket
-    /// is shared by all workers. A stale file, to which nobody listens, is replaced.
+    /// is shared by all workers. A stale file, to which nobody listens, is replaced; of two servers that start at once
+    /// on a path, one fails. A relative path is one of this worker's working directory.
+    ///
+    /// The file has its permissions from the moment at which it can be found, and is removed when the last worker
+    /// gives the socket up. If somebody else removes it, a warning says so, and the next rolling restart makes it
+    /// again.
+    ///
+    /// On Linux, `@name` is an abstract name: it has no file and no permissions, and every program of the same network
+    /// namespace can connect. Write `./@name` for a file that is called so.
     ///
     /// # Errors
     ///

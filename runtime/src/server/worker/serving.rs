@@ -170,7 +170,8 @@ impl Worker {
     /// memory the loop pauses, 5 ms doubling to 1 s, and goes on.
     ///
     /// Takes a [`TcpListener`](tokio::net::TcpListener), a [`UnixListener`](tokio::net::UnixListener), or
-    /// whatever else is a [`tokio_util::net::Listener`].
+    /// whatever else is a [`tokio_util::net::Listener`]. From tokio's `TcpListener` it accepts for other workers too, while
+    /// those can't, and from every address of the name that was given to [`listen`](Worker::listen).
     ///
     /// # Panics
     ///

@@ -441,6 +441,11 @@ mod tests {
                     }
                     (ToWorker::Answer { request, .. }, Attached::Descriptor(socket)) => {
                         assert_eq!(request, sockets);
+                        let flags = rustix::io::fcntl_getfd(&socket).unwrap();
+                        assert!(
+                            flags.contains(rustix::io::FdFlags::CLOEXEC),
+                            "what the worker starts would get it"
+                        );
                         assert!(std::net::TcpListener::from(socket).local_addr().is_ok());
                         sockets += 1;
                     }

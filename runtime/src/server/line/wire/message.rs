@@ -325,4 +325,17 @@ mod tests {
         let short = "🦀".repeat(4096);
         assert_eq!(clipped(short.clone()), short);
     }
+
+    #[test]
+    fn an_error_arrives_as_what_it_was() {
+        for kind in KINDS {
+            let refusal = Refusal::from(&io::Error::new(kind, "cannot listen on there"));
+            let error = io::Error::from(refusal);
+            assert_eq!(error.kind(), kind);
+            assert_eq!(error.to_string(), "cannot listen on there");
+        }
+        assert!(KINDS.contains(&io::ErrorKind::AddrInUse));
+        let refusal = Refusal::from(&io::Error::from(io::ErrorKind::UnexpectedEof));
+        assert_eq!(io::Error::from(refusal).kind(), io::ErrorKind::Other);
+    }
 }

@@ -82,16 +82,15 @@ impl Making {
             Mode::empty(),
         );
         let folder = opened.inspect_err(|_| drop(fs::remove_dir(&path)))?;
-        let making = Making { path, folder };
-        let found = rustix::fs::fstat(&making.folder)?;
-        let is_private = Mode::from_raw_mode(found.st_mode) & (Mode::RWXG | Mode::RWXO);
-        if found.st_uid != rustix::process::geteuid().as_raw() || !is_private.is_empty() {
+        let found = rustix::fs::fstat(&folder)?;
+        let for_others = Mode::from_raw_mode(found.st_mode) & (Mode::RWXG | Mode::RWXO);
+        if found.st_uid != rustix::process::geteuid().as_raw() || !for_others.is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "somebody else changes the folder around it",
             ));
         }
-        Ok(making)
+        Ok(Making { path, folder })
     }
 
     /// Binds the socket, with these permissions.
@@ -222,7 +221,8 @@ impl SocketFile {
     fn unlink(&self) -> io::Result<()> {
         use std::os::unix::fs::MetadataExt;
 
-        let _lock = lock_folder_of(&self.path)?;
+        // Where it can't be had, the inode has to do.
+        let _lock = lock_folder_of(&self.path).ok();
         let found = fs::symlink_metadata(&self.path)?;
         if (found.dev(), found.ino()) == self.inode {
             fs::remove_file(&self.path)?;
