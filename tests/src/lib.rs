@@ -1,6 +1,11 @@
 //! What the integration tests have in common: real processes, watched with deadlines.
 
 pub mod fixture;
+#[cfg(feature = "stores")]
+pub mod proxy;
+pub mod scopes;
+#[cfg(feature = "stores")]
+pub mod stores;
 pub mod timers;
 
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -113,8 +118,41 @@ pub fn assert_closed(address: SocketAddr) {
     assert_eq!(
         connected.err(),
         Some(ErrorKind::ConnectionRefused),
-        "{address}"
+        "{address}, {}",
+        holders(address)
     );
+}
+
+/// Who listens there, for the message of a test that fails.
+fn holders(address: SocketAddr) -> String {
+    let port = format!(":{:04X}", address.port());
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let inodes: Vec<String> = sockets
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let listens = fields.get(1)?.ends_with(&port) && *fields.get(3)? == "0A";
+            listens.then(|| format!("socket:[{}]", fields.get(9).unwrap_or(&"?")))
+        })
+        .collect();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let holding = processes.filter_map(|process| {
+        let files = std::fs::read_dir(process.path().join("fd")).ok()?;
+        let links = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        let held: Vec<_> = links
+            .filter(|link| {
+                inodes
+                    .iter()
+                    .any(|inode| link.as_os_str() == inode.as_str())
+            })
+            .collect();
+        let command = std::fs::read_to_string(process.path().join("cmdline")).ok()?;
+        (!held.is_empty()).then(|| format!("{:?} {command:?} has {held:?}", process.file_name()))
+    });
+    format!(
+        "sockets {inodes:?}: {}",
+        holding.collect::<Vec<_>>().join("; ")
+    )
 }
 
 /// What is caught here has its default action in the programs that are started, while an ignored SIGHUP
@@ -230,6 +268,16 @@ impl Running {
             {
                 Ok(line) => self.log.push(line),
                 Err(error) => panic!("no `{text}` in the log ({error}):\n{}", self.log.join("\n")),
+            }
+        }
+    }
+
+    /// Waits for a line with one of these texts.
+    pub fn wait_for_any(&mut self, texts: &[&str]) -> String {
+        loop {
+            let line = self.wait_for("");
+            if texts.iter().any(|text| line.contains(text)) {
+                return line;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aioxide::{Always, Exit, ExitStack, actxmgr, drain, group};
+use aioxide::{Always, Exit, ExitStack, actxmgr, drain, group, settle};
 use tokio::sync::{Barrier, Notify};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -401,20 +401,20 @@ async fn inner_goes_before_outer() {
 /// Those that wait for nothing are entered before the one that never ends by itself: were they dropped by its
 /// task, they would wait.
 #[tokio::test]
-async fn nobody_waits_for_what_another_task_has_dropped() {
+async fn a_context_keeps_its_place_whoever_drops_it() {
     let log = Log::default();
     let gate = Arc::new(Notify::new());
-    let by_a_task = always(log.clone(), 1).await;
-    let by_the_thread = always(log.clone(), 2).await;
+    let outer = always(log.clone(), 1).await;
     let inner = gated(log.clone(), "inner", Arc::clone(&gate)).await;
+    let elsewhere = tokio::spawn(always(log.clone(), 2).into_future());
+    let elsewhere = elsewhere.await.unwrap();
     tokio::spawn(async { drop(inner) }).await.unwrap();
-    tokio::spawn(async { drop(by_a_task) }).await.unwrap();
-    assert_eq!(log.take_after(1).await, ["1 cancelled"]);
-    drop(by_the_thread);
-    assert_eq!(log.take_after(1).await, ["2 cancelled"]);
+    tokio::spawn(async { drop(outer) }).await.unwrap();
+    drop(elsewhere);
+    assert_eq!(log.take_after(1).await, ["2 cancelled"], "of another task");
     gate.notify_one();
     drain(DEADLINE).await;
-    assert_eq!(log.take(), ["inner"]);
+    assert_eq!(log.take(), ["inner", "1 cancelled"]);
 }
 
 /// Brings the task that calls it to the other worker of its runtime.
@@ -450,7 +450,7 @@ async fn a_task_that_changes_threads_waits_for_what_it_has_dropped() {
             let outer = always(log.clone(), 1).await;
             drop(gated(log, "inner", Arc::clone(&gate)).await);
             change_threads().await;
-            let mut leaving = outer.exit();
+            let mut leaving = outer.exit_with(Exit::Failed("enough".to_owned()));
             assert!(futures_poll(&mut leaving).await.is_pending());
             tokio::spawn(async move { gate.notify_one() });
             leaving.await;
@@ -458,18 +458,31 @@ async fn a_task_that_changes_threads_waits_for_what_it_has_dropped() {
     });
     let ended = tokio::time::timeout(DEADLINE, task).await;
     ended.expect("it ends").unwrap();
-    assert_eq!(log.take(), ["inner", "1 completed"]);
+    assert_eq!(log.take(), ["inner", "1 failed: enough"]);
 }
 
 #[tokio::test]
-async fn exit_waits_for_an_inner_guard_dropped_before() {
+async fn exit_waits_for_no_guard_dropped_before() {
+    let log = Log::default();
+    let gate = Arc::new(Notify::new());
+    let outer = always(log.clone(), 1).await;
+    drop(gated(log.clone(), "inner", Arc::clone(&gate)).await);
+    outer.exit().await;
+    gate.notify_one();
+    settle().await;
+    assert_eq!(log.take(), ["1 completed", "inner"]);
+}
+
+#[tokio::test]
+async fn an_exit_after_a_failure_waits_for_guards_dropped_before() {
     let log = Log::default();
     let gate = Arc::new(Notify::new());
     let outer = always(log.clone(), 1).await;
     drop(gated(log.clone(), "inner", Arc::clone(&gate)).await);
     gate.notify_one();
-    outer.exit().await;
-    assert_eq!(log.take(), ["inner", "1 completed"]);
+    let failed = outer.exit_as(Err::<(), _>(io::Error::other("enough")));
+    failed.await.unwrap_err();
+    assert_eq!(log.take(), ["inner", "1 failed: enough"]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use aioxide::teardown::{TeardownError, on_error, stats};
-use aioxide::{actxmgr, drain, group};
+use aioxide::{Exit, actxmgr, drain, group};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
@@ -437,7 +437,7 @@ fn a_waker_that_is_dropped_may_drop_guards() {
     drop(inner);
     OwningTask::poll_and_let_go(async move {
         let _late = late;
-        outer.exit().await;
+        outer.exit_with(Exit::Cancelled).await;
     });
     OwningTask::poll_and_let_go(async move {
         let _late = elsewhere(Arc::default()).await;

@@ -123,6 +123,25 @@ fn terminate_workers(server: &Running) {
     }
 }
 
+/// Of several that have come by the time it looks: whatever else was asked for isn't begun any more.
+fn stop_signals_are_read_before_others(isolation: &str) {
+    for _ in 0..5 {
+        let mut server = plain(isolation, "");
+        let address = server.wait_until_ready();
+        server.signal(Signal::STOP);
+        for signal in [Signal::HUP, Signal::TTIN, Signal::USR1, Signal::TERM] {
+            server.signal(signal);
+        }
+        server.signal(Signal::CONT);
+        let ended = server.wait();
+        assert_graceful(&ended);
+        for begun in ["rolling restart", "number of workers changed"] {
+            assert_eq!(ended.lines(begun).count(), 0, "{:#?}", ended.log);
+        }
+        assert_closed(address);
+    }
+}
+
 fn gnu_timeout_signals_twice(isolation: &str) {
     let inner = command(isolation, "--slow-stop 700");
     let mut server = Running::start(
@@ -296,6 +315,7 @@ fn a_second_signal_forces(isolation: &str) {
 
 aioxide_tests::under_both_isolations! {
     signals_at_random_times_always_end_it,
+    stop_signals_are_read_before_others,
     gnu_timeout_signals_twice,
     everyone_is_signalled_at_once,
     usr1_is_told_to_every_worker,

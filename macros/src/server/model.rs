@@ -145,7 +145,7 @@ impl Model {
             calls: Vec::new(),
             errors,
         };
-        options.workers();
+        options.at_least_1("workers", "4", ", or leave it out for one per core");
         let main_goes_to = options.isolation();
         let main = options.main();
         let extras = options.extras();
@@ -163,6 +163,7 @@ impl Model {
         for name in ["restart_window", "hang_timeout"] {
             options.length(name);
         }
+        options.at_least_1("roll_overlap", "2", ", or leave it out for all at once");
         for name in ["share_port", "run_to_completion"] {
             if args.options.flag(name).is_some() {
                 options.call(name, quote!(true));
@@ -434,8 +435,8 @@ impl OptionCheck<'_> {
         Ident::new(name, typed.map_or_else(Span::call_site, Ident::span))
     }
 
-    fn workers(&mut self) {
-        let value = self.args.options.value("workers");
+    fn at_least_1(&mut self, name: &str, example: &str, or: &str) {
+        let value = self.args.options.value(name);
         match value {
             Some((
                 _,
@@ -445,10 +446,10 @@ impl OptionCheck<'_> {
                 }),
             )) if number.base10_parse::<u64>().is_ok_and(|n| n == 0) => self.errors.push(
                 number,
-                "`workers` is at least 1, and this is 0",
-                "write for example `workers = 4`, or leave it out for one per core",
+                format!("`{name}` is at least 1, and this is 0"),
+                format!("write for example `{name} = {example}`{or}"),
             ),
-            _ => self.count("workers", "usize", "4"),
+            _ => self.count(name, "usize", example),
         }
     }
 

@@ -6,12 +6,15 @@ use syn::Expr;
 use crate::errors::Errors;
 use crate::options::{Known, Options};
 
-pub(super) const KNOWN: [Known; 11] = [
+pub(super) const KNOWN: [Known; 14] = [
     Known::value("after", "1s"),
+    Known::value("cron", "\"0 3 * * *\""),
+    Known::value("zone", "\"Asia/Seoul\""),
     Known::value("first", "interval"),
     Known::value("overlap", "skip"),
     Known::value("missed", "coalesce"),
     Known::value("jitter", "10ms"),
+    Known::value("spread", "host"),
     Known::value("phase", "random"),
     Known::value("timeout", "5s"),
     Known::value("grace", "1s"),

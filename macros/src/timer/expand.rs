@@ -10,7 +10,7 @@ use super::model::{Cadence, First, Model};
 use super::policy::Policy;
 use crate::options::mentions;
 use crate::paths::CratePath;
-use crate::raw_fn::RawFn;
+use crate::raw_fn::{RawFn, allow_underscore};
 
 // Input:
 //     #[timer(100ms, overlap = cancel)]
@@ -50,7 +50,8 @@ pub(super) fn expand(raw: &RawFn, model: &Model<'_>) -> TokenStream {
 
     let accepted = model.params.iter().map(|Param { attrs, name, .. }| {
         let fit = expand_fitness(&private, name, name.span());
-        quote!(#(#attrs)* let #name = #fit.of(#name);)
+        let allow = allow_underscore(name);
+        quote!(#(#attrs)* #allow let #name = #fit.of(#name);)
     });
     let names_for_options = model
         .has_expressions()
@@ -74,7 +75,8 @@ pub(super) fn expand(raw: &RawFn, model: &Model<'_>) -> TokenStream {
         None => {
             let clones = model.params.iter().map(|Param { attrs, name, .. }| {
                 let clone = quote_spanned!(name.span()=> ::core::clone::Clone::clone(&#name));
-                quote!(#(#attrs)* let #name = #clone;)
+                let allow = allow_underscore(name);
+                quote!(#(#attrs)* #allow let #name = #clone;)
             });
             let run = tick_block(raw, &private, site, quote!(#tick_binding #(#bindings)*));
             quote_spanned!(site=> move |#tick| { #(#clones)* #run })
@@ -104,12 +106,12 @@ pub(super) fn expand(raw: &RawFn, model: &Model<'_>) -> TokenStream {
 
 fn expand_builder(model: &Model<'_>, site: Span) -> TokenStream {
     let krate = &model.krate;
-    let (constructor, interval) = match &model.cadence {
-        Cadence::Every(interval) => (quote!(every), interval),
-        Cadence::After(delay) => (quote!(after), delay),
+    let (constructor, mut interval) = match &model.cadence {
+        Cadence::Every(interval) => (quote!(Timer::every), interval.to_token_stream()),
+        Cadence::After(delay) => (quote!(Timer::after), delay.to_token_stream()),
+        Cadence::Calendar(cron, zone) => (quote!(__private::timer::calendar), quote!(#cron, #zone)),
     };
     let name = &model.name;
-    let mut interval = interval.to_token_stream();
     let mut first = TokenStream::new();
     let mut binding = TokenStream::new();
     match &model.first {
@@ -131,6 +133,7 @@ fn expand_builder(model: &Model<'_>, site: Span) -> TokenStream {
         quote!(.missed(#krate::Missed::#policy))
     });
     let jitter = model.jitter.as_ref().map(|jitter| quote!(.jitter(#jitter)));
+    let spread = model.spread.then(|| quote!(.spread()));
     let phase = model.phase.then(|| quote!(.phase()));
     let timeout = model
         .timeout
@@ -140,9 +143,9 @@ fn expand_builder(model: &Model<'_>, site: Span) -> TokenStream {
     let on_error = model.on_error.as_ref().map(|path| quote!(.on_error(#path)));
     quote! {
         #binding
-        #krate::Timer::#constructor(#interval)
+        #krate::#constructor(#interval)
             .name(#name)
-            #first #overlap #missed #jitter #phase #timeout #grace #on_error
+            #first #overlap #missed #jitter #spread #phase #timeout #grace #on_error
     }
 }
 
@@ -175,7 +178,8 @@ fn expand_binding(param: &Param<'_>, options: &TokenStream) -> TokenStream {
         quote!(#(#attrs)* let #name = #name; #(#attrs)* let #pat = #name;)
     } else {
         let allow = mentions(options, name).then(|| quote!(#[allow(unused_variables)]));
-        quote!(#(#attrs)* #allow let #pat = #name;)
+        let underscore = allow_underscore(name);
+        quote!(#(#attrs)* #allow #underscore let #pat = #name;)
     }
 }
 

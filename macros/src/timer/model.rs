@@ -1,7 +1,8 @@
 //! What is legal.
 
 use proc_macro2::{Span, TokenStream};
-use syn::{Expr, ExprLit, Lit, Pat, PatType, Path};
+use quote::ToTokens;
+use syn::{Expr, ExprLit, Lit, LitStr, Pat, PatType, Path};
 
 use super::args::{Args, KNOWN};
 use super::function::{Param, check_fn};
@@ -20,6 +21,7 @@ pub(super) struct Model<'f> {
     pub(super) overlap: Option<Policy>,
     pub(super) missed: Option<Policy>,
     pub(super) jitter: Option<Length>,
+    pub(super) spread: bool,
     pub(super) phase: bool,
     pub(super) timeout: Option<Length>,
     pub(super) grace: Option<Length>,
@@ -32,6 +34,8 @@ pub(super) struct Model<'f> {
 pub(super) enum Cadence {
     Every(Length),
     After(Length),
+    /// Expression and zone.
+    Calendar(LitStr, LitStr),
 }
 
 pub(super) enum First {
@@ -65,7 +69,28 @@ impl<'f> Model<'f> {
                 "remove `missed`, or give an interval instead of `after`",
             );
         }
+        if let Cadence::Calendar(..) = cadence {
+            for (option, help) in [
+                (
+                    "first",
+                    "remove `first`: the expression says when the first tick is due",
+                ),
+                (
+                    "phase",
+                    "write `jitter = 10m` to shift the starts, with `spread = host` by the same on each host",
+                ),
+            ] {
+                if let Some((key, _)) = options.value(option) {
+                    errors.push(
+                        key,
+                        format!("`{option}` says nothing with `cron`: the calendar has no start"),
+                        help,
+                    );
+                }
+            }
+        }
         let jitter = check_jitter(&cadence, &options, errors);
+        let spread = check_spread(&options, errors);
         let phase = check_phase(&options, errors);
         let timeout = length("timeout", errors);
         let grace = length("grace", errors);
@@ -80,6 +105,7 @@ impl<'f> Model<'f> {
             overlap,
             missed,
             jitter,
+            spread,
             phase,
             timeout,
             grace,
@@ -92,13 +118,16 @@ impl<'f> Model<'f> {
 
     /// Some option is an expression, which may use the arguments.
     pub(super) fn has_expressions(&self) -> bool {
-        let (Cadence::Every(length) | Cadence::After(length)) = &self.cadence;
+        let length = match &self.cadence {
+            Cadence::Every(length) | Cadence::After(length) => Some(length),
+            Cadence::Calendar(..) => None,
+        };
         let first = match &self.first {
             Some(First::At(length)) => Some(length),
             _ => None,
         };
         let lengths = [
-            Some(length),
+            length,
             first,
             self.jitter.as_ref(),
             self.timeout.as_ref(),
@@ -125,6 +154,16 @@ fn check_cadence(
     errors: &mut Errors,
 ) -> Cadence {
     const HELP: &str = "write for example `#[timer(100ms)]`, or `#[timer(after = 1s)]` for a fixed delay between ticks";
+    if options.meant("cron") {
+        return check_calendar(interval, options, errors);
+    }
+    if let Some((key, _)) = options.value("zone") {
+        errors.push(
+            key,
+            "`zone` is that of a calendar, and there is no `cron`",
+            "write for example `cron = \"0 3 * * *\"`, or remove `zone`",
+        );
+    }
     match (interval, options.value("after")) {
         (Some(interval), Some((key, _))) => {
             errors.push(
@@ -160,6 +199,72 @@ fn check_cadence(
     }
 }
 
+/// `cron`, and `zone`.
+fn check_calendar(interval: Option<Expr>, options: &Options, errors: &mut Errors) -> Cadence {
+    for (key, text) in [
+        (
+            "the interval",
+            interval.as_ref().map(ToTokens::to_token_stream),
+        ),
+        (
+            "`after`",
+            options.value("after").map(|(key, _)| key.to_token_stream()),
+        ),
+    ] {
+        if let Some(tokens) = text {
+            errors.push(
+                tokens,
+                format!("`cron` takes the place of {key}, and both are given"),
+                format!("remove {key}, or remove `cron`"),
+            );
+        }
+    }
+    let default = |text: &str| LitStr::new(text, Span::mixed_site());
+    let text = |name: &str, example: &str, errors: &mut Errors| match options.value(name)?.1 {
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) => Some(text.clone()),
+        other => {
+            errors.push(
+                other,
+                format!("`{name}` takes a text that is known when the program is compiled, not `{}`", compact(other)),
+                format!("write for example `{name} = {example}`; `Timer::calendar(..)` takes what is known at run time"),
+            );
+            None
+        }
+    };
+    let cron = text("cron", "\"0 3 * * mon-fri\"", errors);
+    let zone = text("zone", "\"Asia/Seoul\"", errors);
+    check_texts(cron.as_ref(), zone.as_ref(), options, errors);
+    Cadence::Calendar(
+        cron.unwrap_or_else(|| default("* * * * *")),
+        zone.unwrap_or_else(|| default("UTC")),
+    )
+}
+
+#[cfg(feature = "calendar")]
+fn check_texts(cron: Option<&LitStr>, zone: Option<&LitStr>, _: &Options, errors: &mut Errors) {
+    use super::calendar::{Wrong, check_expression, check_zone};
+    type Check = fn(&str) -> Result<(), Wrong>;
+    let checks: [(&str, Option<&LitStr>, Check); 2] =
+        [("cron", cron, check_expression), ("zone", zone, check_zone)];
+    for (name, text, check) in checks {
+        if let Some((text, Err((what, help)))) = text.map(|text| (text, check(&text.value()))) {
+            errors.push(text, format!("`{name}`: {what}"), help);
+        }
+    }
+}
+
+#[cfg(not(feature = "calendar"))]
+fn check_texts(_: Option<&LitStr>, _: Option<&LitStr>, options: &Options, errors: &mut Errors) {
+    errors.push(
+        options.flag("cron"),
+        "`cron` needs the feature `calendar` of aioxide",
+        "write `aioxide = { version = \"..\", features = [\"calendar\"] }` in Cargo.toml",
+    );
+}
+
 /// `#[timer(jitter)]`: the name of an option, and of no argument that could be the interval.
 fn option_without_value(interval: &Expr, raw: &RawFn) -> Option<&'static str> {
     let word = as_word(interval)?.to_string();
@@ -182,7 +287,10 @@ fn check_first(options: &Options, errors: &mut Errors) -> Option<First> {
 fn check_jitter(cadence: &Cadence, options: &Options, errors: &mut Errors) -> Option<Length> {
     let (_, value) = options.value("jitter")?;
     let jitter = Length::check("jitter", value, errors);
-    let (Cadence::Every(interval) | Cadence::After(interval)) = cadence;
+    let interval = match cadence {
+        Cadence::Every(interval) | Cadence::After(interval) => interval,
+        Cadence::Calendar(..) => return Some(jitter),
+    };
     if let (Length::Literal(shift), Length::Literal(interval)) = (&jitter, interval) {
         if shift >= interval {
             errors.push(
@@ -194,6 +302,29 @@ fn check_jitter(cadence: &Cadence, options: &Options, errors: &mut Errors) -> Op
         }
     }
     Some(jitter)
+}
+
+fn check_spread(options: &Options, errors: &mut Errors) -> bool {
+    let Some((key, value)) = options.value("spread") else {
+        return false;
+    };
+    if !as_word(value).is_some_and(|word| word == "host") {
+        errors.push(
+            value,
+            format!("`spread` can only be `host`, not `{}`", compact(value)),
+            "write `spread = host`, or leave it out for a random part of the jitter at each start",
+        );
+        return false;
+    }
+    if !options.meant("jitter") {
+        errors.push(
+            key,
+            "`spread` is a part of the jitter, and there is no `jitter`",
+            "write for example `jitter = 10m, spread = host`",
+        );
+        return false;
+    }
+    true
 }
 
 fn check_phase(options: &Options, errors: &mut Errors) -> bool {

@@ -1,7 +1,6 @@
 //! The suspended function behind a context, with its value beside it.
 
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, ready};
 use std::time::Duration;
@@ -13,32 +12,40 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::passage::{BySlot, ByThread, Passage, REACH, Slot, Yielder, lock};
+use super::watch::Watch;
 use super::{Elapsed, Exit, Outcome, Return};
-use crate::teardown::{self, Origin, Place, TeardownError, Turn};
+use crate::panic;
+use crate::teardown::{self, Home, InnerPlace, Origin, Place, TeardownError, Wait};
 
 /// What is known about the context.
 pub(super) struct Meta<'a, R: Return> {
     pub(super) name: &'static str,
-    pub(super) group: u64,
-    pub(super) seq: u64,
     pub(super) finish_setup: bool,
     /// From the first poll on.
     armed: bool,
-    handle: Option<Handle>,
+    /// Its own, inside the one that it is entered in.
+    place: InnerPlace,
+    /// It is known where it is entered.
+    placed: bool,
+    home: Home,
     span: tracing::Span,
     /// Set while the function is polled, and for ever if it ends or panics there.
     over: bool,
     limits: Option<Box<Limits<R>>>,
-    order: Order,
+    before: Before,
+    pub(super) watch: Option<Arc<dyn Watch>>,
     calls: Calls<'a, R>,
 }
 
-enum Order {
-    /// Not yet asked for.
-    Unknown,
-    /// Waits for inner contexts that were dropped before.
-    Waiting(Box<Turn<Origin>>),
-    Come,
+/// What a teardown that is awaited waits for before it begins.
+enum Before {
+    /// To be asked: what has been dropped in the place that it is left in, because something failed there.
+    Settle,
+    Settling(Box<Wait>),
+    /// To be asked: what is inside the context.
+    Inside,
+    Waiting(Box<Wait>),
+    Nothing,
 }
 
 /// What depends on whether the context borrows. Only the constructors know what they may demand.
@@ -218,15 +225,16 @@ impl<'a, R: Return> Frame<'a, R> {
     fn new(name: &'static str, calls: Calls<'a, R>, body: impl Body<R> + 'a) -> Self {
         let meta = Meta {
             name,
-            group: 0,
-            seq: 0,
             finish_setup: false,
             armed: false,
-            handle: None,
+            place: InnerPlace::nowhere(),
+            placed: false,
+            home: Home::Nowhere,
             span: tracing::Span::none(),
             over: false,
             limits: None,
-            order: Order::Unknown,
+            before: Before::Inside,
+            watch: None,
             calls,
         };
         Frame(Box::pin(Function {
@@ -290,17 +298,57 @@ impl<'a, R: Return> Meta<'a, R> {
             return;
         }
         self.armed = true;
-        self.handle = Handle::try_current().ok();
+        if !self.placed {
+            self.enter_in(Place::current());
+        }
+        self.home = Home::current(tokio::task::try_id());
         if tracing::dispatcher::has_been_set() {
             self.span = tracing::Span::current();
         }
     }
 
-    /// Notes that the context is entered now.
-    #[inline(always)]
-    fn number(&mut self) {
-        static ENTERED: AtomicU64 = AtomicU64::new(1);
-        self.seq = ENTERED.fetch_add(1, Ordering::Relaxed);
+    /// It is entered in `place`, wherever it is polled.
+    pub(super) fn enter_in(&mut self, place: Place) {
+        self.place = InnerPlace::of(place, 0);
+        self.placed = true;
+    }
+
+    #[cold]
+    fn poll_before(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        loop {
+            self.before = match &mut self.before {
+                Before::Settle => match Wait::for_all_in(&Place::current()) {
+                    Some(wait) => Before::Settling(Box::new(wait)),
+                    None => Before::Inside,
+                },
+                Before::Settling(wait) => {
+                    ready!(Pin::new(&mut **wait).poll(cx));
+                    Before::Inside
+                }
+                Before::Inside => match self.place.wait_inside() {
+                    Some(wait) => Before::Waiting(Box::new(wait)),
+                    None => Before::Nothing,
+                },
+                Before::Waiting(wait) => {
+                    ready!(Pin::new(&mut **wait).poll(cx));
+                    Before::Nothing
+                }
+                Before::Nothing => return Poll::Ready(()),
+            }
+        }
+    }
+
+    #[cold]
+    fn say_what_is_overtaken(&self) {
+        let (place, at) = self.place.outer();
+        if teardown::is_later_pending(place, at) {
+            panic::guarded(|| {
+                tracing::debug!(
+                    context = self.name,
+                    "torn down before a context that was entered after it, and was dropped",
+                );
+            });
+        }
     }
 
     /// A limit of the next phase begins anew.
@@ -322,7 +370,7 @@ impl<'a, R: Return> Meta<'a, R> {
     }
 
     pub(super) fn runtime(&self) -> Option<&Handle> {
-        self.handle.as_ref()
+        self.home.handle()
     }
 
     pub(super) fn limits(&mut self, elapsed: fn(Elapsed) -> R::Body) -> &mut Limits<R> {
@@ -392,7 +440,7 @@ impl<'a, R: Return> Frame<'a, R> {
             body,
         } = self.parts();
         meta.over = true;
-        let polled = body.poll(passage, cx);
+        let polled = meta.place.run(|| body.poll(passage, cx));
         if let Poll::Ready(body) = polled {
             return Poll::Ready(Setup::Ended(Ended {
                 name: meta.name,
@@ -402,7 +450,6 @@ impl<'a, R: Return> Frame<'a, R> {
         }
         meta.over = false;
         if passage.value.is_some() && passage.exit.is_none() {
-            meta.number();
             meta.end_phase();
             return Poll::Ready(Setup::Yielded);
         }
@@ -417,6 +464,9 @@ impl<'a, R: Return> Frame<'a, R> {
     ) -> Poll<Result<Setup<R>, Late<R>>> {
         self.meta().arm();
         if let Poll::Ready(setup) = self.poll(cx) {
+            if let Setup::Yielded = setup {
+                teardown::entered(&mut self.meta().place);
+            }
             return Poll::Ready(Ok(setup));
         }
         match self.meta().poll_late("setup", |limits| limits.setup, cx) {
@@ -426,7 +476,7 @@ impl<'a, R: Return> Frame<'a, R> {
     }
 
     /// Polls a function that is past its yield, within its `teardown_timeout`. On a timeout the function
-    /// is dropped where it stands.
+    /// is to be dropped where it stands.
     #[inline(always)]
     pub(super) fn poll_teardown(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
         if let Poll::Ready(Setup::Ended(ended)) = self.poll(cx) {
@@ -441,35 +491,84 @@ impl<'a, R: Return> Frame<'a, R> {
         }
     }
 
-    /// Waits for the inner contexts that the leaving task has dropped before.
+    /// Waits for what has to be torn down before a teardown that is awaited.
     #[inline(always)]
-    pub(super) fn poll_order(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+    pub(super) fn poll_before(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let meta = self.meta();
-        if let Order::Unknown = meta.order {
-            meta.order = if teardown::any_pending() {
-                Order::Waiting(Box::new(teardown::turn(meta.seq, meta.group)))
-            } else {
-                Order::Come
-            };
+        match meta.before {
+            Before::Nothing => Poll::Ready(()),
+            Before::Inside if !meta.place.has_pending() => {
+                if tracing::enabled!(tracing::Level::DEBUG) {
+                    meta.say_what_is_overtaken();
+                }
+                meta.before = Before::Nothing;
+                Poll::Ready(())
+            }
+            _ => meta.poll_before(cx),
         }
-        if let Order::Waiting(turn) = &mut meta.order {
-            ready!(teardown::poll_turn(turn, cx));
-            meta.order = Order::Come;
+    }
+
+    /// What has been dropped in the place where it is left is torn down first.
+    pub(super) fn settle(&mut self) {
+        self.meta().before = Before::Settle;
+    }
+
+    /// What is pending in `body`, which has just ended, is torn down first.
+    pub(super) fn contain(&mut self, body: &InnerPlace) {
+        let meta = self.meta();
+        if let Some(wait) = body
+            .has_pending()
+            .then(|| meta.place.wait_inside())
+            .flatten()
+        {
+            meta.before = Before::Waiting(Box::new(wait));
         }
-        Poll::Ready(())
+    }
+
+    /// A place inside the context, beside that of its function.
+    #[inline(always)]
+    pub(super) fn beside(&mut self) -> InnerPlace {
+        let (place, at) = self.meta().place.outer();
+        InnerPlace::of(place.clone(), at)
+    }
+
+    /// The place of its function.
+    pub(super) fn place(&mut self) -> Place {
+        self.meta().place.place()
+    }
+
+    /// Drops the function, wherever it stands. What it has dropped itself may then be pending.
+    #[inline(always)]
+    pub(super) fn discard(mut self) -> Option<Wait> {
+        let meta = self.meta();
+        if meta.over && meta.place.is_empty() {
+            return None;
+        }
+        self.discard_in_place()
+    }
+
+    #[cold]
+    fn discard_in_place(mut self) -> Option<Wait> {
+        let mut place = std::mem::replace(&mut self.meta().place, InnerPlace::nowhere());
+        place.run(|| drop(self));
+        place.has_pending().then(|| place.wait_inside()).flatten()
     }
 
     /// The guard's end: gives the value back. From here on the function is tearing down.
     #[inline(always)]
     pub(super) fn give_back(&mut self, exit: Exit) {
-        self.parts().passage.exit = Some(exit);
+        let FunctionProjection { meta, passage, .. } = self.parts();
+        if let (Some(watch), false) = (&meta.watch, exit.is_success()) {
+            Arc::clone(watch).left(&exit);
+        }
+        passage.exit = Some(exit);
     }
 
     /// For what has no runtime of its own.
     pub(super) fn adopt(&mut self, runtime: impl FnOnce() -> Option<Handle>) {
-        let handle = &mut self.meta().handle;
-        if handle.is_none() {
-            *handle = runtime();
+        let home = &mut self.meta().home;
+        if !home.is_known() {
+            *home = runtime().map_or(Home::Nowhere, Home::from);
         }
     }
 
@@ -478,6 +577,8 @@ impl<'a, R: Return> Frame<'a, R> {
         let meta = self.meta();
         if meta.finish_setup && meta.armed {
             self.detach(false);
+        } else {
+            drop(self.discard());
         }
     }
 
@@ -486,16 +587,22 @@ impl<'a, R: Return> Frame<'a, R> {
     /// Neither blocks nor panics.
     pub(super) fn detach(mut self, entered: bool) {
         let meta = self.meta();
+        if let Some(watch) = meta.watch.take() {
+            watch.left(&Exit::Cancelled);
+        }
         if !meta.over {
             let detach = meta.calls.detach;
             detach(self, entered);
+        } else {
+            drop(self.discard());
         }
     }
 }
 
 /// The end of a function that nobody awaits.
 struct Rest<'a, R: Return> {
-    frame: Frame<'a, R>,
+    /// Present until it is dropped.
+    frame: Option<Frame<'a, R>>,
     entered: bool,
 }
 
@@ -506,8 +613,11 @@ impl<R: Return> Future for Rest<'_, R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        let Some(frame) = &mut this.frame else {
+            return Poll::Ready(Ok(()));
+        };
         if !this.entered {
-            match ready!(this.frame.poll(cx)) {
+            match ready!(frame.poll(cx)) {
                 Setup::Ended(ended) => {
                     let name = ended.name;
                     let outcome = Left::Ended(ended).outcome();
@@ -515,30 +625,40 @@ impl<R: Return> Future for Rest<'_, R> {
                 }
                 Setup::Yielded => {
                     this.entered = true;
-                    this.frame.give_back(Exit::Cancelled);
+                    frame.give_back(Exit::Cancelled);
                 }
             }
         }
-        this.frame.poll_teardown(cx).map(|left| left.outcome())
+        frame.poll_teardown(cx).map(|left| left.outcome())
+    }
+}
+
+impl<R: Return> Drop for Rest<'_, R> {
+    fn drop(&mut self) {
+        if let Some(frame) = self.frame.take() {
+            drop(frame.discard());
+        }
     }
 }
 
 impl<'a, R: Return> Rest<'a, R> {
-    fn of(mut frame: Frame<'a, R>, entered: bool) -> (Self, Place) {
+    fn of(mut frame: Frame<'a, R>, entered: bool) -> (Self, Origin) {
         let meta = frame.meta();
         if !entered {
-            meta.number();
+            teardown::entered(&mut meta.place);
             meta.end_phase();
         }
         meta.leave_runtime();
-        let place = Place {
+        let (place, at) = meta.place.outer();
+        let origin = Origin {
             name: meta.name,
-            handle: meta.handle.take(),
+            place: place.clone(),
+            at,
+            handle: meta.home.take(),
             span: std::mem::replace(&mut meta.span, tracing::Span::none()),
-            seq: meta.seq,
-            group: meta.group,
         };
-        (Rest { frame, entered }, place)
+        let frame = Some(frame);
+        (Rest { frame, entered }, origin)
     }
 }
 
@@ -548,16 +668,16 @@ where
     R: Return + 'static,
     R::Value: Send,
 {
-    let (rest, place) = Rest::of(frame, entered);
-    teardown::detach(place, rest);
+    let (rest, origin) = Rest::of(frame, entered);
+    teardown::detach(origin, rest);
 }
 
 /// Of contexts that borrow: the rest may not outlive this call.
 fn detach_borrowed<R: Return>(frame: Frame<'_, R>, entered: bool) {
     const REASON: &str =
         "what a borrowed guard borrows ends when it is dropped, and one poll was not enough";
-    let (rest, place) = Rest::of(frame, entered);
-    place
+    let (rest, origin) = Rest::of(frame, entered);
+    origin
         .span
-        .in_scope(|| teardown::poll_once(place.name, place.handle, rest, REASON));
+        .in_scope(|| teardown::poll_once(origin.name, origin.handle, rest, REASON));
 }

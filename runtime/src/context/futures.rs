@@ -1,8 +1,9 @@
 //! What both kinds of contexts, owned and borrowed, have in common: entering, being entered, leaving.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{self, Poll, ready};
 
 use pin_project_lite::pin_project;
@@ -10,8 +11,9 @@ use sync_wrapper::SyncWrapper;
 use tokio::runtime::Handle;
 
 use super::frame::{Frame, Left, Meta, Setup, never_yielded};
+use super::watch::Watch;
 use super::{Exit, Return};
-use crate::teardown;
+use crate::teardown::{self, InnerPlace, Place, Wait};
 
 /// An error is given as the name of the function and what its body ended in.
 pub(super) type Tried<'a, R> = Result<Entered<'a, R>, (&'static str, <R as Return>::Body)>;
@@ -36,6 +38,11 @@ impl<'a, R: Return> Entering<'a, R> {
             set(frame.meta());
         }
         self
+    }
+
+    #[cfg(feature = "scope")]
+    pub(super) fn watch(&mut self) -> Option<Arc<dyn Watch>> {
+        self.frame.get_mut().as_mut()?.meta().watch.clone()
     }
 
     #[inline(always)]
@@ -98,9 +105,23 @@ impl<'a, R: Return> Entered<'a, R> {
         self.frame.as_mut().and_then(Frame::value_mut).expect(GONE)
     }
 
+    pub(super) fn watch(&mut self) -> Option<Arc<dyn Watch>> {
+        self.frame.as_mut()?.meta().watch.clone()
+    }
+
     pub(super) fn name(&mut self) -> &'static str {
         let frame = self.frame.as_mut();
         frame.map_or("", |frame| frame.meta().name)
+    }
+
+    /// A place inside the context, beside that of its function.
+    pub(super) fn beside(&mut self) -> InnerPlace {
+        self.frame.as_mut().map(Frame::beside).expect(GONE)
+    }
+
+    /// The place of its function.
+    pub(super) fn place(&mut self) -> Place {
+        self.frame.as_mut().map(Frame::place).expect(GONE)
     }
 
     /// The runtime it was entered on.
@@ -136,6 +157,7 @@ impl<'a, R: Return> Entered<'a, R> {
         frame.give_back(exit);
         Leaving {
             frame: SyncWrapper::new(Some(frame)),
+            after: None,
         }
     }
 }
@@ -160,18 +182,72 @@ impl<R: Return> Drop for Entered<'_, R> {
 pub(super) struct Leaving<'a, R: Return> {
     /// `None` at its end. Only ever reached by `&mut`, hence `Sync`.
     frame: SyncWrapper<Option<Frame<'a, R>>>,
+    after: Option<Box<After<R>>>,
 }
+
+/// The function has ended, and maybe not yet all that it has dropped.
+struct After<R: Return> {
+    name: &'static str,
+    ended: SyncWrapper<Result<Left<R>, Panic>>,
+    wait: Wait,
+}
+
+type Panic = Box<dyn Any + Send>;
 
 impl<R: Return> Leaving<'_, R> {
     #[inline(always)]
     pub(super) fn poll_left(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
+        if self.after.is_some() {
+            return self.poll_after(cx);
+        }
         let Some(frame) = self.frame.get_mut() else {
             panic!("`Leave` was polled after its end");
         };
-        ready!(frame.poll_order(cx));
-        let left = ready!(frame.poll_teardown(cx));
-        *self.frame.get_mut() = None;
-        Poll::Ready(left)
+        ready!(frame.poll_before(cx));
+        let ended = match catch_unwind(AssertUnwindSafe(|| frame.poll_teardown(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(left)) => Ok(left),
+            Err(panic) => Err(panic),
+        };
+        let name = self.name();
+        match self.frame.get_mut().take().and_then(Frame::discard) {
+            None => Poll::Ready(ended.unwrap_or_else(|panic| resume_unwind(panic))),
+            Some(wait) => {
+                let ended = SyncWrapper::new(ended);
+                self.after = Some(Box::new(After { name, ended, wait }));
+                self.poll_after(cx)
+            }
+        }
+    }
+
+    #[cold]
+    fn poll_after(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
+        if let Some(after) = &mut self.after {
+            ready!(Pin::new(&mut after.wait).poll(cx));
+        }
+        match self.after.take() {
+            Some(after) => {
+                let ended = after.ended.into_inner();
+                Poll::Ready(ended.unwrap_or_else(|panic| resume_unwind(panic)))
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// What was dropped where it is left is torn down first.
+    pub(super) fn settle(mut self) -> Self {
+        if let Some(frame) = self.frame.get_mut() {
+            frame.settle();
+        }
+        self
+    }
+
+    /// What is pending in `body`, which has just ended, is torn down first.
+    pub(super) fn after_body(mut self, body: &InnerPlace) -> Self {
+        if let Some(frame) = self.frame.get_mut() {
+            frame.contain(body);
+        }
+        self
     }
 
     pub(super) fn name(&mut self) -> &'static str {
@@ -194,6 +270,12 @@ impl<R: Return> Drop for Leaving<'_, R> {
     fn drop(&mut self) {
         if let Some(frame) = self.frame.get_mut().take() {
             frame.detach(true);
+        }
+        if let Some(after) = self.after.take() {
+            match after.ended.into_inner() {
+                Ok(left) => left.report(),
+                Err(panic) => teardown::report_panic(after.name, panic),
+            }
         }
     }
 }

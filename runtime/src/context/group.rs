@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{self, Poll};
 
 use futures_util::Stream;
@@ -16,7 +15,7 @@ use super::futures::{Catch, Entered, Entering, Leaving, catch};
 use super::returns::{Fallible, Kind, Never};
 use super::{Context, Exit, Guard, Outcome, Return};
 use crate::panic;
-use crate::teardown::{self, TeardownError};
+use crate::teardown::{self, Place, TeardownError};
 
 /// Makes one context of many: it enters all of them concurrently, yields their guards, and exits all of them
 /// concurrently with its own exit.
@@ -74,9 +73,21 @@ pub trait Group<S> {
 
 const NAME: &str = "group";
 
-fn next_group() -> u64 {
-    static GROUPS: AtomicU64 = AtomicU64::new(1);
-    GROUPS.fetch_add(1, Ordering::Relaxed)
+/// A member of a group, in a place of its own inside that of the group's function.
+fn placed<R: Return>(
+    group: &Place,
+    index: usize,
+    member: Entering<'static, R>,
+) -> Entering<'static, R> {
+    member.set(|meta| meta.enter_in(group.member(index)))
+}
+
+fn placed_all<R: Return>(members: Vec<Entering<'static, R>>) -> Vec<Entering<'static, R>> {
+    let place = Place::current();
+    let members = members.into_iter().enumerate();
+    members
+        .map(|(index, member)| placed(&place, index, member))
+        .collect()
 }
 
 /// Marks the group of an iterator.
@@ -88,21 +99,18 @@ type Error<R> = <<R as Return>::Kind as Kind>::Error;
 impl<R, I> Group<Iter<R>> for I
 where
     I: IntoIterator<Item = Context<R>>,
-    R: Return<Value: Send, Body: Outcome> + 'static,
+    R: Return<Value: Send, Body: Outcome + Send> + 'static,
     R::Kind: Kind<Error: Send> + 'static,
 {
     type Return = <R::Kind as Kind>::Declared<Vec<Guard<R>>>;
 
     fn into_context(self) -> Context<Self::Return> {
-        let group = next_group();
-        let members: Vec<Entering<'static, R>> = self
-            .into_iter()
-            .map(|context| context.0.set(|meta| meta.group = group))
-            .collect();
+        let members: Vec<Entering<'static, R>> =
+            self.into_iter().map(|context| context.0).collect();
         Context(Entering::new(Frame::<'static, Self::Return>::owned(
             NAME,
             |yielder| async move {
-                match enter_all(members).await {
+                match enter_all(placed_all(members)).await {
                     Err(error) => <R::Kind as Kind>::body(Err(error)),
                     Ok(guards) => {
                         let (guards, exit) = yielder.give(guards).await;
@@ -472,17 +480,19 @@ macro_rules! tuple {
     ($($R:ident $member:ident $index:literal),+) => {
         impl<$($R,)+ K> Group<Tuple<($($R,)+)>> for ($(Context<$R>,)+)
         where
-            $($R: Return<Value: Send, Body: Outcome, Kind: Lift<K>> + 'static,)+
+            $($R: Return<Value: Send, Body: Outcome + Send, Kind: Lift<K>> + 'static,)+
             pairs!($($R)+): Common<Out = K>,
             K: Kind<Body: Outcome, Error: Send> + 'static,
         {
             type Return = K::Declared<($(Guard<$R>,)+)>;
 
             fn into_context(self) -> Context<Self::Return> {
-                let group = next_group();
                 let ($($member,)+) = self;
-                let ($(mut $member,)+) = ($(Member::Entering($member.0.set(|meta| meta.group = group)),)+);
                 Context(Entering::new(Frame::<'static, Self::Return>::owned(NAME, |yielder| async move {
+                    let ($(mut $member,)+) = {
+                        let place = Place::current();
+                        ($(Member::Entering(placed(&place, $index, $member.0)),)+)
+                    };
                     let refused = poll_fn(|cx| {
                         let mut waiting = false;
                         $(match $member.poll(cx) {

@@ -182,8 +182,10 @@ impl Server {
     ///
     /// It is `fn(Worker)` or `async fn(Worker)`. With a main context it may take that one's value as its second
     /// argument; in a server without one, or of another type, it then fails when it starts. A synchronous one counts
-    /// as ready at start; an asynchronous one once it waits for its stop. Extras are stopped after the workers. One
-    /// that fails is treated as a worker that fails is, [`on_failure`](Server::on_failure) included.
+    /// as ready at start; an asynchronous one once it waits for its stop. The workers start when all extras are ready,
+    /// and are stopped before them. An extra that fails is treated as a worker that fails is,
+    /// [`on_failure`](Server::on_failure) included; one that returns `Ok` has ended. A rolling restart stops each extra
+    /// and starts it again, after the workers.
     ///
     /// ```
     /// use aioxide::{Server, Worker};
@@ -257,7 +259,9 @@ impl Server {
         self
     }
 
-    /// What happens when a worker fails that was ready; [`OnFailure::Shutdown`] by default.
+    /// What happens when a worker fails that was ready; [`OnFailure::Shutdown`] by default. One that fails before it was
+    /// ready stops the server with exit code 1, except with [`OnFailure::Ignore`]. One that is added to a running server
+    /// and fails to start changes nothing.
     pub fn on_failure(mut self, on_failure: OnFailure) -> Server {
         self.on_failure = on_failure;
         self
@@ -278,7 +282,8 @@ impl Server {
     }
 
     /// After how long a blocked event loop is a failure of its process worker; never by default. A loop that
-    /// is blocked for 5 s is always reported.
+    /// is blocked for 5 s is always reported. Loops are looked after every second, and with a timeout below 2 s twice
+    /// within that, so that a hang is noticed within twice the timeout at the latest.
     pub fn hang_timeout(mut self, timeout: Duration) -> Server {
         self.hang_timeout = Some(timeout);
         self
@@ -291,7 +296,8 @@ impl Server {
     }
 
     /// Whether the workers run to their own end instead of to a signal: yields return at once, and the
-    /// server ends when all workers have. Not by default.
+    /// server ends when all workers have. Not by default. A worker that fails doesn't cut the others short: the server
+    /// ends with its exit code when they have ended.
     pub fn run_to_completion(mut self, to_completion: bool) -> Server {
         self.run_to_completion = to_completion;
         self

@@ -26,7 +26,7 @@ pub enum Isolation {
 }
 
 /// What happens when a worker fails that was ready: it errs, panics, dies, hangs, or returns
-/// unasked.
+/// unasked. It counts from the moment *this* worker was ready, also while others are still starting.
 ///
 /// [`FromStr`] and [`Display`](fmt::Display) take and give `shutdown`, `restart` and `ignore`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -36,7 +36,7 @@ impl Server {
     /// | 0 | graceful |
     /// | 1 | a worker failed, or the server could not be started |
     /// | 2 | the main context failed |
-    /// | 3 | the shutdown timeout ran out |
+    /// | 3 | the shutdown timeout ran out, and nothing else failed |
     /// | 4 | a worker failed more often than `max_restarts` within `restart_window` |
     /// | 128 + n | forced by a second signal n: Ctrl-C 130, SIGTERM 143 |
     ///

@@ -1,16 +1,16 @@
 //! The task of a teardown that was left to itself, and what is done where no task can be had.
 
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::runtime::Handle;
 use tracing::Instrument;
 
-use super::ledger::{Arrival, Fate, Ticket, Turn};
-use super::order::{Origin, PENDING, ledger, poll_turn};
+use super::ledger::{Fate, Ticket};
+use super::order::{self, Wait};
+use super::place::Place;
 use super::report::{TeardownError, report, report_panic};
 use super::stats::COUNTERS;
 
@@ -20,32 +20,30 @@ pub(crate) trait Job: Future<Output = Result<(), TeardownError>> + Unpin {}
 impl<F: Future<Output = Result<(), TeardownError>> + Unpin> Job for F {}
 
 /// Where a context was entered: where its teardown runs and what it waits for.
-pub(crate) struct Place {
+pub(crate) struct Origin {
     pub(crate) name: &'static str,
     pub(crate) handle: Option<Handle>,
     pub(crate) span: tracing::Span,
-    pub(crate) seq: u64,
-    pub(crate) group: u64,
-}
-
-thread_local! {
-    /// The detached teardown that is polled on this thread.
-    static CURRENT: Cell<Option<Ticket>> = const { Cell::new(None) };
-}
-
-pub(super) fn current() -> Option<Ticket> {
-    CURRENT.get()
+    pub(crate) place: Place,
+    /// Its number in `place`.
+    pub(crate) at: u64,
 }
 
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::AcqRel);
 }
 
-/// Runs `job` on the runtime of `place`. Called from `Drop`: it neither blocks nor panics.
-pub(crate) fn detach<J: Job + Send + 'static>(place: Place, job: J) {
-    let Some(handle) = place.handle else {
-        let name = place.name;
-        return place.span.in_scope(|| {
+/// Runs `job` on the runtime of `origin`. Called from `Drop`: it neither blocks nor panics.
+pub(crate) fn detach<J: Job + Send + 'static>(origin: Origin, job: J) {
+    let Origin {
+        name,
+        handle,
+        span,
+        place,
+        at,
+    } = origin;
+    let Some(handle) = handle else {
+        return span.in_scope(|| {
             poll_once(
                 name,
                 None,
@@ -55,24 +53,15 @@ pub(crate) fn detach<J: Job + Send + 'static>(place: Place, job: J) {
         });
     };
     count(&COUNTERS.detached);
-    let (ticket, turn) = {
-        let mut ledger = ledger();
-        PENDING.fetch_add(1, Ordering::AcqRel);
-        ledger.arrive(Arrival {
-            name: place.name,
-            runtime: handle.id(),
-            origin: Origin::current(),
-            seq: place.seq,
-            group: place.group,
-        })
-    };
+    let (ticket, turn) = order::arrive(name, handle.id(), &place, at);
     let task = Task {
-        name: place.name,
+        name,
         ticket,
+        place,
         turn,
-        job: Some(job),
+        work: Work::Due(job),
     };
-    handle.spawn(task.instrument(place.span));
+    handle.spawn(task.instrument(span));
 }
 
 /// Gives `job` the one poll that can be had without a task, and reports it if it isn't done by then.
@@ -122,10 +111,17 @@ fn drop_quietly(name: &'static str, left: impl Sized) {
 struct Task<J: Job> {
     name: &'static str,
     ticket: Ticket,
-    /// Present until the teardowns that go before this one have ended.
-    turn: Option<Turn<Origin>>,
-    /// Present until it has ended.
-    job: Option<J>,
+    place: Place,
+    /// Those that go before this one; once it has run, those that it has dropped itself.
+    turn: Option<Wait>,
+    work: Work<J>,
+}
+
+enum Work<J> {
+    Due(J),
+    /// It has ended like this, but maybe not all that is inside it.
+    Done(Result<(), TeardownError>),
+    Over,
 }
 
 impl<J: Job> Future for Task<J> {
@@ -133,49 +129,56 @@ impl<J: Job> Future for Task<J> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if let Some(turn) = &mut this.turn {
-            if poll_turn(turn, cx).is_pending() {
-                return Poll::Pending;
+        loop {
+            if let Some(turn) = &mut this.turn {
+                ready!(Pin::new(turn).poll(cx));
+                this.turn = None;
             }
-            this.turn = None;
+            match &mut this.work {
+                Work::Due(job) => {
+                    let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(job).poll(cx)));
+                    let result = match polled {
+                        Ok(Poll::Pending) => return Poll::Pending,
+                        Ok(Poll::Ready(result)) => result,
+                        Err(panic) => Err(TeardownError::panicked(this.name, panic)),
+                    };
+                    let done = Work::Done(result);
+                    drop_quietly(this.name, std::mem::replace(&mut this.work, done));
+                }
+                Work::Done(_) => {
+                    this.turn = order::last_wait(this.ticket);
+                    if this.turn.is_none() {
+                        this.over(Fate::Ended);
+                    }
+                }
+                Work::Over => return Poll::Ready(()),
+            }
         }
-        let Some(job) = &mut this.job else {
-            return Poll::Ready(());
-        };
-        let outer = CURRENT.replace(Some(this.ticket));
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(job).poll(cx)));
-        CURRENT.set(outer);
-        let result = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(result)) => result,
-            Err(panic) => Err(TeardownError::panicked(this.name, panic)),
-        };
-        drop_quietly(this.name, this.job.take());
-        settle(result);
-        end(this.ticket, Fate::Ended);
-        Poll::Ready(())
     }
 }
 
 impl<J: Job> Unpin for Task<J> {}
 
-impl<J: Job> Drop for Task<J> {
-    /// A runtime that ends drops its tasks, and drops unpolled what is spawned on it afterwards.
-    fn drop(&mut self) {
-        if let Some(job) = self.job.take() {
-            drop_quietly(self.name, job);
-            abandon(self.name, "the runtime that it was entered on has ended");
-            end(self.ticket, Fate::Abandoned);
+impl<J: Job> Task<J> {
+    fn over(&mut self, fate: Fate) {
+        match std::mem::replace(&mut self.work, Work::Over) {
+            Work::Due(job) => {
+                drop_quietly(self.name, job);
+                abandon(self.name, "the runtime that it was entered on has ended");
+            }
+            Work::Done(result) => settle(result),
+            Work::Over => return,
         }
+        order::end(self.ticket, fate, &self.place);
     }
 }
 
-fn end(ticket: Ticket, fate: Fate) {
-    let mut wake = Vec::new();
-    {
-        let mut ledger = ledger();
-        ledger.end(ticket, fate, &mut wake);
-        PENDING.fetch_sub(1, Ordering::AcqRel);
+impl<J: Job> Drop for Task<J> {
+    /// A runtime that ends drops its tasks, and drops unpolled what is spawned on it afterwards.
+    fn drop(&mut self) {
+        self.over(match self.work {
+            Work::Due(_) => Fate::Abandoned,
+            Work::Done(_) | Work::Over => Fate::Ended,
+        });
     }
-    wake.into_iter().for_each(Waker::wake);
 }

@@ -8,9 +8,8 @@ use std::time::Duration;
 use tokio::runtime::{self, Handle};
 
 use super::alarm::Alarm;
-use super::detached;
-use super::ledger::Ticket;
 use super::order::ledger;
+use super::place::Place;
 use crate::panic;
 
 /// What a [`drain`] has seen.
@@ -60,7 +59,7 @@ pub struct Drained {
 /// ```
 pub async fn drain(timeout: Duration) -> Drained {
     let runtime = Handle::try_current().ok();
-    let drain = OpenDrain::new(runtime.as_ref().map(Handle::id), detached::current());
+    let drain = OpenDrain::new(runtime.as_ref().map(Handle::id), &Place::current());
     let mut all = pin!(poll_fn(|cx| drain.poll(cx)));
     let settled = poll_fn(|cx| Poll::Ready(all.as_mut().poll(cx).is_ready())).await;
     if !settled {
@@ -87,9 +86,12 @@ pub async fn drain(timeout: Duration) -> Drained {
 struct OpenDrain(Option<u64>);
 
 impl OpenDrain {
-    fn new(runtime: Option<runtime::Id>, inside: Option<Ticket>) -> OpenDrain {
+    fn new(runtime: Option<runtime::Id>, place: &Place) -> OpenDrain {
         let mut wake = Vec::new();
-        let id = ledger().open_drain(runtime, inside, &mut wake);
+        let id = {
+            let mut ledger = ledger();
+            ledger.open_drain(runtime, &place.path(0), &mut wake)
+        };
         wake.into_iter().for_each(Waker::wake);
         OpenDrain(Some(id))
     }

@@ -1,32 +1,66 @@
-//! Which detached teardown waits for which, and what a drain waits for: no task, lock or clock in here.
+//! Which teardown waits for which detached ones, and what a drain waits for: no task, lock or clock in here.
+//!
+//! A context is at a number in a place, and so is a place in the one around it: a context's path leads from there
+//! outwards. It waits only for what has its own place on the path, at its own number (what is inside it) or a
+//! greater one (what was entered later, and what is inside that). Of two paths that part in a place, it is the one
+//! with the greater number that is waited for, and of two that don't, the longer one: waits form no circle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Names a pending teardown; a later arrival has a greater ticket.
+/// Names a pending teardown, or a wait; a later one has a greater ticket.
 pub(crate) type Ticket = u64;
 
-/// A detached teardown as it arrives. `O` is who dropped it, `R` the runtime that runs it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival<O, R> {
+/// Where a context is: its place and its number there, then the place around that one and when that began in it,
+/// and so on outwards.
+pub(crate) type Path<P> = Vec<(P, u64)>;
+
+/// A detached teardown as it arrives. `R` is the runtime that runs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival<P, R> {
     pub(crate) name: &'static str,
     pub(crate) runtime: R,
-    pub(crate) origin: O,
-    /// The place of its context in the order in which all contexts were entered.
-    pub(crate) seq: u64,
-    /// The group its context is a member of; 0 for none.
-    pub(crate) group: u64,
+    pub(crate) path: Path<P>,
 }
 
-/// A teardown's place in the order: what it waits for is settled when it begins to wait, so that
-/// whatever arrives later can neither delay it for ever nor close a circle.
+impl<P: Copy + Ord, R> Arrival<P, R> {
+    /// Where it is itself.
+    fn own(&self) -> Option<(P, u64)> {
+        self.path.first().copied()
+    }
+
+    /// The number in `place` of whatever is there and has this inside, or is it.
+    fn number_in(&self, place: P) -> Option<u64> {
+        let found = self.path.iter().find(|&&(other, _)| other == place);
+        found.map(|&(_, number)| number)
+    }
+}
+
+/// What is at some numbers in a place, and what is inside that.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn<O> {
-    origin: O,
-    group: u64,
-    /// Of its own; only teardowns with a smaller one are waited for.
+pub(crate) struct Range<P> {
+    pub(crate) place: P,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+/// What a wait is for. It is settled when the wait begins: whatever arrives later doesn't delay it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn<P> {
+    /// Only teardowns with a smaller one are waited for.
     ticket: Ticket,
-    /// Those to wait for with a number up to this one have ended. It begins with the context's own number.
-    past: u64,
+    /// Whose wait it is, if that is pending.
+    own: Option<Ticket>,
+    /// Those below its beginning have ended.
+    left: Range<P>,
+    /// Which teardown will wake it.
+    blocker: Option<Ticket>,
+}
+
+impl<P> Turn<P> {
+    /// Whether a teardown keeps a waker of it.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.blocker.is_some()
+    }
 }
 
 /// How a detached teardown ended.
@@ -45,8 +79,8 @@ pub(crate) struct Seen {
     pub(crate) abandoned: Vec<&'static str>,
 }
 
-struct Pending<O, R, W> {
-    arrival: Arrival<O, R>,
+struct Pending<P, R, W> {
+    arrival: Arrival<P, R>,
     /// The number of drains that run inside this teardown.
     draining: usize,
     /// Whom to wake at its end, by their own tickets.
@@ -56,43 +90,58 @@ struct Pending<O, R, W> {
 struct Drain<R, W> {
     /// `None`: all runtimes.
     runtime: Option<R>,
-    /// The teardown that this drain is called from.
-    inside: Option<Ticket>,
+    /// The teardowns that this drain is called inside of.
+    inside: Vec<Ticket>,
     /// Nothing was left once. Whatever arrives between then and its closing is none of its own.
     settled: bool,
     seen: Seen,
     waker: Option<W>,
 }
 
-pub(crate) struct Ledger<O, R, W> {
+pub(crate) struct Ledger<P, R, W> {
     next_ticket: Ticket,
-    pending: BTreeMap<Ticket, Pending<O, R, W>>,
-    order: BTreeMap<(O, u64), Ticket>,
+    pending: BTreeMap<Ticket, Pending<P, R, W>>,
+    /// The whole path of each that is pending.
+    paths: BTreeSet<(P, u64, Ticket)>,
     next_drain: u64,
     drains: BTreeMap<u64, Drain<R, W>>,
 }
 
-impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
+impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
     pub(crate) const fn new() -> Self {
         Ledger {
             next_ticket: 0,
             pending: BTreeMap::new(),
-            order: BTreeMap::new(),
+            paths: BTreeSet::new(),
             next_drain: 0,
             drains: BTreeMap::new(),
         }
     }
 
+    fn ticket(&mut self) -> Ticket {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        ticket
+    }
+
     /// A teardown is left to itself; it is pending until [`end`](Self::end). Gives its ticket, and its turn if
-    /// it has to wait for others.
-    pub(crate) fn arrive(&mut self, arrival: Arrival<O, R>) -> (Ticket, Option<Turn<O>>) {
-        let Arrival {
-            origin, seq, group, ..
-        } = arrival;
-        let turn = self.turn(origin, seq, group);
-        let ticket = turn.ticket;
-        let waits = self.blocker(&mut { turn }).is_some();
-        self.order.insert((origin, seq), ticket);
+    /// it has to wait: for those inside it, and those that were entered after it in its place, or are inside such.
+    pub(crate) fn arrive(&mut self, arrival: Arrival<P, R>) -> (Ticket, Option<Turn<P>>) {
+        let ticket = self.ticket();
+        let mut turn = None;
+        if let Some((place, from)) = arrival.own() {
+            let to = u64::MAX;
+            turn = Some(Turn {
+                ticket,
+                own: Some(ticket),
+                left: Range { place, from, to },
+                blocker: None,
+            });
+            turn = turn.filter(|turn| self.blocker(turn).is_some());
+        }
+        for &(place, number) in &arrival.path {
+            self.paths.insert((place, number, ticket));
+        }
         self.pending.insert(
             ticket,
             Pending {
@@ -101,44 +150,103 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
                 waiters: BTreeMap::new(),
             },
         );
-        (ticket, waits.then_some(turn))
+        (ticket, turn)
     }
 
-    /// The turn of a teardown that somebody awaits.
-    pub(crate) fn turn(&mut self, origin: O, seq: u64, group: u64) -> Turn<O> {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        Turn {
-            origin,
-            group,
-            ticket,
-            past: seq,
-        }
+    /// A wait for all in `range` that are pending now; none if there are none.
+    pub(crate) fn turn(&mut self, range: Range<P>) -> Option<Turn<P>> {
+        let turn = Turn {
+            ticket: self.ticket(),
+            own: None,
+            left: range,
+            blocker: None,
+        };
+        self.blocker(&turn).is_some().then_some(turn)
     }
 
-    /// One of the teardowns that have to end before `turn` comes, if there are any: the one that was entered
-    /// first. Those that `turn` has come past are never looked at again.
-    fn blocker(&self, turn: &mut Turn<O>) -> Option<Ticket> {
-        let inner = (turn.origin, turn.past.checked_add(1)?)..=(turn.origin, u64::MAX);
-        for (&(_, seq), &ticket) in self.order.range(inner) {
-            let is_member = || turn.group != 0 && self.pending[&ticket].arrival.group == turn.group;
-            if ticket < turn.ticket && !is_member() {
-                turn.past = seq - 1;
-                return Some(ticket);
-            }
-        }
-        None
+    /// Before `ticket` ends: a wait for those inside it, which it has dropped itself, if there are any.
+    pub(crate) fn last_turn(&mut self, ticket: Ticket) -> Option<Turn<P>> {
+        let (place, number) = self.pending.get(&ticket)?.arrival.own()?;
+        let turn = Turn {
+            ticket: self.ticket(),
+            own: Some(ticket),
+            left: Range {
+                place,
+                from: number,
+                to: number,
+            },
+            blocker: None,
+        };
+        self.blocker(&turn).is_some().then_some(turn)
+    }
+
+    /// Whether any of `range` is pending.
+    pub(crate) fn is_any_in(&self, range: Range<P>) -> bool {
+        self.in_range(range).next().is_some()
+    }
+
+    fn in_range(&self, range: Range<P>) -> impl Iterator<Item = (u64, Ticket)> + '_ {
+        let first = (range.place, range.from, Ticket::MIN);
+        let last = (range.place, range.to, Ticket::MAX);
+        let found = if range.from <= range.to {
+            Some(self.paths.range(first..=last))
+        } else {
+            None
+        };
+        let found = found.into_iter().flatten();
+        found.map(|&(_, number, ticket)| (number, ticket))
+    }
+
+    /// One of the teardowns that have to end before `turn` comes, if there are any: the one at the smallest number.
+    fn blocker(&self, turn: &Turn<P>) -> Option<(u64, Ticket)> {
+        self.in_range(turn.left)
+            .find(|&(_, ticket)| ticket < turn.ticket && Some(ticket) != turn.own)
     }
 
     /// Whether `turn` has come; if not, `waker` is kept for when it may have.
     ///
     /// Also gives a waker that is no longer needed: dropping it may drop a future, and with it a guard, so
     /// that must not happen while this ledger is locked.
-    pub(crate) fn has_come(&mut self, turn: &mut Turn<O>, waker: W) -> (bool, Option<W>) {
-        let blocker = self.blocker(turn);
-        match blocker.and_then(|ticket| self.pending.get_mut(&ticket)) {
+    pub(crate) fn has_come(&mut self, turn: &mut Turn<P>, waker: W) -> (bool, Option<W>) {
+        let Some((number, ticket)) = self.blocker(turn) else {
+            turn.blocker = None;
+            return (true, Some(waker));
+        };
+        // Those that `turn` has come past are never looked at again.
+        turn.left.from = number;
+        turn.blocker = Some(ticket);
+        match self.pending.get_mut(&ticket) {
             Some(blocker) => (false, blocker.waiters.insert(turn.ticket, waker)),
             None => (true, Some(waker)),
+        }
+    }
+
+    /// Nobody waits for `turn` any more. Gives a waker that is no longer needed.
+    pub(crate) fn give_up(&mut self, turn: &Turn<P>) -> Option<W> {
+        let blocker = self.pending.get_mut(&turn.blocker?)?;
+        blocker.waiters.remove(&turn.ticket)
+    }
+
+    /// What was at `old` in a place is now at `new` there, with all that is inside `inner`.
+    pub(crate) fn renumber(&mut self, inner: P, outer: P, old: u64, new: u64) {
+        let all = Range {
+            place: inner,
+            from: 0,
+            to: u64::MAX,
+        };
+        let inside: Vec<Ticket> = self.in_range(all).map(|(_, ticket)| ticket).collect();
+        for ticket in inside {
+            self.paths.remove(&(outer, old, ticket));
+            self.paths.insert((outer, new, ticket));
+            let path = self.pending.get_mut(&ticket);
+            let path = path
+                .into_iter()
+                .flat_map(|pending| &mut pending.arrival.path);
+            for (place, number) in path {
+                if *place == outer && *number == old {
+                    *number = new;
+                }
+            }
         }
     }
 
@@ -150,11 +258,11 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
         let Arrival {
             name,
             runtime,
-            origin,
-            seq,
-            ..
+            path,
         } = ended.arrival;
-        self.order.remove(&(origin, seq));
+        for (place, number) in path {
+            self.paths.remove(&(place, number, ticket));
+        }
         wake.extend(ended.waiters.into_values());
         for drain in self.drains.values_mut() {
             if !drain.settled && drain.runtime.is_none_or(|drained| drained == runtime) {
@@ -167,21 +275,39 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
         }
     }
 
-    /// A drain begins; called from inside the teardown `inside`, if any.
+    /// A drain begins, called at the end of `path`.
     pub(crate) fn open_drain(
         &mut self,
         runtime: Option<R>,
-        inside: Option<Ticket>,
+        path: &[(P, u64)],
         wake: &mut Vec<W>,
     ) -> u64 {
-        if let Some(own) = inside.and_then(|ticket| self.pending.get_mut(&ticket)) {
-            own.draining += 1;
-            // Drains of other teardowns no longer wait for this one.
-            wake.extend(
-                self.drains
-                    .values_mut()
-                    .filter_map(|drain| drain.waker.take()),
-            );
+        let mut inside = Vec::new();
+        for &(place, number) in path {
+            let at = Range {
+                place,
+                from: number,
+                to: number,
+            };
+            for (_, ticket) in self.in_range(at) {
+                let arrival = self.pending.get(&ticket).map(|pending| &pending.arrival);
+                if arrival.and_then(Arrival::own) == Some((place, number)) {
+                    inside.push(ticket);
+                }
+            }
+        }
+        for ticket in &inside {
+            if let Some(around) = self.pending.get_mut(ticket) {
+                around.draining += 1;
+            }
+        }
+        if !inside.is_empty() {
+            // Drains of other teardowns no longer wait for these.
+            let wakers = self
+                .drains
+                .values_mut()
+                .filter_map(|drain| drain.waker.take());
+            wake.extend(wakers);
         }
         let id = self.next_drain;
         self.next_drain += 1;
@@ -219,11 +345,10 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
         let Some(drain) = self.drains.remove(&id) else {
             return (Seen::default(), None);
         };
-        if let Some(own) = drain
-            .inside
-            .and_then(|ticket| self.pending.get_mut(&ticket))
-        {
-            own.draining -= 1;
+        for ticket in &drain.inside {
+            if let Some(around) = self.pending.get_mut(ticket) {
+                around.draining -= 1;
+            }
         }
         let mut seen = drain.seen;
         if !drain.settled {
@@ -234,51 +359,67 @@ impl<O: Copy + Ord, R: Copy + Eq, W> Ledger<O, R, W> {
 
     fn left(&self, id: u64) -> impl Iterator<Item = &'static str> {
         let drain = self.drains.get(&id);
-        let own = drain.and_then(|drain| {
-            let ticket = drain.inside?;
-            Some((ticket, self.pending.get(&ticket)?.arrival))
+        let excepted = match drain {
+            Some(drain) if !drain.inside.is_empty() => self.draining(),
+            _ => BTreeSet::new(),
+        };
+        let all = drain.into_iter().flat_map(|drain| {
+            let all = self.pending.iter();
+            all.map(|(ticket, pending)| (drain.runtime, ticket, &pending.arrival))
         });
-        self.pending
-            .iter()
-            .filter(move |&(&ticket, pending)| {
-                let arrival = &pending.arrival;
-                let Some(drain) = drain else { return false };
-                if drain
-                    .runtime
-                    .is_some_and(|runtime| runtime != arrival.runtime)
-                {
-                    return false;
+        all.filter(move |(drained, ticket, arrival)| {
+            drained.is_none_or(|drained| drained == arrival.runtime) && !excepted.contains(ticket)
+        })
+        .map(|(_, _, arrival)| arrival.name)
+    }
+
+    /// What no drain inside a teardown waits for: teardowns with a drain in them, and those that wait for one.
+    fn draining(&self) -> BTreeSet<Ticket> {
+        let draining = self.pending.iter();
+        let draining = draining.filter(|(_, pending)| pending.draining > 0);
+        let mut found: BTreeSet<Ticket> = draining.map(|(&ticket, _)| ticket).collect();
+        let mut new: Vec<Ticket> = found.iter().copied().collect();
+        while let Some(awaited) = new.pop() {
+            for &waiting in self.pending.keys() {
+                if !found.contains(&waiting) && self.waits(waiting, awaited) {
+                    found.insert(waiting);
+                    new.push(waiting);
                 }
-                // From inside a teardown, neither it is waited for nor who waits for it: those that
-                // drain themselves, and outer ones dropped after it.
-                own.is_none_or(|(own_ticket, own)| {
-                    ticket != own_ticket
-                        && pending.draining == 0
-                        && !(arrival.origin == own.origin
-                            && arrival.seq < own.seq
-                            && ticket > own_ticket)
-                })
-            })
-            .map(|(_, pending)| pending.arrival.name)
+            }
+        }
+        found
+    }
+
+    /// Whether a pending teardown waits for another one, or will before it ends.
+    fn waits(&self, waiting: Ticket, awaited: Ticket) -> bool {
+        let (Some(waiter), Some(other)) = (self.pending.get(&waiting), self.pending.get(&awaited))
+        else {
+            return false;
+        };
+        let Some((place, own)) = waiter.arrival.own() else {
+            return false;
+        };
+        match other.arrival.number_in(place) {
+            Some(number) if number == own => waiting != awaited,
+            Some(number) => number > own && awaited < waiting,
+            None => false,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Arrival, Fate, Ledger, Ticket, Turn};
+    use super::{Arrival, Fate, Ledger, Path, Range, Ticket, Turn};
     use proptest::prelude::*;
+    use proptest::sample::Index;
 
     type TestLedger = Ledger<u8, u8, u64>;
 
-    type Alive = (Ticket, Arrival<u8, u8>, Option<Turn<u8>>);
-
-    fn arrival(origin: u8, seq: u64, group: u64) -> Arrival<u8, u8> {
+    fn arrival(path: &[(u8, u64)]) -> Arrival<u8, u8> {
         Arrival {
             name: "test",
-            runtime: origin % 2,
-            origin,
-            seq,
-            group,
+            runtime: path.last().map_or(0, |&(outermost, _)| outermost % 2),
+            path: path.to_vec(),
         }
     }
 
@@ -288,16 +429,20 @@ mod tests {
         wake
     }
 
+    fn open_drain(ledger: &mut TestLedger, runtime: Option<u8>, path: &[(u8, u64)]) -> u64 {
+        ledger.open_drain(runtime, path, &mut Vec::new())
+    }
+
     #[test]
-    fn inner_goes_before_outer_of_the_same_origin_only() {
+    fn inner_goes_before_outer_in_the_same_place_only() {
         let mut ledger = TestLedger::new();
-        let (inner, free) = ledger.arrive(arrival(1, 20, 0));
+        let (inner, free) = ledger.arrive(arrival(&[(1, 20)]));
         assert!(free.is_none());
-        let (_, other) = ledger.arrive(arrival(2, 10, 0));
-        assert!(other.is_none(), "another origin");
-        let (_, later) = ledger.arrive(arrival(1, 30, 0));
-        assert!(later.is_none(), "entered later, so it needn't wait");
-        let (_, outer) = ledger.arrive(arrival(1, 10, 0));
+        let (_, other) = ledger.arrive(arrival(&[(2, 10)]));
+        assert!(other.is_none(), "another place");
+        let (later, free) = ledger.arrive(arrival(&[(1, 30)]));
+        assert!(free.is_none(), "entered later, so it needn't wait");
+        let (_, outer) = ledger.arrive(arrival(&[(1, 10)]));
         let mut outer = outer.expect("it has to wait");
         assert!(!ledger.has_come(&mut outer, 7).0);
         assert_eq!(end(&mut ledger, inner), [7]);
@@ -305,32 +450,81 @@ mod tests {
             !ledger.has_come(&mut outer, 8).0,
             "for the one entered last"
         );
-        let last = ledger
-            .pending
-            .keys()
-            .nth(1)
-            .copied()
-            .expect("it is pending");
-        assert_eq!(end(&mut ledger, last), [8]);
+        assert_eq!(end(&mut ledger, later), [8]);
         assert!(ledger.has_come(&mut outer, 9).0);
     }
 
     #[test]
-    fn members_of_a_group_pass_each_other() {
+    fn what_is_inside_goes_first_and_what_is_beside_doesnt() {
         let mut ledger = TestLedger::new();
-        ledger.arrive(arrival(1, 20, 5));
-        assert!(ledger.arrive(arrival(1, 10, 5)).1.is_none());
-        assert!(ledger.arrive(arrival(1, 9, 6)).1.is_some());
-        assert!(ledger.arrive(arrival(1, 8, 0)).1.is_some());
+        let (inside, _) = ledger.arrive(arrival(&[(5, 1), (1, 10)]));
+        assert!(ledger.arrive(arrival(&[(6, 1), (1, 10)])).1.is_none());
+        assert!(ledger.arrive(arrival(&[(1, 11)])).1.is_none());
+        let (_, turn) = ledger.arrive(arrival(&[(1, 10)]));
+        assert!(turn.is_some());
+        let only = |place, number| Range {
+            place,
+            from: number,
+            to: number,
+        };
+        assert!(ledger.turn(only(1, 10)).is_some());
+        assert!(ledger.turn(only(1, 9)).is_none());
+        assert!(ledger.turn(only(5, 1)).is_some());
+        end(&mut ledger, inside);
+        assert!(ledger.turn(only(5, 1)).is_none());
+    }
+
+    #[test]
+    fn what_it_has_dropped_itself_goes_before_its_end() {
+        let mut ledger = TestLedger::new();
+        let (ticket, _) = ledger.arrive(arrival(&[(1, 10)]));
+        assert!(ledger.last_turn(ticket).is_none());
+        let (inside, _) = ledger.arrive(arrival(&[(5, 1), (1, 10)]));
+        ledger.arrive(arrival(&[(1, 11)]));
+        let mut turn = ledger.last_turn(ticket).expect("it has to wait");
+        assert!(!ledger.has_come(&mut turn, 1).0);
+        assert_eq!(end(&mut ledger, inside), [1]);
+        assert!(ledger.has_come(&mut turn, 1).0);
+    }
+
+    #[test]
+    fn a_wait_that_is_given_up_leaves_no_waker() {
+        let mut ledger = TestLedger::new();
+        let (ticket, _) = ledger.arrive(arrival(&[(1, 10)]));
+        let all = Range {
+            place: 1,
+            from: 0,
+            to: u64::MAX,
+        };
+        let mut turn = ledger.turn(all).expect("it has to wait");
+        assert!(!turn.is_waiting());
+        assert!(!ledger.has_come(&mut turn, 1).0);
+        assert!(turn.is_waiting());
+        assert_eq!(ledger.give_up(&turn), Some(1));
+        assert_eq!(end(&mut ledger, ticket), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_inside_is_found_by_a_new_number() {
+        let mut ledger = TestLedger::new();
+        let (inside, _) = ledger.arrive(arrival(&[(5, 1), (1, 10)]));
+        ledger.renumber(5, 1, 10, 12);
+        let (beside, turn) = ledger.arrive(arrival(&[(1, 11)]));
+        assert!(turn.is_some());
+        let (_, turn) = ledger.arrive(arrival(&[(1, 12)]));
+        assert!(turn.is_some());
+        end(&mut ledger, beside);
+        end(&mut ledger, inside);
+        assert_eq!(ledger.paths.len(), 1);
     }
 
     #[test]
     fn a_drain_counts_its_runtime_and_names_what_it_leaves() {
         let mut ledger = TestLedger::new();
-        let (mine, _) = ledger.arrive(arrival(1, 1, 0));
-        let (foreign, _) = ledger.arrive(arrival(2, 2, 0));
-        let drain = ledger.open_drain(Some(1), None, &mut Vec::new());
-        let all = ledger.open_drain(None, None, &mut Vec::new());
+        let (mine, _) = ledger.arrive(arrival(&[(1, 1)]));
+        let (foreign, _) = ledger.arrive(arrival(&[(2, 2)]));
+        let drain = open_drain(&mut ledger, Some(1), &[]);
+        let all = open_drain(&mut ledger, None, &[]);
         assert!(!ledger.drained(drain, 1).0);
         end(&mut ledger, mine);
         assert!(ledger.drained(drain, 1).0);
@@ -347,83 +541,174 @@ mod tests {
     #[test]
     fn what_arrives_after_a_drain_has_settled_is_not_left_by_it() {
         let mut ledger = TestLedger::new();
-        let drain = ledger.open_drain(None, None, &mut Vec::new());
+        let drain = open_drain(&mut ledger, None, &[]);
         assert!(ledger.drained(drain, 1).0);
-        let (ended, _) = ledger.arrive(arrival(1, 1, 0));
+        let (ended, _) = ledger.arrive(arrival(&[(1, 1)]));
         end(&mut ledger, ended);
-        ledger.arrive(arrival(1, 2, 0));
+        ledger.arrive(arrival(&[(1, 2)]));
         assert!(ledger.drained(drain, 2).0);
         assert_eq!(ledger.close_drain(drain).0, super::Seen::default());
     }
 
     #[test]
-    fn drains_inside_teardowns_end() {
+    fn a_drain_waits_neither_for_what_it_is_inside_of_nor_for_what_waits_for_that() {
         let mut ledger = TestLedger::new();
-        let (inner, _) = ledger.arrive(arrival(1, 20, 0));
-        let (_outer, waits) = ledger.arrive(arrival(1, 10, 0));
+        ledger.arrive(arrival(&[(1, 20)]));
+        let (_, waits) = ledger.arrive(arrival(&[(1, 10)]));
         assert!(waits.is_some());
-        let drain = ledger.open_drain(Some(1), Some(inner), &mut Vec::new());
-        assert!(
-            ledger.drained(drain, 1).0,
-            "neither itself nor who waits for it"
-        );
+        let inside = [(7, 0), (1, 20)];
+        let drain = open_drain(&mut ledger, Some(1), &inside);
+        assert!(ledger.drained(drain, 1).0);
         ledger.close_drain(drain);
-        let drain = ledger.open_drain(Some(1), Some(inner), &mut Vec::new());
-        let (another, _) = ledger.arrive(arrival(3, 30, 0));
+
+        // Neither the one after it in the same place, which was dropped before, nor one elsewhere waits for it.
+        let mut ledger = TestLedger::new();
+        let (before, _) = ledger.arrive(arrival(&[(1, 10)]));
+        ledger.arrive(arrival(&[(1, 20)]));
+        let (elsewhere, _) = ledger.arrive(arrival(&[(3, 10)]));
+        let drain = open_drain(&mut ledger, Some(1), &inside);
         assert!(!ledger.drained(drain, 1).0);
+        assert_eq!(end(&mut ledger, before), [1]);
+        assert!(!ledger.drained(drain, 2).0);
+        assert_eq!(end(&mut ledger, elsewhere), [2]);
+        assert!(ledger.drained(drain, 3).0);
+    }
+
+    #[test]
+    fn drains_inside_several_teardowns_wait_for_all_others() {
+        let mut ledger = TestLedger::new();
+        // Two that drain, and one that waits for each of them.
+        ledger.arrive(arrival(&[(1, 20)]));
+        ledger.arrive(arrival(&[(1, 10)]));
+        ledger.arrive(arrival(&[(3, 20)]));
+        ledger.arrive(arrival(&[(3, 10)]));
+        let (other, _) = ledger.arrive(arrival(&[(5, 1)]));
+        let first = open_drain(&mut ledger, None, &[(7, 0), (1, 20)]);
+        assert!(!ledger.drained(first, 1).0);
         let mut wake = Vec::new();
-        let other = ledger.open_drain(Some(1), Some(another), &mut wake);
-        assert_eq!(wake, [1]);
-        assert!(
-            ledger.drained(drain, 1).0,
-            "two that drain don't wait for each other"
-        );
-        ledger.close_drain(other);
-        ledger.close_drain(drain);
+        let second = ledger.open_drain(None, &[(9, 0), (3, 20)], &mut wake);
+        assert_eq!(wake, [1], "it may have waited for what drains now");
+        assert!(!ledger.drained(first, 1).0);
+        assert!(!ledger.drained(second, 2).0);
+        let mut woken = end(&mut ledger, other);
+        woken.sort_unstable();
+        assert_eq!(woken, [1, 2]);
+        assert!(ledger.drained(first, 1).0, "they don't wait for each other");
+        assert!(ledger.drained(second, 2).0);
+        ledger.close_drain(first);
+        ledger.close_drain(second);
+        assert!(ledger.draining().is_empty());
+    }
+
+    /// Whether the first goes before the second, if it was dropped before it: it is inside, or was entered later in
+    /// the place of the second, or is inside such.
+    fn goes_before(first: &Path<u8>, second: &Path<u8>) -> bool {
+        let (place, own) = second[0];
+        first
+            .iter()
+            .any(|&(other, number)| other == place && number >= own)
+    }
+
+    fn is_inside(first: &Path<u8>, second: &Path<u8>) -> bool {
+        first[1..].contains(&second[0])
+    }
+
+    /// Contexts in a tree of places: two tasks, and places that began in one of those before them.
+    fn tree() -> impl Strategy<Value = Vec<Path<u8>>> {
+        let places = proptest::collection::vec(any::<Index>(), 0..8);
+        let contexts = proptest::collection::vec(any::<Index>(), 1..30);
+        (places, contexts).prop_map(|(places, contexts)| {
+            let mut paths: Vec<Path<u8>> = vec![vec![(0, 0)], vec![(1, 0)]];
+            let mut numbers = vec![0, 0];
+            let next = |place: u8, numbers: &mut Vec<u64>| {
+                numbers[usize::from(place)] += 1;
+                numbers[usize::from(place)]
+            };
+            let mut made = Vec::new();
+            let mut places = places.iter();
+            for index in &contexts {
+                if let Some(place) = places.next() {
+                    let outer = &paths[place.index(paths.len())].clone();
+                    let number = next(outer[0].0, &mut numbers);
+                    let own = u8::try_from(paths.len()).unwrap();
+                    let mut path = vec![(own, 0), (outer[0].0, number)];
+                    path.extend(&outer[1..]);
+                    paths.push(path);
+                    numbers.push(0);
+                    // The context whose own place this is.
+                    made.push(paths[paths.len() - 1][1..].to_vec());
+                }
+                let mut path = paths[index.index(paths.len())].clone();
+                path[0].1 = next(path[0].0, &mut numbers);
+                made.push(path);
+            }
+            made
+        })
+    }
+
+    struct Alive {
+        ticket: Ticket,
+        path: Path<u8>,
+        turn: Option<Turn<u8>>,
+        last: bool,
     }
 
     proptest! {
-        /// Whatever arrives in whatever order: each waits exactly for those entered after it that were there
-        /// before it, and all come to their end.
+        /// Whatever arrives in whatever order: each waits exactly for those it has to, before and after, and all
+        /// come to their end.
         #[test]
         fn turns_are_kept_and_come(
-            arrivals in proptest::collection::vec((0u8..3, 0u64..3), 1..40),
-            order in proptest::collection::vec(any::<prop::sample::Index>(), 40),
-            ends in proptest::collection::vec(any::<prop::sample::Index>(), 40),
+            contexts in tree(),
+            order in proptest::collection::vec(any::<Index>(), 40),
+            ends in proptest::collection::vec((any::<Index>(), 0u8..3), 60),
         ) {
             let mut ledger = TestLedger::new();
-            let mut seqs: Vec<u64> = (1..=arrivals.len() as u64).collect();
+            let mut contexts = contexts;
             let mut alive: Vec<Alive> = Vec::new();
-            for (&(origin, group), index) in arrivals.iter().zip(&order) {
-                let seq = seqs.remove(index.index(seqs.len()));
-                let arrival = arrival(origin, seq, group);
-                let (ticket, turn) = ledger.arrive(arrival);
-                alive.push((ticket, arrival, turn));
-            }
+            let mut order = order.iter().cycle();
             let mut ends = ends.iter().cycle();
-            while !alive.is_empty() {
+            while !contexts.is_empty() || !alive.is_empty() {
+                let (index, what) = ends.next().expect("it is a cycle");
+                if !contexts.is_empty() && (*what > 0 || alive.is_empty()) {
+                    let index = order.next().expect("it is a cycle").index(contexts.len());
+                    let path = contexts.remove(index);
+                    let (ticket, turn) = ledger.arrive(Arrival { name: "test", runtime: 0, path: path.clone() });
+                    alive.push(Alive { ticket, path, turn, last: false });
+                    continue;
+                }
                 let mut free = Vec::new();
                 for at in 0..alive.len() {
-                    let (ticket, own, mut turn) = alive[at];
-                    let waits = alive.iter().any(|(other, entered, _)| {
-                        entered.origin == own.origin
-                            && entered.seq > own.seq
-                            && *other < ticket
-                            && (own.group == 0 || entered.group != own.group)
+                    let own = &alive[at];
+                    let (ticket, mut turn) = (own.ticket, own.turn);
+                    if own.last {
+                        continue;
+                    }
+                    let waits = alive.iter().any(|other| {
+                        other.ticket < ticket && goes_before(&other.path, &own.path)
                     });
                     let come = turn.as_mut().is_none_or(|turn| ledger.has_come(turn, ticket).0);
                     prop_assert_eq!(come, !waits);
-                    alive[at].2 = turn;
+                    alive[at].turn = turn;
                     if come {
                         free.push(at);
                     }
                 }
-                prop_assert!(!free.is_empty(), "a circle");
-                let index = ends.next().expect("it is a cycle").index(free.len());
-                let (ticket, ..) = alive.remove(free[index]);
-                end(&mut ledger, ticket);
+                // Those that have run wait for what is inside them, whenever that was dropped.
+                for &at in &free {
+                    alive[at].last = true;
+                }
+                let over: Vec<usize> = (0..alive.len())
+                    .filter(|&at| alive[at].last && ledger.last_turn(alive[at].ticket).is_none())
+                    .collect();
+                for (at, own) in alive.iter().enumerate().filter(|(_, own)| own.last) {
+                    let waits = alive.iter().any(|other| is_inside(&other.path, &own.path));
+                    prop_assert_eq!(over.contains(&at), !waits);
+                }
+                prop_assert!(!over.is_empty(), "a circle");
+                let ended = alive.remove(over[index.index(over.len())]);
+                end(&mut ledger, ended.ticket);
             }
-            prop_assert!(ledger.pending.is_empty() && ledger.order.is_empty());
+            prop_assert!(ledger.pending.is_empty() && ledger.paths.is_empty());
         }
     }
 }

@@ -3,17 +3,21 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 
+#[cfg(feature = "calendar")]
+use super::calendar::{Calendar, InvalidCalendar};
 use super::driver::{self, Driver, Limits};
 use super::failure::{Hook, TickError};
 use super::handle::{Timer, check_interval};
-use super::schedule::{Cadence, Missed, Overlap, Rules, Schedule};
+use super::host;
+use super::schedule::{Cadence, Missed, NEVER, Overlap, Rules, Schedule};
 use super::shared::{Shared, nanos};
 use super::tick::{Tick, TickReturn};
-use super::ticks::Place;
+use super::ticks::Seat;
+use super::wall::{MakeDues, WallClock};
 
 impl Timer {
     /// A timer whose ticks are due every `interval`.
@@ -38,6 +42,38 @@ impl Timer {
     }
 }
 
+#[cfg(feature = "calendar")]
+impl Timer {
+    /// A timer whose ticks are due by the calendar, as a cron expression says, in a time zone: an IANA name, `UTC`, or
+    /// `local`. What it becomes of an expression is told at [`#[timer]`](macro@crate::timer#by-the-calendar).
+    ///
+    /// [`first`](TimerBuilder::first) and [`phase`](TimerBuilder::phase) mean nothing to a calendar, and `start` panics.
+    ///
+    /// # Errors
+    ///
+    /// If the expression or the zone isn't one, with what is allowed, or if the expression never comes.
+    ///
+    /// ```
+    /// use aioxide::Timer;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), aioxide::InvalidCalendar> {
+    /// let report = Timer::calendar("0 3 * * mon-fri", "Asia/Seoul")?.start(|tick| async move {
+    ///     println!("the report of {}", tick.scheduled_local());
+    /// });
+    /// assert!(report.next_due().is_some());
+    /// report.stop().await;
+    /// assert!(Timer::calendar("0 25 * * *", "UTC").is_err());
+    /// # Ok(()) }
+    /// ```
+    pub fn calendar(expression: &str, zone: &str) -> Result<TimerBuilder, InvalidCalendar> {
+        let calendar = Calendar::parse(expression, zone)?;
+        let mut builder = TimerBuilder::new(Cadence::Clock, Duration::MAX);
+        builder.zone = Some(calendar.zone().clone());
+        builder.calendar = Some(MakeDues::new(move || calendar.clone()));
+        Ok(builder)
+    }
+}
+
 /// A timer before it starts; its methods are named as the options of `#[timer]`.
 ///
 /// See [`Timer`] for an example.
@@ -55,6 +91,11 @@ pub struct TimerBuilder {
     grace: Duration,
     name: Cow<'static, str>,
     hook: Option<Hook>,
+    spread: bool,
+    calendar: Option<MakeDues>,
+    clock: WallClock,
+    #[cfg(feature = "calendar")]
+    zone: Option<jiff::tz::TimeZone>,
 }
 
 impl TimerBuilder {
@@ -76,6 +117,11 @@ impl TimerBuilder {
             grace: Duration::ZERO,
             name: Cow::Borrowed("timer"),
             hook: None,
+            spread: false,
+            calendar: None,
+            clock: WallClock::SYSTEM,
+            #[cfg(feature = "calendar")]
+            zone: None,
         }
     }
 
@@ -122,6 +168,41 @@ impl TimerBuilder {
         self
     }
 
+    /// Shifts all starts by the same part of the jitter, which the host's name decides, so that the hosts of a cluster
+    /// don't start together and each one is on time to itself: `spread = host`. Default: a random part for each start.
+    pub fn spread(mut self) -> Self {
+        self.spread = true;
+        self
+    }
+
+    /// The wall clock by which a calendar goes. Default: the system's, `SystemTime::now`.
+    ///
+    /// For tests: a clock that goes with tokio's, for example, so that `tokio::time::pause` moves it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "calendar")] {
+    /// use std::time::{Duration, SystemTime};
+    /// use aioxide::Timer;
+    /// use tokio::time::{Instant, sleep};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let (start, noon) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(12 * 3600));
+    /// let nightly = Timer::calendar("0 3 * * *", "UTC")
+    ///     .unwrap()
+    ///     .clock(move || noon + start.elapsed())
+    ///     .start(|_| async {});
+    /// sleep(Duration::from_secs(24 * 3600)).await;
+    /// assert_eq!(nightly.stats().completed, 1);
+    /// # nightly.stop().await;
+    /// # }
+    /// # main() }
+    /// ```
+    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = WallClock::new(clock);
+        self
+    }
+
     /// Shifts the whole grid once by a random time in `[0, interval)`, so that timers that are started
     /// together don't tick together: `phase = random`. Default: no shift.
     pub fn phase(mut self) -> Self {
@@ -154,7 +235,7 @@ impl TimerBuilder {
     /// The hook is called in the timer's task, so it must not block. A panic of it is logged.
     ///
     /// ```
-    /// # use std::time::Duration;
+    /// # use std::time::{Duration, SystemTime};
     /// # use aioxide::Timer;
     /// # use tokio::sync::mpsc;
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -188,7 +269,7 @@ impl TimerBuilder {
         Fut: Future<Output: TickReturn> + Send + 'static,
     {
         Timer {
-            shared: driver::spawn(self.driver(), Box::pin(Place::new(tick))),
+            shared: driver::spawn(self.driver(), Box::pin(Seat::new(tick))),
         }
     }
 
@@ -196,7 +277,9 @@ impl TimerBuilder {
     fn driver(self) -> Driver {
         let jitter = nanos(self.jitter);
         assert!(
-            jitter == 0 || check_interval(self.interval, jitter).is_ok(),
+            jitter == 0
+                || self.cadence == Cadence::Clock
+                || check_interval(self.interval, jitter).is_ok(),
             "the jitter of a timer must be less than its interval, but {:?} isn't less than {:?}",
             self.jitter,
             self.interval,
@@ -208,9 +291,21 @@ impl TimerBuilder {
                 self.name,
             );
         }
+        assert!(
+            self.cadence != Cadence::Clock || self.first.is_zero() && !self.phase,
+            "timer `{}` goes by the calendar, which has no `first` and no `phase`: shift its starts by `jitter`",
+            self.name,
+        );
+        assert!(
+            !self.spread || jitter > 0,
+            "timer `{}` has `spread` without `jitter`, of which it is a part",
+            self.name,
+        );
         let interval = nanos(self.interval);
-        let mut seed = 0;
-        if jitter > 0 {
+        let (mut seed, mut shift) = (0, 0);
+        if self.spread {
+            shift = host::part_of(jitter);
+        } else if jitter > 0 {
             seed = fastrand::u64(..);
         }
         let mut phase = 0;
@@ -221,16 +316,33 @@ impl TimerBuilder {
             cadence: self.cadence,
             overlap: self.overlap,
             missed: self.missed,
-            jitter,
+            jitter: if self.spread { 0 } else { jitter },
+            shift,
         };
         let first = nanos(self.first).saturating_add(phase);
         let limits = Limits {
             timeout: self.timeout,
             grace: nanos(self.grace),
         };
-        let shared = Arc::new(Shared::new(self.name, jitter));
-        let schedule = Schedule::new(rules, interval, first, seed);
-        shared.set_next_due(schedule.next_due());
-        Driver::new(shared, schedule, limits, self.hook)
+        let bound = match self.cadence {
+            Cadence::Clock => NEVER,
+            _ => jitter,
+        };
+        let shared = Shared::new(self.name, bound);
+        #[cfg(feature = "calendar")]
+        let shared = match self.zone {
+            Some(zone) => shared.in_zone(zone),
+            None => shared,
+        };
+        let shared = Arc::new(shared);
+        let Some(calendar) = self.calendar else {
+            let schedule = Schedule::new(rules, interval, first, seed);
+            shared.set_next_due(schedule.next_due());
+            return Driver::new(shared, schedule, limits, self.hook);
+        };
+        // One that is due at this very moment is due.
+        let now = self.clock.now().saturating_sub(1);
+        let schedule = Schedule::by_clock(rules, calendar.make(), now, seed);
+        Driver::by_clock(shared, schedule, limits, self.hook, self.clock)
     }
 }

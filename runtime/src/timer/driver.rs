@@ -1,6 +1,7 @@
 //! The task of a timer: carries out what the [`Schedule`] decides.
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,12 +14,14 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::crowd::{Crowd, Next};
 use super::failure::{Hook, TickError};
-use super::running::{End, Entry, Timeout, poll_tick};
+use super::running::{Entry, Settling, Timeout, Verdict, poll_tick};
 use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
 use super::shared::{Counts, Request, Shared, add};
 use super::tick::Tick;
 use super::ticks::Ticks;
+use super::wall::WallClock;
 use crate::panic;
+use crate::teardown::InnerPlace;
 
 /// Ticks that may start in one poll before others on the runtime have their turn: a tick that never
 /// waits would otherwise hold the thread as long as ticks are due.
@@ -107,12 +110,18 @@ pub(super) struct Driver {
 
 struct Special {
     limits: Limits,
+    /// The clock that due times go by, if it isn't tokio's.
+    wall: Option<WallClock>,
     /// Told of ticks that fail.
     hook: Option<Hook>,
     /// The running tick, for the hook, unless several may run.
     tick: Option<Tick>,
     /// Of the running tick, unless several may run.
     timeout: Option<Timeout>,
+    /// That of the running tick, unless several may run or nothing has been entered in it.
+    place: Option<InnerPlace>,
+    /// What the running tick has left to do when its future is gone, unless several may run.
+    settling: Option<Settling>,
     /// The running ticks when several may run at once.
     crowd: Option<Crowd<Entry>>,
 }
@@ -121,9 +130,12 @@ impl Special {
     fn new(limits: Limits) -> Self {
         Special {
             limits,
+            wall: None,
             hook: None,
             tick: None,
             timeout: None,
+            place: None,
+            settling: None,
             crowd: None,
         }
     }
@@ -137,6 +149,11 @@ impl Special {
             unset => *unset = Some(Timeout::new(after)),
         }
     }
+}
+
+/// Made when it is needed.
+fn make(special: &mut Option<Box<Special>>) -> &mut Special {
+    special.get_or_insert_with(|| Box::new(Special::new(Limits::default())))
 }
 
 /// Declares the timer over when its task ends, however it ends.
@@ -183,9 +200,35 @@ impl Driver {
         }
     }
 
+    pub(super) fn by_clock(
+        shared: Arc<Shared>,
+        schedule: Schedule,
+        limits: Limits,
+        hook: Option<Hook>,
+        wall: WallClock,
+    ) -> Driver {
+        let mut driver = Driver::new(shared, schedule, limits, hook);
+        let special = Special::new(limits);
+        driver.special.get_or_insert_with(|| Box::new(special)).wall = Some(wall);
+        let now = driver.shared.now();
+        driver.publish(driver.times(now));
+        driver
+    }
+
     #[track_caller]
     fn alarm(&self) -> Sleep {
-        sleep_until(self.shared.instant(self.schedule.wake_at()))
+        let now = self.shared.now();
+        sleep_until(self.shared.instant(self.times(now).wake_at(&self.schedule)))
+    }
+
+    fn times(&self, now: Nanos) -> Times {
+        let special = self.special.as_ref();
+        let wall = special.and_then(|special| special.wall.as_ref());
+        Times {
+            now,
+            clock: wall.map_or(now, WallClock::now),
+            by_wall: wall.is_some(),
+        }
     }
 
     fn poll(
@@ -214,38 +257,43 @@ impl Driver {
             // Requests before the clock, so that none is newer than now.
             let requests = self.shared.take_requests();
             let now = self.shared.now();
+            let times = self.times(now);
+            if times.by_wall {
+                self.schedule.look(times.clock);
+            }
             if ended.count > 0 {
-                self.schedule.ended(now, ended.count, ended.completed);
+                self.schedule
+                    .ended(times.clock, ended.count, ended.completed);
             }
             for (at, request) in requests {
-                self.obey(at.min(now), now, busy, request);
+                self.obey(times.clock_at(at), now, busy, request);
             }
             if now >= self.until && !self.asked {
                 self.ask(now);
             }
             if now >= self.until {
-                self.drop_ticks(now, ticks.as_mut());
+                self.drop_ticks(cx, times.clock, ticks.as_mut());
             }
             if self.schedule.running() == 0 {
                 self.asked = false;
                 self.until = NEVER;
                 if self.stopping {
-                    self.publish();
+                    self.publish(times);
                     return Poll::Ready(());
                 }
             }
 
-            self.schedule.advance(now, busy);
+            self.schedule.advance(times.clock, busy);
             let turn_is_over = now - *turn_began.get_or_insert(now) >= TURN;
             if ended.unpolled || turn_is_over && self.schedule.has_to_act() {
                 break;
             }
-            let action = self.schedule.act(now);
-            self.publish();
+            let action = self.schedule.act(times.clock);
+            self.publish(times);
             match action {
                 Some(Action::Start { due, missed }) => {
                     starts += 1;
-                    self.start(cx, now, due, missed, ticks.as_mut());
+                    self.start(cx, times, due, missed, ticks.as_mut());
                     continue;
                 }
                 Some(Action::Cancel { starved }) => {
@@ -259,14 +307,14 @@ impl Driver {
                     }
                     self.ask(now);
                     if now >= self.until {
-                        self.drop_ticks(now, ticks.as_mut());
+                        self.drop_ticks(cx, times.clock, ticks.as_mut());
                     }
                     continue;
                 }
                 None => {}
             }
 
-            let wake_at = self.schedule.wake_at().min(self.until);
+            let wake_at = times.wake_at(&self.schedule).min(self.until);
             if wake_at == NEVER {
                 // An alarm that is still set wakes the task once more, which does no harm.
                 return Poll::Pending;
@@ -281,7 +329,7 @@ impl Driver {
             }
             self.rung = true;
         }
-        self.publish();
+        self.publish(self.times(self.shared.now()));
         // Not `wake_by_ref`: tokio looks at its clock and sockets only once in 61 polls of tasks that are ready, but
         // before it polls a task again that has yielded.
         pin!(yield_now()).poll(cx)
@@ -339,7 +387,7 @@ impl Driver {
     fn start(
         &mut self,
         cx: &Context<'_>,
-        now: Nanos,
+        times: Times,
         due: Due,
         missed: u64,
         ticks: Pin<&mut dyn Ticks>,
@@ -347,13 +395,16 @@ impl Driver {
         let shared = &self.shared;
         let number = shared.counts.started.load(Acquire);
         add(&shared.counts.started, 1);
+        // A wall clock may have been put back.
+        let lateness = times.clock.saturating_sub(due.at);
         let tick = Tick {
             shared: Arc::clone(shared),
             index: due.index,
-            scheduled: due.at,
-            lateness: now - due.at,
+            scheduled: times.now.saturating_sub(lateness),
+            lateness,
             missed,
             interval: self.schedule.interval(),
+            wall: NonZeroU64::new(due.at).filter(|_| times.by_wall),
             number,
         };
         let hook = self
@@ -362,32 +413,35 @@ impl Driver {
             .and_then(|special| special.hook.as_ref());
         let told = hook.map(|_| tick.clone());
         let apart = self.schedule.is_concurrent();
-        match catch_unwind(AssertUnwindSafe(|| ticks.start(tick, apart))) {
+        let mut place = self.place();
+        let start = || catch_unwind(AssertUnwindSafe(|| ticks.start(tick, apart)));
+        match place.run(start) {
             Ok(Some(ticks)) => {
-                let special = &mut self.special;
-                let special =
-                    special.get_or_insert_with(|| Box::new(Special::new(Limits::default())));
+                let special = make(&mut self.special);
                 let crowd = special.crowd.get_or_insert_with(|| Crowd::new(cx.waker()));
                 crowd.push(Entry {
                     shared: Arc::clone(&self.shared),
                     number,
                     index: due.index,
                     ticks: Some(ticks),
+                    place,
+                    settling: None,
                     timeout: special.limits.timeout.map(Timeout::new),
                     tick: told,
                 });
             }
             Ok(None) => {
                 self.index = due.index;
+                self.keep(place);
                 if let Some(special) = &mut self.special {
                     special.set_timeout();
                     special.tick = told;
                 }
             }
             Err(panic) => {
-                let end = Err(TickError::Panicked(panic::into_text(panic)));
-                self.account(due.index, told.as_ref(), end);
-                self.schedule.ended(now, 1, false);
+                let error = TickError::Panicked(panic::into_text(panic));
+                self.account(due.index, told.as_ref(), Verdict::Failed(error));
+                self.schedule.ended(times.clock, 1, false);
             }
         }
     }
@@ -395,20 +449,13 @@ impl Driver {
     fn poll_ticks(
         &mut self,
         cx: &mut Context<'_>,
-        mut ticks: Pin<&mut dyn Ticks>,
+        ticks: Pin<&mut dyn Ticks>,
         began: Nanos,
     ) -> Ended {
         let mut ended = Ended::default();
         if !self.schedule.is_concurrent() {
-            let number = self.shared.counts.started.load(Acquire) - 1;
-            let special = self.special.as_mut();
-            let timeout = special.and_then(|special| special.timeout.as_mut());
-            let polled = poll_tick(ticks.as_mut(), timeout, &self.shared, number, cx);
-            if let Poll::Ready(end) = polled {
-                self.clear(ticks);
-                let special = self.special.as_mut();
-                let told = special.and_then(|special| special.tick.take());
-                ended.add(self.account(self.index, told.as_ref(), end));
+            if let Some(verdict) = self.poll_alone(cx, ticks) {
+                ended.add(verdict);
             }
             return ended;
         }
@@ -417,11 +464,9 @@ impl Driver {
         }) = self.special.as_deref_mut()
         {
             match crowd.poll_next() {
-                Next::Ended((end, mut entry)) => {
-                    let ticks = entry.ticks.take();
-                    self.shared.drop_caught(entry.index, || drop(ticks));
-                    ended.add(self.account(entry.index, entry.tick.as_ref(), end));
-                    ended.unpolled = self.shared.now() - began >= TURN;
+                Next::Ended(tick) => {
+                    ended.add(self.account(tick.index, tick.tick.as_ref(), tick.verdict));
+                    ended.unpolled = self.shared.now().saturating_sub(began) >= TURN;
                 }
                 Next::None => break,
                 Next::Later => ended.unpolled = true,
@@ -433,21 +478,85 @@ impl Driver {
         ended
     }
 
-    fn drop_ticks(&mut self, now: Nanos, ticks: Pin<&mut dyn Ticks>) {
-        let running = self.schedule.running();
-        self.clear(ticks);
-        let crowd = self
-            .special
-            .as_mut()
-            .and_then(|special| special.crowd.take());
-        for entry in crowd.into_iter().flatten() {
-            self.shared.drop_caught(entry.index, || drop(entry.ticks));
+    /// Polls the one tick that runs. True if it has completed, false if it has ended otherwise.
+    fn poll_alone(&mut self, cx: &mut Context<'_>, mut ticks: Pin<&mut dyn Ticks>) -> Option<bool> {
+        if self.settling().is_none() {
+            let number = self.shared.counts.started.load(Acquire) - 1;
+            let mut place = self.place();
+            let special = self.special.as_mut();
+            let timeout = special.and_then(|special| special.timeout.as_mut());
+            let shared = &self.shared;
+            let poll = || poll_tick(ticks.as_mut(), timeout, shared, number, cx);
+            let Poll::Ready(end) = place.run(poll) else {
+                self.keep(place);
+                return None;
+            };
+            place.run(|| self.clear(ticks));
+            let verdict = Verdict::of(end, self.asked);
+            if !place.has_pending() {
+                return Some(self.account_alone(verdict));
+            }
+            make(&mut self.special).settling = Some(Settling::new(verdict, place));
         }
-        add(&self.shared.counts.cancelled, running as u64);
-        if self.stopping {
-            self.shared.tell_of_end();
+        match self.settling().map(|settling| settling.poll(cx)) {
+            Some(Poll::Ready(verdict)) => {
+                make(&mut self.special).settling = None;
+                Some(self.account_alone(verdict))
+            }
+            _ => None,
         }
-        self.schedule.ended(now, running, false);
+    }
+
+    fn account_alone(&mut self, verdict: Verdict) -> bool {
+        let special = self.special.as_mut();
+        let told = special.and_then(|special| special.tick.take());
+        self.account(self.index, told.as_ref(), verdict)
+    }
+
+    fn settling(&mut self) -> Option<&mut Settling> {
+        self.special.as_mut()?.settling.as_mut()
+    }
+
+    /// That of the running tick, inside the one that the timer was started in.
+    fn place(&mut self) -> InnerPlace {
+        let special = self.special.as_mut();
+        let kept = special.and_then(|special| special.place.take());
+        kept.unwrap_or_else(|| InnerPlace::of(self.shared.starter.clone(), 0))
+    }
+
+    /// One in which nothing was entered is as good as a new one.
+    fn keep(&mut self, place: InnerPlace) {
+        if !place.is_empty() {
+            make(&mut self.special).place = Some(place);
+        }
+    }
+
+    /// Drops the running ticks. They have ended when their teardowns have, which is to be seen by polling them.
+    fn drop_ticks(&mut self, cx: &mut Context<'_>, clock: Nanos, mut ticks: Pin<&mut dyn Ticks>) {
+        self.until = NEVER;
+        if self.schedule.running() == 0 {
+            return;
+        }
+        if self.schedule.is_concurrent() {
+            let special = make(&mut self.special);
+            let crowd = special.crowd.replace(Crowd::new(cx.waker()));
+            for mut entry in crowd.into_iter().flatten() {
+                entry.cancel();
+                if let Some(crowd) = &special.crowd {
+                    crowd.push(entry);
+                }
+            }
+        } else if self.settling().is_none() {
+            let mut place = self.place();
+            place.run(|| self.clear(ticks.as_mut()));
+            let settling = Settling::new(Verdict::Cancelled, place);
+            make(&mut self.special).settling = Some(settling);
+        }
+        let ended = self.poll_ticks(cx, ticks, NEVER);
+        if ended.unpolled {
+            cx.waker().wake_by_ref();
+        }
+        self.schedule.ended(clock, ended.count, false);
     }
 
     /// Drops the running tick, unless several may run.
@@ -456,21 +565,20 @@ impl Driver {
     }
 
     /// Counts a tick that has ended, and tells of it if it failed. True if it came to its own good end.
-    fn account(&self, index: u64, told: Option<&Tick>, end: End) -> bool {
+    fn account(&self, index: u64, told: Option<&Tick>, verdict: Verdict) -> bool {
         let counts = &self.shared.counts;
-        let completed = end.is_ok() && !self.asked;
-        let count = match &end {
-            Err(_) => &counts.failed,
-            Ok(()) if self.asked => &counts.cancelled,
-            Ok(()) => &counts.completed,
-        };
-        add(count, 1);
-        if let Err(error) = end {
-            panic::guarded(|| self.log(index, &error));
-            let special = self.special.as_ref();
-            let hook = special.and_then(|special| special.hook.as_ref());
-            if let (Some(hook), Some(tick)) = (hook, told) {
-                hook.tell(tick, &error);
+        let completed = matches!(verdict, Verdict::Completed);
+        match verdict {
+            Verdict::Completed => add(&counts.completed, 1),
+            Verdict::Cancelled => add(&counts.cancelled, 1),
+            Verdict::Failed(error) => {
+                add(&counts.failed, 1);
+                panic::guarded(|| self.log(index, &error));
+                let special = self.special.as_ref();
+                let hook = special.and_then(|special| special.hook.as_ref());
+                if let (Some(hook), Some(tick)) = (hook, told) {
+                    hook.tell(tick, &error);
+                }
             }
         }
         if self.stopping {
@@ -490,8 +598,9 @@ impl Driver {
         }
     }
 
-    fn publish(&mut self) {
-        self.shared.set_next_due(self.schedule.next_due());
+    fn publish(&mut self, times: Times) {
+        let next = times.in_tokios(self.schedule.next_due());
+        self.shared.set_next_due(next);
         let counts = &self.shared.counts;
         let Dropped { skipped, missed } = self.schedule.take_dropped();
         if skipped > 0 {
@@ -526,5 +635,45 @@ impl Ended {
     fn add(&mut self, completed: bool) {
         self.count += 1;
         self.completed |= completed;
+    }
+}
+
+/// What the clocks show.
+#[derive(Clone, Copy)]
+struct Times {
+    /// Since the timer was started.
+    now: Nanos,
+    /// By the clock that the schedule goes by.
+    clock: Nanos,
+    /// That is a wall clock, not tokio's.
+    by_wall: bool,
+}
+
+/// A wall clock is looked at as often, for it may be put forward or back, or the machine suspended.
+const LOOK: Nanos = 60 * 1_000_000_000;
+
+impl Times {
+    /// What the schedule's clock showed then.
+    fn clock_at(&self, at: Nanos) -> Nanos {
+        self.clock.saturating_sub(self.now.saturating_sub(at))
+    }
+
+    /// What tokio's clock will show then, as far as can be told now.
+    fn in_tokios(&self, clock: Nanos) -> Nanos {
+        if !self.by_wall || clock == NEVER {
+            return clock;
+        }
+        match clock.checked_sub(self.clock) {
+            Some(ahead) => self.now.saturating_add(ahead),
+            None => self.now.saturating_sub(self.clock - clock),
+        }
+    }
+
+    fn wake_at(&self, schedule: &Schedule) -> Nanos {
+        let wake_at = self.in_tokios(schedule.wake_at());
+        if self.by_wall && wake_at != NEVER {
+            return wake_at.min(self.now.saturating_add(LOOK));
+        }
+        wake_at
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::inside;
+use super::schedule::NEVER;
 use super::shared::{Request, Shared, nanos};
 
 /// A periodic task that runs: what a `#[timer]` function, or [`TimerBuilder::start`](crate::TimerBuilder::start), gives.
@@ -68,13 +69,31 @@ pub struct TimerStats {
     pub running: u64,
 }
 
-/// An interval that a timer can't have: zero, or not longer than its jitter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a timer's interval can't be {interval:?}; it has to be longer than {above:?}")]
+/// An interval that a timer can't have: zero, or not longer than its jitter, or any if it goes by a calendar or a grid
+/// that it shares with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidInterval {
     interval: Duration,
     above: Duration,
 }
+
+impl fmt::Display for InvalidInterval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let InvalidInterval { interval, above } = self;
+        if nanos(*above) == NEVER {
+            return write!(
+                f,
+                "a timer's interval can't be {interval:?} when it goes by a calendar or shares its grid with others"
+            );
+        }
+        write!(
+            f,
+            "a timer's interval can't be {interval:?}; it has to be longer than {above:?}"
+        )
+    }
+}
+
+impl std::error::Error for InvalidInterval {}
 
 impl Timer {
     /// Stops the timer: nothing that is due now or later starts, running ticks are asked to end, dropped
@@ -169,7 +188,7 @@ impl Timer {
     ///
     /// # Errors
     ///
-    /// If `interval` is zero or not longer than the jitter.
+    /// If `interval` is zero or not longer than the jitter, and for a timer that goes by a calendar or has `single`.
     pub fn set_interval(&self, interval: Duration) -> Result<(), InvalidInterval> {
         check_interval(interval, self.shared.jitter)?;
         self.shared.request(Request::SetInterval(nanos(interval)));
@@ -177,7 +196,8 @@ impl Timer {
     }
 
     /// Begins a new grid now: the next tick is due one interval from now, and the grid goes on from there. With
-    /// `after` the delay begins anew, unless a tick runs. As [`tokio::time::Interval::reset`].
+    /// `after` the delay begins anew, unless a tick runs. As [`tokio::time::Interval::reset`]. A timer that goes by a
+    /// calendar or has `single` has no grid of its own, and nothing happens.
     ///
     /// ```
     /// # use std::time::Duration;

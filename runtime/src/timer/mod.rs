@@ -1,10 +1,13 @@
 //! Periodic tasks on a grid.
 
 mod builder;
+#[cfg(feature = "calendar")]
+mod calendar;
 mod crowd;
 mod driver;
 mod failure;
 mod handle;
+mod host;
 mod inside;
 pub mod lease;
 pub mod private;
@@ -13,8 +16,11 @@ mod schedule;
 mod shared;
 mod tick;
 mod ticks;
+mod wall;
 
 pub use builder::TimerBuilder;
+#[cfg(feature = "calendar")]
+pub use calendar::InvalidCalendar;
 pub use failure::TickError;
 pub use handle::{InvalidInterval, Timer, TimerStats};
 pub use schedule::{Missed, Overlap};

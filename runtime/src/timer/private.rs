@@ -95,6 +95,16 @@ impl<T: Never> SentArgument<Unfit> for T {
     }
 }
 
+/// The timer of an expression and a zone that the attribute has checked.
+#[cfg(feature = "calendar")]
+#[track_caller]
+pub fn calendar(cron: &str, zone: &str) -> crate::TimerBuilder {
+    match crate::Timer::calendar(cron, zone) {
+        Ok(builder) => builder,
+        Err(error) => panic!("a calendar that was checked when the program was compiled: {error}"),
+    }
+}
+
 /// Nothing, of the type that a tick is declared to return.
 pub fn declared<R>() -> Option<R> {
     None

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::task::unconstrained;
@@ -16,9 +16,56 @@ use super::shared::Shared;
 use super::tick::Tick;
 use super::ticks::Ticks;
 use crate::panic;
+use crate::teardown::{InnerPlace, Wait};
 
 /// How a tick ended by itself.
 pub(super) type End = Result<(), TickError>;
+
+/// What became of a tick.
+pub(super) enum Verdict {
+    Completed,
+    /// It was asked to end before it had.
+    Cancelled,
+    Failed(TickError),
+}
+
+impl Verdict {
+    pub(super) fn of(end: End, asked: bool) -> Verdict {
+        match end {
+            Err(error) => Verdict::Failed(error),
+            Ok(()) if asked => Verdict::Cancelled,
+            Ok(()) => Verdict::Completed,
+        }
+    }
+}
+
+/// A tick whose future is gone, and which ends once the teardowns of its place have.
+pub(super) struct Settling {
+    verdict: Option<Verdict>,
+    place: InnerPlace,
+    wait: Option<Wait>,
+}
+
+impl Settling {
+    pub(super) fn new(verdict: Verdict, place: InnerPlace) -> Settling {
+        Settling {
+            verdict: Some(verdict),
+            place,
+            wait: None,
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        while self.place.has_pending() {
+            ready!(self.place.poll_settled(&mut self.wait, cx));
+            self.wait = None;
+        }
+        match self.verdict.take() {
+            Some(verdict) => Poll::Ready(verdict),
+            None => Poll::Pending,
+        }
+    }
+}
 
 /// Ends a tick that takes too long.
 pub(super) struct Timeout {
@@ -77,31 +124,70 @@ pub(super) struct Entry {
     pub(super) index: u64,
     /// Present until it has ended.
     pub(super) ticks: Option<Pin<Box<dyn Ticks>>>,
+    pub(super) place: InnerPlace,
+    pub(super) settling: Option<Settling>,
     pub(super) timeout: Option<Timeout>,
     /// What the hook is told in case of a failure.
     pub(super) tick: Option<Tick>,
 }
 
-impl Future for Entry {
-    /// Itself, to be dropped where a panic is caught.
-    type Output = (End, Entry);
+impl Entry {
+    /// Drops the tick's future. A panic of it goes no further.
+    fn clear(&mut self) {
+        let Some(ticks) = self.ticks.take() else {
+            return;
+        };
+        let (shared, index) = (&self.shared, self.index);
+        self.place.run(|| shared.drop_caught(index, || drop(ticks)));
+    }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn settle(&mut self, verdict: Verdict) {
+        self.clear();
+        let place = std::mem::replace(&mut self.place, InnerPlace::nowhere());
+        self.settling = Some(Settling::new(verdict, place));
+    }
+
+    /// Drops the tick before its end. What is left to do is to settle.
+    pub(super) fn cancel(&mut self) {
+        if self.settling.is_none() {
+            self.settle(Verdict::Cancelled);
+        }
+    }
+}
+
+/// What is left of a tick that has ended.
+pub(super) struct Ended {
+    pub(super) index: u64,
+    pub(super) verdict: Verdict,
+    pub(super) tick: Option<Tick>,
+}
+
+impl Future for Entry {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = &mut *self;
-        let Some(ticks) = &mut this.ticks else {
+        if let Some(ticks) = &mut this.ticks {
+            let (timeout, shared, number) = (this.timeout.as_mut(), &this.shared, this.number);
+            let poll = || poll_tick(ticks.as_mut(), timeout, shared, number, cx);
+            let end = ready!(this.place.run(poll));
+            let verdict = Verdict::of(end, this.shared.is_asked(this.number));
+            this.settle(verdict);
+        }
+        let Some(settling) = &mut this.settling else {
             return Poll::Pending;
         };
-        let timeout = this.timeout.as_mut();
-        poll_tick(ticks.as_mut(), timeout, &this.shared, this.number, cx).map(|end| {
-            let ended = Entry {
-                shared: Arc::clone(&this.shared),
-                number: this.number,
-                index: this.index,
-                ticks: this.ticks.take(),
-                timeout: this.timeout.take(),
-                tick: this.tick.take(),
-            };
-            (end, ended)
+        let verdict = ready!(settling.poll(cx));
+        Poll::Ready(Ended {
+            index: this.index,
+            verdict,
+            tick: this.tick.take(),
         })
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.clear();
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::schedule::{NEVER, Nanos};
 use crate::panic;
+use crate::teardown::Place;
 
 /// What a handle asks for, in the order of asking.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +66,12 @@ pub(super) struct Shared {
     changed: Notify,
     inbox: Mutex<Inbox>,
     name: Cow<'static, str>,
+    /// Where the timer was started: each tick is a place inside that.
+    pub(super) starter: Place,
+    /// [`NEVER`] for a timer whose interval can't be changed.
     pub(super) jitter: Nanos,
+    #[cfg(feature = "calendar")]
+    zone: jiff::tz::TimeZone,
 }
 
 /// Written by the task alone, which is why adding is a load and a store.
@@ -104,7 +110,25 @@ impl Shared {
             changed: Notify::new(),
             inbox: Mutex::default(),
             name,
+            starter: Place::current(),
             jitter,
+            #[cfg(feature = "calendar")]
+            zone: jiff::tz::TimeZone::UTC,
+        }
+    }
+
+    /// With the zone that ticks tell their due times in.
+    #[cfg(feature = "calendar")]
+    pub(super) fn in_zone(self, zone: jiff::tz::TimeZone) -> Shared {
+        Shared { zone, ..self }
+    }
+
+    /// `time` in that zone.
+    #[cfg(feature = "calendar")]
+    pub(super) fn zoned(&self, time: std::time::SystemTime) -> String {
+        match jiff::Timestamp::try_from(time) {
+            Ok(time) => time.to_zoned_datetime(self.zone.clone()).to_string(),
+            Err(error) => error.to_string(),
         }
     }
 
@@ -216,9 +240,14 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
+    /// The tick with this number is asked to end.
+    pub(super) fn is_asked(&self, number: u64) -> bool {
+        number < self.asked_below.load(Acquire)
+    }
+
     /// Waits until the tick with this number is asked to end.
     pub(super) async fn asked(&self, number: u64) {
-        self.until(|| number < self.asked_below.load(Acquire)).await;
+        self.until(|| self.is_asked(number)).await;
     }
 
     async fn until(&self, holds: impl Fn() -> bool) {

@@ -1,13 +1,15 @@
 //! One tick, and what it may return.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::schedule::NEVER;
 use super::shared::{Request, Shared};
+use super::wall::at_epoch;
 
 /// One tick of a [`Timer`](super::Timer): which it is, and whether it is asked to end.
 ///
@@ -21,6 +23,8 @@ pub struct Tick {
     pub(super) lateness: u64,
     pub(super) missed: u64,
     pub(super) interval: u64,
+    /// When it was due by the wall clock, with a timer that goes by it.
+    pub(super) wall: Option<NonZeroU64>,
     /// How many ticks were started before this one.
     pub(super) number: u64,
 }
@@ -38,7 +42,27 @@ impl Tick {
         self.shared.instant(self.scheduled)
     }
 
-    /// How long after [`scheduled`](Tick::scheduled) the tick was started.
+    /// When the tick was due, by the wall clock: with a calendar, and with `single = lease`, exactly that due time,
+    /// whatever has been done to the clock since. With another timer it is what the system's clock would have shown.
+    pub fn scheduled_at(&self) -> SystemTime {
+        if let Some(wall) = self.wall {
+            return at_epoch(wall.get());
+        }
+        let (now, due) = (Instant::now(), self.scheduled());
+        match now.checked_duration_since(due) {
+            Some(since) => SystemTime::now() - since,
+            None => SystemTime::now() + (due - now),
+        }
+    }
+
+    /// [`scheduled_at`](Tick::scheduled_at) as text, with the offset and the name of the calendar's time zone, such as
+    /// `2026-11-26T03:00:00+09:00[Asia/Seoul]`; of a timer without a calendar in UTC.
+    #[cfg(feature = "calendar")]
+    pub fn scheduled_local(&self) -> String {
+        self.shared.zoned(self.scheduled_at())
+    }
+
+    /// How long after [`scheduled`](Tick::scheduled) the tick was started; with a calendar by the wall clock.
     pub fn lateness(&self) -> Duration {
         Duration::from_nanos(self.lateness)
     }
@@ -48,7 +72,8 @@ impl Tick {
         self.missed
     }
 
-    /// The timer's interval at the time of the start; with `after` its delay.
+    /// The timer's interval at the time of the start; with `after` its delay, with a calendar the time from the newest
+    /// due time to the next.
     pub fn interval(&self) -> Duration {
         Duration::from_nanos(self.interval)
     }

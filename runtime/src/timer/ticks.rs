@@ -22,7 +22,7 @@ pub(super) trait Ticks: Send {
 }
 
 pin_project! {
-    pub(super) struct Place<F, Fut> {
+    pub(super) struct Seat<F, Fut> {
         // First: dropped before the closure that made it.
         #[pin]
         running: Option<Fut>,
@@ -31,16 +31,16 @@ pin_project! {
     }
 }
 
-impl<F, Fut> Place<F, Fut> {
-    pub(super) fn new(make: F) -> Place<F, Fut> {
-        Place {
+impl<F, Fut> Seat<F, Fut> {
+    pub(super) fn new(make: F) -> Seat<F, Fut> {
+        Seat {
             running: None,
             make: Some(make),
         }
     }
 }
 
-impl<F, Fut> Ticks for Place<F, Fut>
+impl<F, Fut> Ticks for Seat<F, Fut>
 where
     F: FnMut(Tick) -> Fut + Send + 'static,
     Fut: Future<Output: TickReturn> + Send + 'static,
@@ -50,7 +50,7 @@ where
         let Some(make) = this.make else { return None };
         let running = Some(make(tick));
         if apart {
-            return Some(Box::pin(Place {
+            return Some(Box::pin(Seat {
                 running,
                 make: None::<F>,
             }));

@@ -36,6 +36,9 @@ struct Options {
     /// Wait for as long before the server is run at all, in milliseconds.
     #[arg(long, default_value_t = 0)]
     before_run: u64,
+    /// What a task that is left waits for.
+    #[arg(long, default_value = "")]
+    until: std::path::PathBuf,
     #[arg(skip)]
     cloned: Cloned,
 }
@@ -67,7 +70,7 @@ enum Fault {
     Threads,
     /// It goes on, but its thread, which in a process is the main one, never ends.
     ExitHandler,
-    /// It fails, and leaves a task that waits for SIGUSR1.
+    /// It fails, and leaves a task that waits for the file `--until`.
     Task,
 }
 
@@ -201,9 +204,12 @@ async fn faulty(worker: Worker, options: Options) -> Result<(), String> {
                 Some(Fault::Descriptors) if descriptors_are_out() => set_descriptor_limit(1024)?,
                 Some(Fault::Return) => return Ok(()),
                 Some(fault @ Fault::Task) => {
+                    let until = options.until.clone();
                     worker.tasks().spawn_local(async move {
-                        let told = reloads.recv().await;
-                        info!(?told, "the task that was left is done");
+                        while !until.exists() {
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                        }
+                        info!("the task that was left is done");
                     });
                     return go_wrong(fault);
                 }

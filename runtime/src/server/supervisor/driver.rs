@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::absence::{Absence, GAP};
 use super::asked::Asked;
 use super::inbox::Input;
 use super::live::Live;
@@ -25,8 +26,8 @@ use crate::server::line::Role;
 use crate::server::report;
 use crate::server::stop::{after, sleep_until};
 
-/// The driver was out for at least this long: suspended, or stopped by a signal.
-const GAP: Duration = Duration::from_secs(1);
+/// How much of what is said is heard out before a deadline that is due is judged.
+const TURN: usize = 64;
 
 /// What threads that have told their end get to be gone, once all else is done.
 const LAST_DESTRUCTORS: Duration = Duration::from_secs(1);
@@ -50,6 +51,9 @@ pub(crate) struct Supervisor {
     pub(super) arisen: VecDeque<Event>,
     /// When the workers' pulses are felt next.
     pub(super) pulses_at: Duration,
+    absence: Absence,
+    /// When the driver last did something.
+    turned_at: Duration,
     pub(super) watchdog: Watchdog,
     pub(super) on_ready: Option<OnReady>,
     /// Tells those who hold the server how far it has come.
@@ -104,7 +108,9 @@ impl Supervisor {
             on_ready: setup.on_ready,
             teller: setup.teller,
             arisen: VecDeque::new(),
-            pulses_at: pulse::INTERVAL,
+            pulses_at: pulse::interval(setup.hang_timeout),
+            absence: Absence::watch(),
+            turned_at: Duration::ZERO,
             told: BTreeSet::new(),
             stopping: false,
             exit: None,
@@ -115,6 +121,9 @@ impl Supervisor {
     pub(crate) async fn run(mut self, mut requests: Requests) -> i32 {
         let actions = self.policy.start(self.now());
         self.act(actions);
+        // What is left of the turn that a deadline grants which is due; and whether those that have something to say
+        // have had the time to.
+        let (mut left, mut heard_out) = (TURN, false);
         loop {
             if let Some(code) = self.exit {
                 if !self.leaving.join(LAST_DESTRUCTORS) {
@@ -135,20 +144,32 @@ impl Supervisor {
                 return code;
             }
             let deadline = self.next_deadline();
+            let is_due = deadline.is_some_and(|at| at <= self.now());
+            let listens = left > 0 || !is_due;
             let wake = sleep_until(deadline.map(|at| self.at(at)));
             let happened = tokio::select! {
-                // Signals are read before deaths, and both before deadlines are judged.
+                // Signals are read before deaths, and both before deadlines are judged; but those don't wait for ever.
                 biased;
-                asked = requests.next() => Happened::Asked(asked),
-                Some(input) = self.inbox.recv() => Happened::Input(input),
+                asked = requests.next(), if listens => Happened::Asked(asked),
+                Some(input) = self.inbox.recv(), if listens => Happened::Input(input),
                 () = wake => Happened::Deadline,
             };
             self.make_up_for_gap(deadline);
             match happened {
                 Happened::Asked(asked) => self.asked(asked),
                 Happened::Input(input) => self.received(input),
-                Happened::Deadline => self.time_has_come(),
+                Happened::Deadline if !heard_out => {
+                    heard_out = true;
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Happened::Deadline => {
+                    (left, heard_out) = (TURN, false);
+                    self.time_has_come();
+                    continue;
+                }
             }
+            left = if is_due { left - 1 } else { TURN };
             self.seats.keep(|image| self.policy.uses(image));
         }
     }
@@ -162,30 +183,38 @@ impl Supervisor {
         self.policy.next_deadline().into_iter().chain(pulses).min()
     }
 
-    /// Moves all deadlines there are by the time for which the supervisor was out. To be done before anything new
+    /// Moves all deadlines there are by the time for which this process did not run. To be done before anything new
     /// is decided, whose deadline then is right already.
     pub(super) fn make_up_for_gap(&mut self, deadline: Option<Duration>) {
-        let late = deadline.map_or(Duration::ZERO, |at| self.now().saturating_sub(at));
-        if late <= GAP {
+        let now = self.now();
+        let out = now.saturating_sub(std::mem::replace(&mut self.turned_at, now));
+        let late = deadline.map_or(Duration::ZERO, |at| now.saturating_sub(at));
+        if late <= GAP && !(late.is_zero() && out > GAP) {
+            self.absence.forget();
             return;
         }
-        self.policy.gap(late);
-        self.pulses_at = self.pulses_at.saturating_add(late);
+        let absent = self.absence.take();
+        if absent.is_zero() {
+            return;
+        }
+        let gap = absent.max(late);
+        self.policy.gap(gap);
+        self.pulses_at = self.pulses_at.saturating_add(gap);
         for live in self.workers.values_mut() {
-            live.pulse.gap(late);
+            live.pulse.gap(gap);
         }
         self.set_watchdog();
         report::log!(
             warn,
-            ?late,
-            "the supervisor was held up; all deadlines move by that"
+            ?gap,
+            "the server was suspended; all deadlines move by that"
         );
     }
 
     pub(super) fn time_has_come(&mut self) {
         let now = self.now();
         if self.pulses_at <= now {
-            self.pulses_at = now + pulse::INTERVAL;
+            self.pulses_at = now + pulse::interval(self.hang_timeout);
             self.feel_pulses(now);
             self.sockets.look_after_files(false);
         }
@@ -262,6 +291,11 @@ impl Supervisor {
     pub(super) fn received(&mut self, input: Input) {
         match input {
             Input::Worker(id, message) => self.worker_said(id, message),
+            #[cfg(feature = "process")]
+            Input::Process(id, message, taken) => {
+                self.worker_said(id, message);
+                drop(taken);
+            }
             Input::Main(message) => self.main_said(message),
             Input::MainEntered(value) => {
                 self.main_value = Some(value);

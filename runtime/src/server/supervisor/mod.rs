@@ -3,6 +3,7 @@
 //! `policy` decides. `driver` waits for what happens; `hearing` makes events of it, `acting` carries out what the
 //! policy makes of those, `telling` logs it.
 
+mod absence;
 mod acting;
 mod asked;
 mod driver;

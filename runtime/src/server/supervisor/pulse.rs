@@ -2,10 +2,18 @@
 
 use std::time::Duration;
 
-/// How often a loop is asked.
-pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
+/// How often a loop is asked, at least.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is asked at most.
+const SHORTEST: Duration = Duration::from_millis(10);
 /// After how long without an answer a loop is called blocked.
 const BLOCKED: Duration = Duration::from_secs(5);
+
+/// How often loops are asked: with a short hang timeout more often, so that a hang is noticed within twice that time.
+pub(crate) fn interval(hang_timeout: Option<Duration>) -> Duration {
+    let half = hang_timeout.map_or(INTERVAL, |timeout| timeout / 2);
+    half.clamp(SHORTEST, INTERVAL)
+}
 
 /// The pulse of one worker. At most one question is open.
 #[derive(Debug, Default)]
@@ -28,7 +36,7 @@ pub(crate) enum Finding {
 }
 
 impl Pulse {
-    /// To be called every [`INTERVAL`].
+    /// To be called every [`interval`].
     pub(crate) fn check(
         &mut self,
         now: Duration,
@@ -88,6 +96,25 @@ mod tests {
 
     fn at(secs: u64) -> Duration {
         Duration::from_secs(secs)
+    }
+
+    /// From the moment at which it blocks, wherever between two questions that is.
+    #[test]
+    fn a_hang_is_noticed_within_twice_its_timeout() {
+        for timeout in [30, 300, 999, 1500, 2000, 30_000].map(Duration::from_millis) {
+            let step = interval(Some(timeout));
+            let mut pulse = Pulse::default();
+            let mut now = Duration::ZERO;
+            while pulse.check(now, Some(timeout)) != Some(Finding::Hung) {
+                now += step;
+            }
+            assert!(
+                now >= timeout && now + step <= 2 * timeout,
+                "{timeout:?}: {now:?}"
+            );
+        }
+        assert_eq!(interval(None), INTERVAL);
+        assert_eq!(interval(Some(Duration::ZERO)), SHORTEST);
     }
 
     #[test]

@@ -124,3 +124,46 @@ fn watch(deadline: &Deadline, give_up: &GiveUp) {
         }
     }
 }
+
+#[cfg(all(test, feature = "process"))]
+mod tests {
+    use super::*;
+
+    use std::process::{Command, Stdio};
+
+    use crate::server::supervisor::seats::child::Process;
+
+    /// In a process of its own, which it ends. The worker holds that one's output open for as long as it lives.
+    #[test]
+    fn the_end_takes_the_workers_with_it() {
+        const ALONE: &str = "AIOXIDE_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            let name = "server::supervisor::watchdog::tests::the_end_takes_the_workers_with_it";
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command
+                .args(["--exact", name, "--nocapture"])
+                .env(ALONE, "1");
+            let begun = Instant::now();
+            let output = command.stdin(Stdio::null()).output().unwrap();
+            assert_eq!(output.status.code(), Some(7), "{output:?}");
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "a worker is left"
+            );
+            return;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        let _entered = runtime.enter();
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let worker = Process::new(child).unwrap();
+        let mut watchdog = Watchdog::new(Arc::new(|code| std::process::exit(code)));
+        watchdog.guard([worker.killer().clone()].into_iter());
+        watchdog.set(Instant::now(), 7);
+        loop {
+            std::thread::park();
+        }
+    }
+}

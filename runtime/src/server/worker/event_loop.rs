@@ -74,8 +74,10 @@ async fn to_its_end(
     patience: Duration,
     kill: &CancellationToken,
 ) -> Option<Failure> {
+    // Before the first ping can come, which would be taken for an old one.
+    let pinged = worker.told.pinged.subscribe();
     worker.line.pong(0);
-    let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings());
+    let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings(pinged));
     let body = AssertUnwindSafe(async { make().await }).catch_unwind();
     let failure = tokio::select! {
         biased;

@@ -24,6 +24,8 @@ use crate::server::{Isolation, Signal, Stop, StopReason, report};
 
 /// By when a supervisor has told a worker what it is to be.
 const ASSIGNMENT: Duration = Duration::from_secs(60);
+/// What follows the report of a signal, before the next.
+const REPORT_PAUSE: Duration = Duration::from_millis(50);
 /// What a worker's last word gets to be read.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
@@ -220,6 +222,8 @@ fn watch_signals(stop: &[Signal], sender: Sender) -> Result<(), WorkerError> {
                 if let Err(error) = sender.send(&ToSupervisor::Signalled(signal.as_raw())) {
                     report::log!(warn, %error, "{signal} could not be reported to the supervisor");
                 }
+                // However many come, they are no flood; those that come meanwhile are one.
+                thread::sleep(REPORT_PAUSE);
             }
         })
     })

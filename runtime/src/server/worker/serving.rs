@@ -87,7 +87,8 @@ impl Serving {
 
     /// Stops accepting and waits for the handlers of the open connections, until the stop's
     /// [deadline](Stop::deadline) at the longest. Handlers that still run then are cut: dropped, logged, and
-    /// counted in what comes back. If the whole server is stopping its exit code is 3, because its time ran out.
+    /// counted in what comes back. If the whole server is stopping its exit code is 3, because its time ran out, unless
+    /// something failed.
     ///
     /// # Cancellation
     ///

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,8 +38,7 @@ impl Shared {
     }
 
     /// Answers pings for as long as the event loop turns.
-    pub(crate) async fn answer_pings(self: Arc<Self>) {
-        let mut pinged = self.told.pinged.subscribe();
+    pub(crate) async fn answer_pings(self: Arc<Self>, mut pinged: watch::Receiver<u64>) {
         while pinged.changed().await.is_ok() {
             let number = *pinged.borrow_and_update();
             self.line.pong(number);

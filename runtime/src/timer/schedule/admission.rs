@@ -19,7 +19,7 @@ impl Schedule {
     }
 
     /// Several due times that have passed while no tick was running.
-    fn miss(&mut self, points: Run) {
+    pub(super) fn miss(&mut self, points: Run) {
         let policy = self.rare().missed_policy;
         let kept = match policy {
             Missed::Coalesce => 1,

@@ -1,6 +1,7 @@
 //! Due times: one, neighbouring ones, and those that wait.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Nanoseconds since the timer was started.
 pub(in crate::timer) type Nanos = u64;
@@ -16,11 +17,13 @@ pub(in crate::timer) struct Due {
 }
 
 /// Neighbouring due times.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) first: Due,
     pub(super) step: Nanos,
     pub(super) count: u64,
+    /// Of several on no grid, and where the first is among them.
+    pub(super) times: Option<(Arc<[Nanos]>, usize)>,
 }
 
 impl Default for Run {
@@ -29,6 +32,7 @@ impl Default for Run {
             first: Due { index: 0, at: 0 },
             step: 0,
             count: 0,
+            times: None,
         }
     }
 }
@@ -39,13 +43,17 @@ impl Run {
             first: due,
             step: 0,
             count: 1,
+            times: None,
         }
     }
 
     pub(super) fn nth(&self, i: u64) -> Due {
         Due {
             index: self.first.index + i,
-            at: self.first.at + i * self.step,
+            at: match &self.times {
+                None => self.first.at + i * self.step,
+                Some((times, first)) => times[first + i as usize],
+            },
         }
     }
 
@@ -57,26 +65,34 @@ impl Run {
         if count == 0 {
             return Run::default();
         }
+        let older = self.count - count;
         Run {
-            first: self.nth(self.count - count),
+            first: self.nth(older),
+            step: self.step,
             count,
-            ..self
+            times: self
+                .times
+                .map(|(times, first)| (times, first + older as usize)),
         }
     }
 
     pub(super) fn split_newest(self) -> (Run, Run) {
+        let newest = Run::one(self.newest());
         let earlier = Run {
             count: self.count - 1,
             ..self
         };
-        (earlier, Run::one(self.newest()))
+        (earlier, newest)
     }
 
     pub(super) fn pop_front(&mut self) -> Option<Due> {
-        let due = self.nth(0);
+        let due = self.first;
         self.count = self.count.checked_sub(1)?;
         if self.count > 0 {
             self.first = self.nth(1);
+            if let Some((_, first)) = &mut self.times {
+                *first += 1;
+            }
         }
         Some(due)
     }
@@ -116,6 +132,11 @@ impl Fifo {
 
     pub(super) fn is_empty(&self) -> bool {
         self.front.at == NEVER
+    }
+
+    /// When the first that waits was due; [`NEVER`] if none does.
+    pub(super) fn first_at(&self) -> Nanos {
+        self.front.at
     }
 
     pub(super) fn push_back(&mut self, due: Due) {

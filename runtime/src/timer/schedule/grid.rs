@@ -16,6 +16,10 @@ impl Schedule {
                     self.pass(at - 1);
                 }
                 Cadence::Delay => self.follow(at),
+                Cadence::Clock => {
+                    let next = self.irregular().map_or(NEVER, |dues| dues.after(at - 1));
+                    self.set_next(next);
+                }
             }
         }
     }
@@ -27,6 +31,9 @@ impl Schedule {
             let (points, _) = self.pass(at - 1);
             self.judge(points, false, busy);
         }
+        if self.cadence == Cadence::Clock {
+            return;
+        }
         let last = self.last();
         self.interval = interval;
         let Some(last) = last else { return };
@@ -36,7 +43,7 @@ impl Schedule {
             Cadence::Grid => (at.saturating_sub(last) / interval).max(1),
             // Of a delay that has run out only the tick is to come.
             Cadence::Delay if self.running > 0 || self.next_at < at => return,
-            Cadence::Delay => 1,
+            Cadence::Delay | Cadence::Clock => 1,
         };
         self.follow(last.saturating_add((intervals - 1).saturating_mul(interval)));
         if intervals > 1 {
@@ -54,6 +61,7 @@ impl Schedule {
                 self.judge(points, false, busy);
             }
             Cadence::Delay if self.running > 0 => return,
+            Cadence::Clock => return,
             _ => {}
         }
         self.follow(at);
@@ -85,6 +93,7 @@ impl Schedule {
             Some(rare) if rare.jitter > 0 && at != NEVER => {
                 at.saturating_add(rare.rng.u64(..rare.jitter))
             }
+            Some(rare) => at.saturating_add(rare.shift),
             _ => at,
         }
     }
@@ -92,10 +101,14 @@ impl Schedule {
     /// Takes the due times that took effect up to `now`, of which there is at least one, off the grid.
     /// Also gives when the newest took effect.
     pub(super) fn pass(&mut self, now: Nanos) -> (Run, Nanos) {
+        if self.cadence == Cadence::Clock {
+            return self.pass_irregular(now);
+        }
         let mut points = Run {
             first: self.next,
             step: self.interval,
             count: 1,
+            times: None,
         };
         let mut newest_at = self.next_at;
         if self.cadence == Cadence::Delay {

@@ -1,6 +1,7 @@
 //! The state of a timer: what is to be done now with the due times that have passed, and with those that wait.
 
 use super::due::{Due, Fifo, NEVER, Nanos, Run};
+use super::irregular::{Dues, Irregular, PASSED_OVER};
 use super::policy::{Missed, Overlap};
 
 /// What doesn't change while the timer lives.
@@ -11,6 +12,8 @@ pub(in crate::timer) struct Rules {
     pub(in crate::timer) missed: Missed,
     /// Each start is shifted by less than this, which is less than the interval.
     pub(in crate::timer) jitter: Nanos,
+    /// Each start is shifted by this, instead.
+    pub(in crate::timer) shift: Nanos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub(in crate::timer) enum Cadence {
     Grid,
     /// The next due time is one interval after the end of the last tick.
     Delay,
+    /// Due times are those of a calendar, and times those of a wall clock.
+    Clock,
 }
 
 /// What the driver has to do next.
@@ -49,6 +54,8 @@ pub(in crate::timer) struct Schedule {
     pub(super) anchored: bool,
     pub(super) cadence: Cadence,
     pub(super) paused: bool,
+    /// Another starts what is due.
+    pub(super) closed: bool,
     /// The running tick was asked to end by [`Action::Cancel`].
     pub(super) ending: bool,
     /// Ticks are being skipped at the cap of [`Overlap::ALLOW`].
@@ -77,6 +84,7 @@ pub(super) enum Policy {
 pub(super) struct Rare {
     pub(super) missed_policy: Missed,
     pub(super) jitter: Nanos,
+    pub(super) shift: Nanos,
     pub(super) rng: fastrand::Rng,
     /// Missed due times still to be replayed.
     pub(super) replay: Run,
@@ -88,6 +96,8 @@ pub(super) struct Rare {
     pub(super) dropped: Dropped,
     /// The last due time, when it isn't one interval before the next.
     pub(super) last: Option<Nanos>,
+    /// Present with [`Cadence::Clock`].
+    pub(super) irregular: Option<Irregular>,
 }
 
 /// Due times that passed without a tick.
@@ -110,6 +120,7 @@ impl Schedule {
             overlap,
             missed,
             jitter,
+            shift,
         } = rules;
         let bounded = |bound| u32::try_from(bound).unwrap_or(u32::MAX);
         let (overlap, bound) = match overlap {
@@ -129,6 +140,7 @@ impl Schedule {
             anchored: false,
             cadence,
             paused: false,
+            closed: false,
             ending: false,
             crowded: false,
             overlap,
@@ -137,13 +149,28 @@ impl Schedule {
             pending: Fifo::default(),
             rare: None,
         };
-        if missed != Missed::default() || jitter > 0 {
+        if missed != Missed::default() || jitter > 0 || shift > 0 {
             let rare = schedule.rare();
             rare.missed_policy = missed;
             rare.jitter = jitter;
+            rare.shift = shift;
             rare.rng = fastrand::Rng::with_seed(seed);
             schedule.next_at = schedule.jittered(first);
         }
+        schedule
+    }
+
+    /// By a wall clock, which shows `now`: the first tick is that of the first due time after it.
+    pub(in crate::timer) fn by_clock(
+        rules: Rules,
+        dues: Box<dyn Dues>,
+        now: Nanos,
+        seed: u64,
+    ) -> Schedule {
+        let mut schedule = Schedule::new(rules, NEVER, NEVER, seed);
+        let irregular = Irregular::new(dues, now);
+        let first = schedule.rare().irregular.insert(irregular).after(now);
+        schedule.set_next(first);
         schedule
     }
 
@@ -152,6 +179,7 @@ impl Schedule {
             Box::new(Rare {
                 missed_policy: Missed::default(),
                 jitter: 0,
+                shift: 0,
                 rng: fastrand::Rng::with_seed(0),
                 replay: Run::default(),
                 triggered: 0,
@@ -159,6 +187,7 @@ impl Schedule {
                 missed_since_start: 0,
                 dropped: Dropped::default(),
                 last: None,
+                irregular: None,
             })
         })
     }
@@ -195,7 +224,11 @@ impl Schedule {
 
     /// When [`advance`](Schedule::advance) has something to do at the earliest.
     pub(in crate::timer) fn wake_at(&self) -> Nanos {
-        if self.paused { NEVER } else { self.next_at }
+        if self.paused || self.closed {
+            NEVER
+        } else {
+            self.next_at
+        }
     }
 
     /// When the next tick is due that is known, on the grid.
@@ -245,7 +278,12 @@ impl Schedule {
     pub(in crate::timer) fn advance(&mut self, now: Nanos, busy: usize) {
         if now >= self.wake_at() {
             let (points, newest_at) = self.pass(now);
-            self.judge(points, newest_at == now, busy);
+            let passed_over = self.cadence == Cadence::Clock && now - newest_at > PASSED_OVER;
+            if busy == 0 && passed_over {
+                self.miss(points);
+            } else {
+                self.judge(points, newest_at == now, busy);
+            }
         }
     }
 
@@ -293,7 +331,12 @@ impl Schedule {
             self.next_at = NEVER;
         }
         let missed = match &mut self.rare {
-            Some(rare) => std::mem::take(&mut rare.missed_since_start),
+            Some(rare) => {
+                if let Some(irregular) = &mut rare.irregular {
+                    irregular.start(due.at);
+                }
+                std::mem::take(&mut rare.missed_since_start)
+            }
             None => 0,
         };
         Some(Action::Start { due, missed })
@@ -312,6 +355,9 @@ impl Schedule {
 
     /// A tick asked for by hand.
     pub(in crate::timer) fn trigger(&mut self) {
+        if self.closed {
+            return self.skip(1);
+        }
         self.rare().triggered += 1;
     }
 
@@ -319,7 +365,7 @@ impl Schedule {
     /// until now.
     pub(in crate::timer) fn pause(&mut self, at: Nanos, busy: usize) {
         // A delay that runs out in a pause starts again with `resume`.
-        if self.cadence == Cadence::Grid && self.wake_at() < at {
+        if self.cadence != Cadence::Delay && self.wake_at() < at {
             let (points, _) = self.pass(at - 1);
             self.drop_unstarted(points.count, busy);
         }
@@ -348,6 +394,7 @@ impl Schedule {
             overlap,
             missed,
             jitter,
+            shift: 0,
         };
         Schedule::new(rules, interval, 0, 7)
     }

@@ -4,13 +4,16 @@
 //! is [`NEVER`]. The grid is kept by adding whole intervals to whole nanoseconds, so it doesn't drift.
 
 mod admission;
+mod by_clock;
 mod due;
 mod grid;
+mod irregular;
 mod machine;
 #[cfg(test)]
 mod model;
 mod policy;
 
 pub(super) use due::{Due, NEVER, Nanos};
+pub(super) use irregular::Dues;
 pub(super) use machine::{Action, Cadence, Dropped, Rules, STARVED, Schedule};
 pub use policy::{Missed, Overlap};

@@ -116,7 +116,7 @@ proptest! {
     fn a_delay_runs_out_once(
         events in prop::collection::vec((0..500 * MS, event()), 1..80),
     ) {
-        let rules = Rules { cadence: Cadence::Delay, overlap: Overlap::Skip, missed: Missed::Coalesce, jitter: 0 };
+        let rules = Rules { cadence: Cadence::Delay, overlap: Overlap::Skip, missed: Missed::Coalesce, jitter: 0, shift: 0 };
         let mut interval = 100 * MS;
         let mut schedule = Schedule::new(rules, interval, 0, 7);
         let (mut now, mut paused, mut ticks) = (0, false, 0);

@@ -27,7 +27,7 @@ impl Overlap {
 pub(super) const DEFAULT_CAP: u32 = 1024;
 
 /// What becomes of the due times that the timer itself was late for, several at once: the runtime was
-/// stalled, or the machine suspended.
+/// stalled, or the process stopped. A calendar counts the time of a suspended machine too; tokio's clock doesn't.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missed {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::message::{Bytes, ToWorker};
-use super::{MAX_FRAME, MAX_QUEUE, PROTOCOL, VERSION, WireError};
+use super::{MAX_FRAME, MAX_QUEUE, MAX_QUEUED, PROTOCOL, VERSION, WireError};
 
 const MAGIC: &[u8; 8] = b"aioxide\0";
 
@@ -155,6 +155,8 @@ pub(super) struct Outbox<F> {
     frames: VecDeque<Frame<F>>,
     /// How much of the first frame is out.
     sent: usize,
+    /// The bytes of all frames.
+    queued: usize,
     main: Option<Main>,
 }
 
@@ -180,6 +182,7 @@ impl<F> Outbox<F> {
             descriptor: None,
         };
         Outbox {
+            queued: greeting.bytes.len(),
             frames: VecDeque::from([greeting]),
             sent: 0,
             main: None,
@@ -192,9 +195,10 @@ impl<F> Outbox<F> {
         descriptor: Option<F>,
     ) -> Result<(), WireError> {
         let bytes = encode(message, descriptor.is_some())?;
-        if self.frames.len() >= MAX_QUEUE {
+        if self.frames.len() >= MAX_QUEUE || self.queued + bytes.len() > MAX_QUEUED {
             return Err(WireError::QueueFull);
         }
+        self.queued += bytes.len();
         self.frames.push_back(Frame { bytes, descriptor });
         Ok(())
     }
@@ -227,6 +231,7 @@ impl<F> Outbox<F> {
     pub(super) fn front(&mut self) -> Result<Option<Front<'_, F>>, WireError> {
         if self.frames.is_empty() {
             if let Some(bytes) = self.next_part()? {
+                self.queued += bytes.len();
                 self.frames.push_back(Frame {
                     bytes,
                     descriptor: None,
@@ -264,6 +269,7 @@ impl<F> Outbox<F> {
         }
         self.sent += bytes;
         if self.sent >= frame.bytes.len() {
+            self.queued -= frame.bytes.len();
             self.frames.pop_front();
             self.sent = 0;
         }
@@ -273,6 +279,7 @@ impl<F> Outbox<F> {
     pub(super) fn clear(&mut self) {
         self.frames.clear();
         self.sent = 0;
+        self.queued = 0;
         self.main = None;
     }
 }

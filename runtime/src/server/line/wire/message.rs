@@ -123,6 +123,19 @@ pub(in crate::server) enum Wanted {
     },
 }
 
+impl Wanted {
+    /// How many bytes there are to it.
+    pub(in crate::server) fn len(&self) -> usize {
+        match self {
+            Wanted::Tcp {
+                text, addresses, ..
+            }
+            | Wanted::Udp { text, addresses } => text.len() + size_of_val(&addresses[..]),
+            Wanted::Unix { path, .. } => path.0.len(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::server) enum Answer {
     /// The socket comes with this message.

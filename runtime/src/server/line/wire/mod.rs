@@ -33,6 +33,9 @@ const MAX_MAIN: usize = 16 * 1024 * 1024;
 /// The most frames that may wait for the other side to read.
 const MAX_QUEUE: usize = 256;
 
+/// The most bytes of frames that may wait, parts of the main value aside.
+const MAX_QUEUED: usize = 4 * MAX_FRAME;
+
 /// Why the two sides cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum WireError {
@@ -55,6 +58,8 @@ pub(in crate::server) enum WireError {
     NoDescriptor,
     #[error("the other process has left {MAX_QUEUE} messages unread")]
     QueueFull,
+    #[error("a flood of messages, more than a worker has to say")]
+    Flood,
     #[error("control socket: {0}")]
     Io(#[from] io::Error),
 }

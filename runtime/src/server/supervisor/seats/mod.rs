@@ -1,6 +1,8 @@
 //! Where workers run. Nothing else of the supervisor tells threads from processes.
 
 #[cfg(feature = "process")]
+mod allowance;
+#[cfg(feature = "process")]
 pub(crate) mod child;
 #[cfg(feature = "process")]
 mod process;

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::allowance::Allowance;
 use super::child::{Killer, Process};
 use crate::server::line::role_variable::{Role, RunId};
 use crate::server::line::wire::{
@@ -28,6 +29,11 @@ use crate::server::{Signal, Stop, registry, report};
 
 /// What a process that has ended may still have in its socket is there at once.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
+
+/// How many messages of a worker may wait for the supervisor.
+const ROOM: usize = 4;
+/// How many requests of a worker may wait for their answers.
+const MOST_REQUESTS: usize = 64;
 
 /// Starts processes, each of the version of the executable that it is to be.
 pub(crate) struct Processes {
@@ -100,6 +106,9 @@ impl Processes {
                 broken: greeted.err(),
                 ..Heard::default()
             },
+            said: None,
+            allowance: Allowance::new(Duration::ZERO),
+            since: Instant::now(),
         };
         tokio::spawn(attendant.attend(received));
         Ok(ProcessSeat {
@@ -184,6 +193,10 @@ struct Attendant {
     stopping: bool,
     answers: FuturesUnordered<futures_util::future::BoxFuture<'static, (u64, Asked, line::Answer)>>,
     heard: Heard,
+    /// What the supervisor has yet to take. Until then nothing else is read.
+    said: Option<Message>,
+    allowance: Allowance,
+    since: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -195,8 +208,10 @@ enum Asked {
 impl Attendant {
     async fn attend(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut open = self.go_on(Ok(()));
+        let room = Arc::new(Semaphore::new(ROOM));
         let status = loop {
             let exits_by = self.exits_by;
+            let listens = open && self.said.is_none() && self.answers.len() < MOST_REQUESTS;
             tokio::select! {
                 biased;
                 Some(command) = commands.recv() => {
@@ -207,11 +222,17 @@ impl Attendant {
                     let sent = self.answer(request, asked, answer);
                     open &= self.go_on(sent);
                 }
-                message = self.end.next(), if open => match message {
-                    Ok(Some(message)) => self.hear(message),
-                    Ok(None) => open = false,
-                    Err(error) => open = self.go_on(Err(error)),
-                },
+                taken = Arc::clone(&room).acquire_owned(), if self.said.is_some() => self.pass_on(taken.ok()),
+                message = self.end.next(), if listens => {
+                    let heard = message.and_then(|message| match message {
+                        Some(message) => self.hear(message),
+                        None => {
+                            open = false;
+                            Ok(())
+                        }
+                    });
+                    open &= self.go_on(heard);
+                }
                 status = self.process.ended() => break status,
                 () = sleep_until(exits_by) => {
                     self.exits_by = None;
@@ -224,14 +245,36 @@ impl Attendant {
                 }
             }
         };
-        while open {
+        loop {
+            if self.said.is_some() {
+                let taken = Arc::clone(&room).acquire_owned().await;
+                self.pass_on(taken.ok());
+            }
+            if !open {
+                break;
+            }
             match tokio::time::timeout(LAST_MESSAGES, self.end.next()).await {
-                Ok(Ok(Some(message))) => self.hear(message),
+                Ok(Ok(Some(message))) => {
+                    let heard = self.hear(message);
+                    open = self.go_on(heard);
+                }
                 _ => open = false,
             }
         }
         let ended = self.judge(status);
-        self.say(Message::Ended(ended));
+        self.say(Input::Worker(self.id, Message::Ended(ended)));
+    }
+
+    /// Has the supervisor take what the worker has said.
+    fn pass_on(&mut self, taken: Option<OwnedSemaphorePermit>) {
+        if let (Some(message), Some(taken)) = (self.said.take(), taken) {
+            self.say(Input::Process(self.id, message, taken));
+        }
+    }
+
+    fn say(&self, input: Input) {
+        // A supervisor that is gone has ended the server.
+        let _ = self.supervisor.send(input);
     }
 
     /// Whether the conversation goes on; a worker that can't be talked to is of no use.
@@ -304,57 +347,55 @@ impl Attendant {
             .send(&ToWorker::Answer { request, answer }, descriptor)
     }
 
-    fn hear(&mut self, message: ToSupervisor) {
-        match message {
-            ToSupervisor::Hello { .. } => self.heard.greeting = true,
+    /// Leaves in `said` what the supervisor is to know.
+    fn hear(&mut self, message: ToSupervisor) -> Result<(), WireError> {
+        if !self.allowance.take(self.since.elapsed(), weight(&message)) {
+            return Err(WireError::Flood);
+        }
+        self.said = match message {
+            ToSupervisor::Hello { .. } => {
+                self.heard.greeting = true;
+                None
+            }
             ToSupervisor::Ready => {
                 self.heard.ready = true;
-                self.say(Message::Ready);
+                Some(Message::Ready)
             }
             ToSupervisor::Listen { request, wanted } => {
-                self.ask(request, Asked::Socket, wanted.into())
+                Some(self.ask(request, Asked::Socket, wanted.into()))
             }
             ToSupervisor::Unlisten { request, text } => {
-                self.ask(request, Asked::Unlisten, Request::Unlisten { asked: text });
+                Some(self.ask(request, Asked::Unlisten, Request::Unlisten { asked: text }))
             }
-            ToSupervisor::Accepts { serving, socket } => {
-                self.say(Message::Accepts { serving, socket });
-            }
-            ToSupervisor::AcceptsNoMore { serving } => {
-                self.say(Message::AcceptsNoMore { serving });
-            }
-            ToSupervisor::Signalled(raw) => self.say(Message::Signalled(Signal::from_raw(raw))),
-            ToSupervisor::Pong(number) => self.say(Message::Pong(number)),
+            ToSupervisor::Accepts { serving, socket } => Some(Message::Accepts { serving, socket }),
+            ToSupervisor::AcceptsNoMore { serving } => Some(Message::AcceptsNoMore { serving }),
+            ToSupervisor::Signalled(raw) => Some(Message::Signalled(Signal::from_raw(raw))),
+            ToSupervisor::Pong(number) => Some(Message::Pong(number)),
             ToSupervisor::Reported(text) => {
                 report::failure(format_args!("process {}: {text}", self.process.pid()));
+                None
             }
-            ToSupervisor::Ending { failure } => {
-                self.say(Message::Ending(failure.map(Failure::Error)));
-            }
+            ToSupervisor::Ending { failure } => Some(Message::Ending(failure.map(Failure::Error))),
             ToSupervisor::Ended { failure, overran } => {
                 self.heard.ended = Some((failure, overran));
-                self.say(Message::Exiting);
                 if !self.stopping {
                     self.exits_by = Instant::now().checked_add(self.exit.max(LAST_MESSAGES));
                 }
+                Some(Message::Exiting)
             }
-        }
+        };
+        Ok(())
     }
 
-    fn ask(&mut self, number: u64, asked: Asked, request: Request) {
+    fn ask(&mut self, number: u64, asked: Asked, request: Request) -> Message {
         let (reply, answer) = oneshot::channel();
-        self.say(Message::Request(request, reply));
         self.answers.push(Box::pin(async move {
             let answer = answer
                 .await
                 .unwrap_or_else(|_| Err(io::Error::other("the server has ended")));
             (number, asked, answer)
         }));
-    }
-
-    fn say(&self, message: Message) {
-        // A supervisor that is gone has ended the server.
-        let _ = self.supervisor.send(Input::Worker(self.id, message));
+        Message::Request(request, reply)
     }
 
     /// How the process has ended, from its last word and from what the kernel says.
@@ -389,6 +430,21 @@ impl Attendant {
             None => Failure::Died(format!("{} from inside the worker", describe(status))),
         }
     }
+}
+
+/// What a message takes of the allowance. A worker may want many sockets; a line for the log is a rarity.
+fn weight(message: &ToSupervisor) -> u32 {
+    let (each, length) = match message {
+        ToSupervisor::Listen { wanted, .. } => (1, wanted.len()),
+        ToSupervisor::Accepts { .. } | ToSupervisor::AcceptsNoMore { .. } => (8, 0),
+        ToSupervisor::Unlisten { text, .. } => (1, text.len()),
+        ToSupervisor::Reported(text) => (1024, text.len()),
+        ToSupervisor::Ending { failure } | ToSupervisor::Ended { failure, .. } => {
+            (16, failure.as_ref().map_or(0, String::len))
+        }
+        _ => (16, 0),
+    };
+    each + length as u32 / 64
 }
 
 fn describe(status: ExitStatus) -> String {

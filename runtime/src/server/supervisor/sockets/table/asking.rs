@@ -145,6 +145,7 @@ impl<S: System> Table<S> {
         if let Some(claim) = self.workers.get_mut(&worker) {
             claim.ephemeral.insert(count, nth + 1);
         }
+        self.lend_and_take_back();
         Ok(given)
     }
 

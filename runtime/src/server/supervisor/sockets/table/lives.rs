@@ -174,5 +174,6 @@ impl<S: System> Table<S> {
                 }
             }
         }
+        self.lend_and_take_back();
     }
 }

@@ -199,7 +199,12 @@ impl World {
             }
         }
         for living in &self.living {
-            for socket in living.serving.iter().flat_map(BTreeMap::values) {
+            for socket in living
+                .serving
+                .iter()
+                .filter(|_| living.can_borrow())
+                .flat_map(BTreeMap::values)
+            {
                 assert!(socket.listening.get(), "a loan that is parked");
             }
             if let Some(has) = living

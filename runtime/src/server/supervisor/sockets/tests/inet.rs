@@ -349,3 +349,121 @@ fn ipv6_is_left_as_the_system_has_it() {
         rustix::net::sockopt::ipv6_v6only(&fresh).unwrap()
     );
 }
+
+/// Until a second slot asks, no program of this user can share the address by asking for that.
+#[test]
+fn only_an_address_of_several_workers_can_be_shared() {
+    use rustix::net::{AddressFamily, SocketType, sockopt};
+
+    let intrude = |address: SocketAddr| {
+        let intruder = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        sockopt::set_socket_reuseaddr(&intruder, true)?;
+        sockopt::set_socket_reuseport(&intruder, true)?;
+        rustix::net::bind(&intruder, &address)?;
+        rustix::net::listen(&intruder, 1)
+    };
+    let mut sockets = table();
+    let address = any(&mut sockets, WorkerId(0)).local_addr().unwrap();
+    assert_eq!(intrude(address), Err(rustix::io::Errno::ADDRINUSE));
+    any(&mut sockets, WorkerId(1));
+    assert_eq!(intrude(address), Ok(()));
+}
+
+#[test]
+fn every_address_of_a_name_is_served() {
+    let Ok(v6) = "[::1]:0".parse() else { return };
+    if TcpListener::bind(v6).is_err() {
+        return; // no IPv6 here
+    }
+    let addresses = [v6, localhost()];
+    let mut sockets = table();
+    let first = tcp(sockets
+        .listen(WorkerId(0), "some.host:0", &addresses, true)
+        .unwrap());
+    let bound = first.local_addr().unwrap();
+    let mut further = localhost();
+    further.set_port(bound.port());
+    assert!(
+        TcpStream::connect(further).is_err(),
+        "nobody would accept there"
+    );
+    let inode = rustix::fs::fstat(&first).unwrap().st_ino;
+    sockets.accepts(WorkerId(0), 0, inode);
+    let orders = sockets.take_orders();
+    let [Order::Lend { socket, .. }] = <[_; 1]>::try_from(orders).unwrap() else {
+        panic!("it is taken back")
+    };
+    let _clients = [bound, further].map(|address| TcpStream::connect(address).unwrap());
+    assert_eq!([waiting(&first), waiting(&tcp(socket))], [1, 1]);
+}
+
+#[test]
+fn each_family_has_a_socket_of_the_same_port() {
+    let (v4, v6): (SocketAddr, SocketAddr) =
+        ("0.0.0.0:0".parse().unwrap(), "[::]:0".parse().unwrap());
+    for (one, two) in [(v4, v6), (v6, v4)] {
+        let mut sockets = table();
+        let Ok(one) = on(&mut sockets, WorkerId(0), one) else {
+            return; // no IPv6 here
+        };
+        let bound = one.local_addr().unwrap();
+        let two = SocketAddr::new(two.ip(), bound.port());
+        let two = on(&mut sockets, WorkerId(0), two).unwrap();
+        // And of its sibling.
+        on(&mut sockets, WorkerId(1), bound).unwrap();
+        on(&mut sockets, WorkerId(1), two.local_addr().unwrap()).unwrap();
+        sockets.close(B);
+
+        let reached = |listener: &TcpListener| match listener.local_addr().unwrap().is_ipv4() {
+            true => SocketAddr::from(([127, 0, 0, 1], bound.port())),
+            false => SocketAddr::new("::1".parse().unwrap(), bound.port()),
+        };
+        for (listener, other) in [(&one, &two), (&two, &one)] {
+            let _clients = connect(reached(listener), 3);
+            assert_eq!([waiting(listener), waiting(other)], [3, 0]);
+        }
+    }
+}
+
+/// What one leaves waiting, the other takes.
+#[test]
+fn a_lent_socket_loses_nothing_on_its_way_there_and_back() {
+    let mut sockets = table();
+    let (a, b) = (
+        any(&mut sockets, WorkerId(0)),
+        any(&mut sockets, WorkerId(1)),
+    );
+    let address = a.local_addr().unwrap();
+    for (number, listener) in [(0, &a), (1, &b)] {
+        let inode = rustix::fs::fstat(listener).unwrap().st_ino;
+        sockets.accepts(WorkerId(number), 0, inode);
+        sockets.ready(WorkerId(number));
+    }
+    assert!(sockets.take_orders().is_empty());
+    let before = connect(address, 100);
+    drop(a);
+    sockets.ended(WorkerId(0));
+    let orders = sockets.take_orders();
+    let [Order::Lend { to, socket, .. }] = <[_; 1]>::try_from(orders).unwrap() else {
+        panic!("nothing is lent")
+    };
+    assert_eq!(to, WorkerId(1));
+    let lent = tcp(socket);
+    assert_eq!(waiting(&lent) + waiting(&b), 100);
+
+    let during = connect(address, 100);
+    sockets.park(A);
+    sockets.begin(WorkerId(2), A);
+    let successor = any(&mut sockets, WorkerId(2));
+    let inode = rustix::fs::fstat(&successor).unwrap().st_ino;
+    sockets.accepts(WorkerId(2), 0, inode);
+    assert!(matches!(
+        sockets.take_orders()[..],
+        [Order::TakeBack { .. }]
+    ));
+    drop(lent);
+    let at_successor = waiting(&successor);
+    assert!(at_successor > 20, "{at_successor}");
+    assert_eq!(at_successor + waiting(&b), 100);
+    drop((before, during));
+}

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use super::{Kernel, Sockets};
+use super::{Kernel, Order, Sockets};
 use crate::server::line::Role;
 use crate::server::supervisor::policy::WorkerId;
 

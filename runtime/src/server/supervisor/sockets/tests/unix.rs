@@ -131,3 +131,138 @@ fn of_two_servers_that_start_at_once_on_a_path_one_is_refused() {
         assert!(!path.exists(), "round {round}");
     }
 }
+
+#[test]
+fn a_full_backlog_is_no_sign_of_death() {
+    let folder = Folder::new("full");
+    let path = folder.0.join("echo.sock");
+    let other = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&other, 0).unwrap();
+    let address = rustix::net::SocketAddrUnix::new(&path).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let client = super::super::calls::socket(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::STREAM,
+        )
+        .unwrap();
+        match rustix::net::connect(&client, &address) {
+            Ok(()) => waiting.push(client),
+            Err(error) => {
+                assert_eq!(error, rustix::io::Errno::AGAIN);
+                break;
+            }
+        }
+    }
+    let error = table().listen_unix(WorkerId(0), &path, 0o600).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    UnixListener::accept(&other).unwrap();
+    assert!(path.exists());
+}
+
+/// Who owns the folder may put a link to something of ours where the socket is being made.
+#[test]
+fn permissions_are_set_on_the_socket_alone() {
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::AtomicBool;
+
+    let folder = Folder::new("hostile");
+    let victim = Folder::new("victim");
+    let file = victim.0.join("s");
+    fs::write(&file, "secret").unwrap();
+    let modes = || [&victim.0, &file].map(|path| fs::metadata(path).unwrap().permissions().mode());
+    for path in [&victim.0, &file] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let before = modes();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                if done.load(Relaxed) {
+                    return;
+                }
+                for entry in fs::read_dir(&folder.0).unwrap().flatten() {
+                    let name = entry.file_name();
+                    if name.to_string_lossy().starts_with('.') {
+                        let away = folder.0.join(format!("{number}"));
+                        if fs::rename(entry.path(), away).is_ok() {
+                            let _ = symlink(&victim.0, entry.path());
+                        }
+                    }
+                }
+            }
+        });
+        for number in 0..500 {
+            let path = folder.0.join(format!("{number}.sock"));
+            // It may fail, but never do harm.
+            let _ = table().listen_unix(WorkerId(0), &path, 0o666);
+        }
+        done.store(true, Relaxed);
+    });
+    assert_eq!(modes(), before);
+    assert_eq!(fs::read_dir(&victim.0).unwrap().count(), 1);
+}
+
+#[test]
+fn an_abstract_name_belongs_to_one_server() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    let name = format!("aioxide-test-{}", std::process::id());
+    let written = format!("@{name}");
+    let client = || UnixStream::connect_addr(&SocketAddr::from_abstract_name(&name).unwrap());
+    let mut sockets = table();
+    let listener = sockets
+        .listen_unix(WorkerId(0), written.as_ref(), 0o600)
+        .unwrap();
+    let again = sockets
+        .listen_unix(WorkerId(1), written.as_ref(), 0o600)
+        .unwrap();
+    client().unwrap();
+    let error = table()
+        .listen_unix(WorkerId(0), written.as_ref(), 0o600)
+        .unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&written), "{error}");
+    drop((listener, again, sockets));
+    assert!(client().is_err());
+}
+
+#[test]
+fn errors_name_the_path() {
+    let folder = Folder::new("gone");
+    let error = |path: PathBuf| {
+        let error = table().listen_unix(WorkerId(0), &path, 0o600).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("cannot listen on {}: ", path.display())),
+            "{text}"
+        );
+        error.kind()
+    };
+    assert_eq!(
+        error(folder.0.join("no").join("s")),
+        io::ErrorKind::NotFound
+    );
+    error(folder.0.join("x".repeat(120)));
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+}
+
+#[test]
+fn a_removed_file_is_made_again() {
+    let folder = Folder::new("removed");
+    let path = folder.0.join("echo.sock");
+    let mut sockets = table();
+    let old = UnixListener::from(sockets.listen_unix(WorkerId(0), &path, 0o640).unwrap());
+    sockets.ready(WorkerId(0));
+    fs::remove_file(&path).unwrap();
+    sockets.look_after_files(true);
+    sockets.begin(WorkerId(2), A);
+    let new = UnixListener::from(sockets.listen_unix(WorkerId(2), &path, 0o640).unwrap());
+    let _client = UnixStream::connect(&path).unwrap();
+    new.accept().unwrap();
+    drop(old);
+    drop(sockets);
+    assert!(!path.exists());
+}

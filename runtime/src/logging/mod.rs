@@ -1,4 +1,4 @@
-//! A log for servers: one line on stderr for each event, with the index of the worker it came from.
+//! A log for servers: each line says which worker it came from, and none waits for stderr.
 //!
 //! ```no_run
 //! use aioxide::{Worker, server};
@@ -17,48 +17,87 @@
 //! 2026-01-01T12:00:00.000401Z [-]  INFO aioxide::server: 2 workers are ready
 //! ```
 //!
-//! `[-]` is what no worker has said: the supervisor, the main context, an extra, a thread that a worker's
-//! code has started in a server of thread workers.
+//! `[-]` marks the lines of no worker: the supervisor, the main context, an extra, a thread that the code of a
+//! thread worker has started.
+//!
+//! With `AIOXIDE_LOG=json` in the environment each line is a JSON object, and the worker is one of its fields:
+//!
+//! ```text
+//! {"timestamp":"2026-01-01T12:00:00.000120Z","level":"INFO","fields":{"message":"hello","worker":0},"target":"greeter"}
+//! ```
+//!
+//! [`init`] is made of two parts that suit a subscriber of your own: [`layer`] adds the worker to any format,
+//! and [`stderr`] is the writer.
 
+mod stderr;
+mod worker_field;
+
+use std::env;
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::prelude::*;
 
 use crate::worker_index;
 
-/// Installs the log for the whole process: to stderr, a line for each event of `tracing` or `log`.
+pub use stderr::{Stderr, flush, stderr};
+pub use worker_field::{WorkerField, layer};
+
+/// Installs the log for the whole process: a line on stderr for each event of `tracing` or `log`.
 ///
-/// `RUST_LOG` says which events, in the words of [`EnvFilter`]: `debug`, `info,my_crate=trace`. Unset or
-/// empty it is `info`; one that can't be understood counts as `info` too, and the log says so. Lines are
-/// coloured on a terminal, unless `NO_COLOR` is set.
+/// `RUST_LOG` says which events, in the words of [`EnvFilter`]: `debug`, `info,my_crate=trace`. `AIOXIDE_LOG` says in
+/// which format: `text`, which is coloured on a terminal unless `NO_COLOR` is set, or `json`. Unset or empty they are
+/// `info` and `text`; so is a value that isn't understood, and the log says so.
 ///
 /// Meant for `init = aioxide::logging::init` in [`#[server]`](macro@crate::server), which calls it once in
-/// every process. Where a subscriber is installed already, that one stays and this call does nothing.
+/// every process. If a subscriber is installed already, that one stays and this call does nothing.
 ///
-/// A line that can't be written, because stderr is closed or its disk is full, is lost, and nothing else
-/// happens. A line is one `write` on an unbuffered stderr: it waits when stderr is a pipe that nobody empties.
+/// Logging never waits for stderr and never fails: see [`stderr`](stderr()) for what is lost when it doesn't take the
+/// lines, and when the last lines are written.
 pub fn init() {
-    let (filter, mistake) = filter(std::env::var("RUST_LOG").ok().as_deref());
-    let colours = io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let (filter, no_filter) = filter(env::var("RUST_LOG").ok().as_deref());
+    let (json, no_format) = is_json(env::var("AIOXIDE_LOG").ok().as_deref());
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_timer(TimeAndWorker)
-        .with_ansi(colours)
-        .with_writer(|| Lossy(io::stderr()))
+        .with_writer(stderr)
         // It would be told by `eprintln!`, which panics when stderr is gone.
-        .log_internal_errors(false)
-        .finish();
+        .log_internal_errors(false);
+    let installed = if json {
+        let subscriber = subscriber.json().with_ansi(false).finish();
+        subscriber.with(layer()).try_init()
+    } else {
+        let colours = io::stderr().is_terminal()
+            && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let subscriber = subscriber.with_timer(TimeAndWorker).with_ansi(colours);
+        subscriber.finish().try_init()
+    };
     // An error says that a subscriber, or a logger of `log`, is there already. Both may stay.
-    if subscriber.try_init().is_ok() {
-        if let Some(mistake) = mistake {
-            tracing::warn!("RUST_LOG is not understood and taken for `info`: {mistake}");
+    if installed.is_ok() {
+        // The end of this thread is most often that of the process, and writes what the others have logged.
+        let _ = stderr();
+        for (variable, instead, mistake) in [
+            ("RUST_LOG", "info", no_filter),
+            ("AIOXIDE_LOG", "text", no_format),
+        ] {
+            if let Some(mistake) = mistake {
+                tracing::warn!("{variable} is not understood, `{instead}` is used: {mistake}");
+            }
         }
+    }
+}
+
+fn is_json(wanted: Option<&str>) -> (bool, Option<String>) {
+    match wanted.unwrap_or_default() {
+        "json" => (true, None),
+        "" | "text" => (false, None),
+        other => (
+            false,
+            Some(format!("`{other}` is neither `text` nor `json`")),
+        ),
     }
 }
 
@@ -83,24 +122,9 @@ impl FormatTime for TimeAndWorker {
     }
 }
 
-/// Claims to have written what it couldn't.
-struct Lossy<W>(W);
-
-impl<W: Write> Write for Lossy<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // What is left of the line after an error would only be half of one.
-        let _ = self.0.write_all(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let _ = self.0.flush();
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use tracing_subscriber::fmt::MakeWriter;
@@ -150,23 +174,6 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_is_lost_without_a_word() {
-        struct Full;
-        impl Write for Full {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::StorageFull.into())
-            }
-
-            fn flush(&mut self) -> io::Result<()> {
-                Err(io::ErrorKind::StorageFull.into())
-            }
-        }
-        let mut lossy = Lossy(Full);
-        assert!(lossy.write_all(b"a line\n").is_ok());
-        assert!(lossy.flush().is_ok());
-    }
-
-    #[test]
     fn the_filter_is_what_rust_log_says_or_info() {
         let of = |wanted| filter(wanted).0.to_string();
         assert_eq!(of(None), "info");
@@ -175,5 +182,16 @@ mod tests {
         let (fallback, mistake) = filter(Some("echo=loud"));
         assert_eq!(fallback.to_string(), "info");
         assert!(mistake.is_some());
+    }
+
+    #[test]
+    fn the_format_is_what_aioxide_log_says_or_text() {
+        assert_eq!(is_json(None), (false, None));
+        assert_eq!(is_json(Some("")), (false, None));
+        assert_eq!(is_json(Some("text")), (false, None));
+        assert_eq!(is_json(Some("json")), (true, None));
+        let (json, mistake) = is_json(Some("JSON"));
+        assert!(!json);
+        assert_eq!(mistake.unwrap(), "`JSON` is neither `text` nor `json`");
     }
 }

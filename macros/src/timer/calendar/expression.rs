@@ -1,0 +1,1 @@
+../../../../runtime/src/timer/calendar/expression.rs

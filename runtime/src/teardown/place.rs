@@ -1,0 +1,350 @@
+//! Places: where contexts are entered, which of two was entered first, and what is inside what.
+//!
+//! Outside of everything, the place is the task that is polled or dropped, or the thread if there is none. Inside
+//! of it is what a context's own function and the body of its `with` enter, what a tick, a scope's child or a
+//! handler enters. Such a place costs nothing until a context is entered in it: only then is it made.
+
+use std::hash::{Hash, Hasher};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use scoped_tls_hkt::scoped_thread_local;
+use tokio::task;
+
+use super::ledger::{Path, Range};
+
+/// A place that is known.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Task(task::Id),
+    Thread(u64),
+    Inner(Arc<Node>),
+    /// The place of a single context: one of several in the same place, between which no order is kept.
+    Member(Arc<Node>, u32),
+}
+
+/// A place inside another.
+#[derive(Debug)]
+pub(crate) struct Node {
+    outer: Place,
+    /// When it began, among all that was entered in `outer`.
+    at: AtomicU64,
+    /// The number of the next context that is entered in it.
+    next: AtomicU64,
+    /// How many detached teardowns are pending inside.
+    pending: AtomicUsize,
+}
+
+/// What a place is told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    Task(task::Id),
+    Thread(u64),
+    /// By its address, which no other place has for as long as a teardown inside it is pending.
+    Inner(usize, u64),
+}
+
+/// Where members of a group are in the place of their group: they are entered before all else, and all at once.
+const WITH_ALL_OTHERS: u64 = 0;
+
+/// Numbers for contexts in tasks and threads. Some share a counter, which does no harm.
+static NUMBERS: [Numbers; 256] = [const { Numbers(AtomicU64::new(1)) }; 256];
+
+#[repr(align(64))]
+struct Numbers(AtomicU64);
+
+/// Tells the number that is written to it.
+#[derive(Default)]
+struct Number(u64);
+
+impl Hasher for Number {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    #[inline]
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// tokio's number of a task.
+#[inline]
+pub(super) fn number_of(task: task::Id) -> u64 {
+    let mut number = Number::default();
+    task.hash(&mut number);
+    number.finish()
+}
+
+fn next_of(number: u64) -> u64 {
+    let counter = &NUMBERS[(number % NUMBERS.len() as u64) as usize];
+    counter.0.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Place {
+    /// The place of whatever is polled or dropped on this thread.
+    pub(crate) fn current() -> Place {
+        let task = task::try_id();
+        let inner = CURRENT.is_set().then(|| {
+            CURRENT.with(|inner| (inner.task == task).then(|| Place::Inner(inner.node())))
+        });
+        inner.flatten().unwrap_or_else(|| Place::outermost(task))
+    }
+
+    fn outermost(task: Option<task::Id>) -> Place {
+        static THREADS: AtomicU64 = AtomicU64::new(1);
+        thread_local!(static THREAD: u64 = THREADS.fetch_add(1, Ordering::Relaxed));
+        match task {
+            Some(task) => Place::Task(task),
+            // A thread that ends has no number any more; 0 stands for all of these.
+            None => Place::Thread(THREAD.try_with(|number| *number).unwrap_or(0)),
+        }
+    }
+
+    /// The number of what is entered in it now. Numbers rise.
+    pub(crate) fn next(&self) -> u64 {
+        match self {
+            Place::Task(id) => next_of(number_of(*id)),
+            Place::Thread(number) => next_of(*number),
+            Place::Inner(node) => node.next.fetch_add(1, Ordering::Relaxed),
+            Place::Member(..) => 1,
+        }
+    }
+
+    /// A place inside this one, which begins now.
+    #[allow(dead_code, reason = "for scopes and timers")]
+    pub(crate) fn inner(&self) -> InnerPlace {
+        InnerPlace::of(self.clone(), self.next())
+    }
+
+    /// A place for one context alone, beside those of other members.
+    pub(crate) fn member(&self, index: usize) -> Place {
+        match self {
+            Place::Inner(node) => Place::Member(Arc::clone(node), index as u32),
+            other => other.clone(),
+        }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        match self {
+            Place::Task(id) => Key::Task(*id),
+            Place::Thread(number) => Key::Thread(*number),
+            Place::Inner(node) => Key::Inner(Arc::as_ptr(node) as usize, 0),
+            Place::Member(node, index) => {
+                Key::Inner(Arc::as_ptr(node) as usize, u64::from(*index) + 1)
+            }
+        }
+    }
+
+    /// This place and those it is inside of.
+    pub(super) fn path(&self, at: u64) -> Path<Key> {
+        let mut path = vec![(self.key(), at)];
+        let mut place = self;
+        loop {
+            let at;
+            (place, at) = match place {
+                Place::Task(_) | Place::Thread(_) => return path,
+                Place::Inner(node) => (&node.outer, node.at.load(Ordering::Relaxed)),
+                Place::Member(node, _) => {
+                    let group = Key::Inner(Arc::as_ptr(node) as usize, 0);
+                    path.push((group, WITH_ALL_OTHERS));
+                    (&node.outer, node.at.load(Ordering::Relaxed))
+                }
+            };
+            path.push((place.key(), at));
+        }
+    }
+
+    /// A teardown of what was entered in it is pending.
+    pub(super) fn add_pending(&self) {
+        self.count(|pending| pending.fetch_add(1, Ordering::AcqRel));
+    }
+
+    /// A teardown of what was entered in it is no longer pending.
+    pub(super) fn remove_pending(&self) {
+        self.count(|pending| pending.fetch_sub(1, Ordering::AcqRel));
+    }
+
+    fn count(&self, count: impl Fn(&AtomicUsize) -> usize) {
+        let mut place = self;
+        while let Place::Inner(node) | Place::Member(node, _) = place {
+            count(&node.pending);
+            place = &node.outer;
+        }
+    }
+
+    /// All that is inside it.
+    pub(super) fn all(&self) -> Range<Key> {
+        Range {
+            place: self.key(),
+            from: 0,
+            to: u64::MAX,
+        }
+    }
+}
+
+impl Drop for Node {
+    /// A long way in, which is undone step by step instead of call by call.
+    fn drop(&mut self) {
+        let mut outer = std::mem::replace(&mut self.outer, Place::Thread(0));
+        while let Place::Inner(node) | Place::Member(node, _) = outer {
+            let Some(mut node) = Arc::into_inner(node) else {
+                return;
+            };
+            outer = std::mem::replace(&mut node.outer, Place::Thread(0));
+        }
+    }
+}
+
+scoped_thread_local!(
+    /// The place that something is polled or dropped in on this thread.
+    static mut CURRENT: InnerPlace
+);
+
+/// A place inside another, made when the first context is entered in it.
+#[derive(Debug)]
+pub(crate) struct InnerPlace {
+    outer: Place,
+    at: u64,
+    node: Option<Arc<Node>>,
+    /// The task that it is polled or dropped in.
+    task: Option<task::Id>,
+}
+
+impl InnerPlace {
+    /// A place that began in `outer` at `at`; at 0 it hasn't begun.
+    pub(crate) fn of(outer: Place, at: u64) -> InnerPlace {
+        InnerPlace {
+            outer,
+            at,
+            node: None,
+            task: None,
+        }
+    }
+
+    /// Stands for a place until it is known.
+    pub(crate) const fn nowhere() -> InnerPlace {
+        InnerPlace {
+            outer: Place::Thread(0),
+            at: 0,
+            node: None,
+            task: None,
+        }
+    }
+
+    /// A place inside the current one, which begins now.
+    #[allow(dead_code, reason = "for scopes and timers")]
+    pub(crate) fn in_current() -> InnerPlace {
+        Place::current().inner()
+    }
+
+    /// The place as it is known to others: it is made now.
+    pub(crate) fn place(&mut self) -> Place {
+        Place::Inner(self.node())
+    }
+
+    /// Polls or drops something in this place. What that does in other tasks isn't in it.
+    #[inline(always)]
+    pub(crate) fn run<T>(&mut self, step: impl FnOnce() -> T) -> T {
+        self.task = task::try_id();
+        CURRENT.set(self, step)
+    }
+
+    fn node(&mut self) -> Arc<Node> {
+        let InnerPlace {
+            outer, at, node, ..
+        } = self;
+        let node = node.get_or_insert_with(|| {
+            if *at == 0 {
+                *at = outer.next();
+            }
+            Arc::new(Node {
+                outer: outer.clone(),
+                at: AtomicU64::new(*at),
+                next: AtomicU64::new(1),
+                pending: AtomicUsize::new(0),
+            })
+        });
+        Arc::clone(node)
+    }
+
+    /// Where it is, and when it began.
+    pub(crate) fn outer(&self) -> (&Place, u64) {
+        (&self.outer, self.at)
+    }
+
+    /// Whether nothing was ever entered in it.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.node.is_none()
+    }
+
+    /// It begins at `at`, whenever it began until now.
+    pub(super) fn begin(&mut self, at: u64) {
+        self.at = at;
+        if let Some(node) = &self.node {
+            node.at.store(at, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether detached teardowns are pending inside.
+    #[inline(always)]
+    pub(crate) fn has_pending(&self) -> bool {
+        let node = self.node.as_ref();
+        node.is_some_and(|node| node.pending.load(Ordering::Acquire) != 0)
+    }
+}
+
+pin_project! {
+    /// A future that is polled and dropped in a place.
+    pub(crate) struct InPlace<'a, F> {
+        place: &'a mut InnerPlace,
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for InPlace<'_, F> {
+        #[inline(always)]
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // A future that has ended is dropped by then.
+            if this.future.is_some() {
+                this.place.run(|| this.future.set(None));
+            }
+        }
+    }
+}
+
+impl<'a, F: Future> InPlace<'a, F> {
+    #[inline(always)]
+    pub(crate) fn new(place: &'a mut InnerPlace, future: F) -> Self {
+        let future = Some(future);
+        InPlace { place, future }
+    }
+}
+
+impl<F: Future> Future for InPlace<'_, F> {
+    type Output = F::Output;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        this.place.run(|| match this.future.as_mut().as_pin_mut() {
+            None => Poll::Pending,
+            Some(future) => future.poll(cx).map(|output| {
+                this.future.set(None);
+                output
+            }),
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! Due times by a wall clock: how they pass.
+
+use std::sync::Arc;
+
+use super::due::{Due, NEVER, Nanos, Run};
+use super::irregular::Irregular;
+use super::machine::{Cadence, Schedule};
+
+/// So many of the due times that have passed at once are told apart, the newest.
+const MOST: usize = 1024;
+
+impl Schedule {
+    /// Looks at the clock, which may have been put back.
+    pub(in crate::timer) fn look(&mut self, now: Nanos) {
+        if self.cadence != Cadence::Clock {
+            return;
+        }
+        let Some(irregular) = self.irregular() else {
+            return;
+        };
+        if irregular.look(now) {
+            let next = irregular.after(now);
+            self.set_next(next);
+        }
+    }
+
+    /// From now on nothing is due until [`open`](Schedule::open): it is for another to start what is. What waits is
+    /// dropped, and not counted.
+    pub(in crate::timer) fn close(&mut self) {
+        self.closed = true;
+        self.pending = Default::default();
+        if let Some(rare) = &mut self.rare {
+            rare.triggered = 0;
+            rare.replay = Run::default();
+        }
+    }
+
+    /// Due times count again, and those after `last` that have passed are missed.
+    pub(in crate::timer) fn open(&mut self, last: Nanos) {
+        self.closed = false;
+        if let Some(irregular) = self.irregular() {
+            irregular.jumped = true;
+            let next = irregular.after(last);
+            self.set_next(next);
+        }
+    }
+
+    pub(in crate::timer) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// All due times before this one are dealt with, but for those whose ticks run.
+    pub(in crate::timer) fn dealt_with(&self) -> Nanos {
+        let replay = self.rare.as_ref().map(|rare| &rare.replay);
+        let replay = replay.filter(|replay| replay.count > 0);
+        let replay = replay.map_or(NEVER, |replay| replay.first.at);
+        self.pending.first_at().min(replay).min(self.next.at)
+    }
+
+    pub(super) fn irregular(&mut self) -> Option<&mut Irregular> {
+        self.rare.as_mut()?.irregular.as_mut()
+    }
+
+    pub(super) fn set_next(&mut self, at: Nanos) {
+        self.next.at = at;
+        self.next_at = self.jittered(at);
+    }
+
+    /// As `pass` of a grid, for due times that have to be found one by one.
+    pub(super) fn pass_irregular(&mut self, now: Nanos) -> (Run, Nanos) {
+        let first_index = self.next.index;
+        let (mut times, mut count) = (Vec::new(), 0);
+        let mut newest_at = self.next_at;
+        let mut dropped = 0;
+        while self.next_at <= now && self.next.at != NEVER {
+            newest_at = self.next_at;
+            count += 1;
+            if times.len() == 2 * MOST {
+                times.drain(..MOST);
+                dropped += MOST as u64;
+            }
+            times.push(self.next.at);
+            let last = self.next.at;
+            let next = self
+                .irregular()
+                .map_or(NEVER, |irregular| irregular.after(last));
+            self.interval = next.saturating_sub(last);
+            self.set_next(next);
+        }
+        let surplus = times.len().saturating_sub(MOST);
+        times.drain(..surplus);
+        dropped += surplus as u64;
+        self.drop_missed(dropped);
+        self.next.index = first_index + count;
+        let points = Run {
+            first: Due {
+                index: first_index + dropped,
+                at: times.first().copied().unwrap_or(NEVER),
+            },
+            step: 0,
+            count: times.len() as u64,
+            times: (times.len() > 1).then(|| (Arc::from(times), 0)),
+        };
+        (points, newest_at)
+    }
+}

@@ -1,0 +1,79 @@
+//! Due times by a wall clock, which may be put forward and back: those of a calendar, or of a grid that several hosts
+//! share. Times are nanoseconds since 1970 there.
+
+use std::fmt;
+
+use super::due::{NEVER, Nanos};
+
+/// Where due times come from.
+pub(in crate::timer) trait Dues: Send + fmt::Debug {
+    /// The first one after `at`; [`NEVER`] if there is none.
+    fn after(&mut self, at: Nanos) -> Nanos;
+}
+
+/// A due time that is later than this was passed over: a clock is looked at more often.
+pub(super) const PASSED_OVER: Nanos = 90 * 1_000_000_000;
+
+/// So many stretches of time are told apart in which ticks were started.
+const STRETCHES: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Irregular {
+    dues: Box<dyn Dues>,
+    /// The clock when it was last looked at.
+    seen: Nanos,
+    /// From the first to the last due time that was started while the clock went on as clocks do. When it is put back,
+    /// none of them is started again.
+    started: Vec<(Nanos, Nanos)>,
+    /// The clock has been put forward or back, or not been looked at for long, since a tick was last started.
+    pub(super) jumped: bool,
+}
+
+impl Irregular {
+    pub(super) fn new(dues: Box<dyn Dues>, now: Nanos) -> Irregular {
+        Irregular {
+            dues,
+            seen: now,
+            started: Vec::new(),
+            jumped: true,
+        }
+    }
+
+    pub(super) fn after(&mut self, mut at: Nanos) -> Nanos {
+        loop {
+            at = self.dues.after(at);
+            let had = |&&(from, to): &&(Nanos, Nanos)| (from..=to).contains(&at);
+            match self.started.iter().find(had) {
+                Some(&(_, to)) if at != NEVER => at = to,
+                _ => return at,
+            }
+        }
+    }
+
+    /// A tick of this due time is started.
+    pub(super) fn start(&mut self, due: Nanos) {
+        let jumped = std::mem::take(&mut self.jumped);
+        match self.started.last_mut() {
+            Some((from, to)) if !jumped && *from <= due => *to = due.max(*to),
+            _ => self.started.push((due, due)),
+        }
+        if self.started.len() > STRETCHES {
+            self.started.sort_unstable();
+            // The two that lie closest to each other become one.
+            let gap = |at: &usize| self.started[at + 1].0.saturating_sub(self.started[*at].1);
+            let closest = (0..self.started.len() - 1).min_by_key(gap).unwrap_or(0);
+            let (_, to) = self.started.remove(closest + 1);
+            let (_, until) = &mut self.started[closest];
+            *until = to.max(*until);
+            self.jumped = true;
+        }
+    }
+
+    /// Looks at the clock. True if it has been put back.
+    pub(super) fn look(&mut self, now: Nanos) -> bool {
+        let put_back = now < self.seen;
+        self.jumped |= put_back || now - self.seen > 2 * PASSED_OVER;
+        self.seen = now;
+        put_back
+    }
+}
