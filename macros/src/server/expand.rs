@@ -76,7 +76,7 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
     let extras = extras
         .iter()
         .enumerate()
-        .map(|(nth, extra)| extra_call(krate, nth, extra, &mut invoked));
+        .map(|(nth, extra)| extra_call(args, krate, (nth, extra), &mut invoked));
     let extras = Vec::from_iter(extras);
     let main_context = main.iter().map(|(context, ..)| context);
     let main_parameter = main.iter().map(|(_, parameter, _)| parameter);
@@ -151,13 +151,14 @@ fn main_context(krate: &CratePath, main: &Invoked, before: &mut TokenStream) -> 
 
 /// The builder's call for the `nth` extra. What it needs before that is added to `before`.
 fn extra_call(
+    args: &Args,
     krate: &CratePath,
-    nth: usize,
-    extra: &Invoked,
+    (nth, extra): (usize, &Invoked),
     before: &mut TokenStream,
 ) -> TokenStream {
     let (path, name) = (&extra.function, extra.name());
-    let method = located(path.span(), quote!(extra));
+    let typed = args.options.flag("extra");
+    let method = Ident::new("extra", typed.map_or_else(Span::call_site, Ident::span));
     let prefix = format!("__aioxide_extra{nth}");
     let arguments = given(krate, &prefix, &extra.arguments, before);
     if arguments.is_empty() {
@@ -204,7 +205,7 @@ fn given(
                 | Expr::Call(_)
                 | Expr::Macro(_) => value.to_token_stream(),
                 // What binds less than a reference.
-                _ => quote!((#value)),
+                _ => quote_spanned!(value.span()=> (#value)),
             };
             let span = value.span();
             let hold = located(span, quote!(#krate::__private::argument));

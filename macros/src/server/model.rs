@@ -616,7 +616,7 @@ impl OptionCheck<'_> {
         None
     }
 
-    /// Whether it may be a value: a lone word is one only if it is an argument's name, or a constant's.
+    /// Whether it may be a value: a lone word is one only if it is an argument's name, or in capitals, as a constant's.
     fn is_expression(&self, value: &Expr) -> bool {
         let word = match value {
             Expr::Lit(_) => return false,
@@ -625,7 +625,7 @@ impl OptionCheck<'_> {
         };
         let Some(word) = word else { return true };
         let mut arguments = caller_arguments(self.args, self.function);
-        word.to_string().starts_with(char::is_uppercase)
+        !word.to_string().contains(char::is_lowercase)
             || arguments
                 .any(|argument| matches!(&*argument.pat, Pat::Ident(pat) if pat.ident == *word))
     }
