@@ -24,39 +24,6 @@ impl Schedule {
         }
     }
 
-    /// From now on nothing is due until [`open`](Schedule::open): it is for another to start what is. What waits is
-    /// dropped, and not counted.
-    pub(in crate::timer) fn close(&mut self) {
-        self.closed = true;
-        self.pending = Default::default();
-        if let Some(rare) = &mut self.rare {
-            rare.triggered = 0;
-            rare.replay = Run::default();
-        }
-    }
-
-    /// Due times count again, and those after `last` that have passed are missed.
-    pub(in crate::timer) fn open(&mut self, last: Nanos) {
-        self.closed = false;
-        if let Some(irregular) = self.irregular() {
-            irregular.jumped = true;
-            let next = irregular.after(last);
-            self.set_next(next);
-        }
-    }
-
-    pub(in crate::timer) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
-    /// All due times before this one are dealt with, but for those whose ticks run.
-    pub(in crate::timer) fn dealt_with(&self) -> Nanos {
-        let replay = self.rare.as_ref().map(|rare| &rare.replay);
-        let replay = replay.filter(|replay| replay.count > 0);
-        let replay = replay.map_or(NEVER, |replay| replay.first.at);
-        self.pending.first_at().min(replay).min(self.next.at)
-    }
-
     pub(super) fn irregular(&mut self) -> Option<&mut Irregular> {
         self.rare.as_mut()?.irregular.as_mut()
     }
