@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::contract::Lease;
 use super::due;
 use super::error::LeaseError;
+use super::text;
 use super::types::{Held, Owner, Progress, Token};
 
 /// How long an answer may take.
@@ -91,7 +92,7 @@ impl Lease for EtcdLease {
         due: SystemTime,
         at: Progress,
     ) -> Result<(), LeaseError> {
-        let last = due::encode(due::nanos(name, due)?, at);
+        let last = text::encode(due::nanos(name, due)?, at);
         let Some(revision) = revision(token) else {
             return Err(LeaseError::stale(name, token));
         };
@@ -281,5 +282,5 @@ fn two(answers: Vec<TxnOpResponse>) -> Result<[Option<KeyValue>; 2], BoxError> {
 
 fn decoded(last: &KeyValue) -> Result<(SystemTime, Progress), BoxError> {
     let text = last.value_str()?;
-    due::decode(text).ok_or_else(|| format!("`{text}` is no due time").into())
+    text::decode(text).ok_or_else(|| format!("`{text}` is no due time").into())
 }

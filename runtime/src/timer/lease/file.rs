@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use super::contract::Lease;
 use super::due;
 use super::error::LeaseError;
+use super::text;
 use super::types::{Held, Owner, Progress, Token};
 
 /// How often one who waits looks whether the lock is free: nothing tells.
@@ -327,7 +328,7 @@ impl Mark {
     fn parse(text: &str) -> Option<Mark> {
         let (token, last) = match text.split_once(' ') {
             Some((token, last)) => {
-                let (due, at) = due::decode(last)?;
+                let (due, at) = text::decode(last)?;
                 (token, Some((due::nanos("", due).ok()?, at)))
             }
             None => (text, None),
@@ -342,7 +343,7 @@ impl Mark {
         let mut line = self.token.to_string();
         if let Some((nanos, at)) = self.last {
             line.push(' ');
-            line.push_str(&due::encode(nanos, at));
+            line.push_str(&text::encode(nanos, at));
         }
         let line = format!("{line:<width$}\n", width = LINE - 1);
         file.write_all_at(line.as_bytes(), 0)?;

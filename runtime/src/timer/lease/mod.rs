@@ -33,6 +33,8 @@ mod memory;
 #[cfg(feature = "lease-postgres")]
 mod postgres;
 mod slot;
+#[cfg(any(feature = "lease-etcd", feature = "lease-file"))]
+mod text;
 mod types;
 
 pub use boxed::BoxLease;
