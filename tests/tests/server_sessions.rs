@@ -103,7 +103,6 @@ fn rolls_lose_no_request_of_a_session(isolation: &str) {
         all
     });
     let ended = server.stop(Signal::TERM);
-    println!("{isolation}: {ROLLS} rolls, {requests:?}");
     assert_eq!(requests.lost, 0, "{requests:?}: {:#?}", ended.log);
     assert!(requests.answered > CLIENTS * ROLLS, "{requests:?}");
     assert!(requests.goodbyes > ROLLS, "{requests:?}");

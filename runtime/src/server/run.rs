@@ -137,14 +137,16 @@ impl Server {
     fn try_run(mut self) -> Result<ExitCode, StartError> {
         registry::refuse_nested()?;
         let has_processes = self.isolation == Isolation::Process;
-        let registration = match registry::turn(&self.key, has_processes)? {
+        let turn = registry::turn(&self.key, has_processes)?;
+        #[cfg(not(feature = "process"))]
+        let Turn::Supervisor(registration) = turn;
+        #[cfg(feature = "process")]
+        let registration = match turn {
             Turn::Supervisor(registration) => registration,
-            #[cfg(feature = "process")]
             Turn::Worker(socket, _registration) => {
                 let init = self.init.take();
                 return Ok(worker_process::run(socket, self.into_job(), init));
             }
-            #[cfg(feature = "process")]
             Turn::Elsewhere => return Ok(ExitCode::SUCCESS),
         };
 

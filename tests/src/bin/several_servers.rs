@@ -113,7 +113,7 @@ fn main() -> ExitCode {
         }
     };
     let beside = run(other);
-    let beside = thread::spawn(move || beside());
+    let beside = thread::spawn(beside);
     let code = run(main)();
     if options.on_main.is_some() {
         return code;

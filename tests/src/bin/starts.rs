@@ -77,8 +77,7 @@ async fn connection(worker: usize, teardown: u64) {
 async fn hold(mut stream: TcpStream, worker: usize, teardown: u64) -> std::io::Result<()> {
     let _connection = connection(worker, teardown).await;
     stream.write_all(b"hello").await?;
-    stream.read(&mut [0]).await?;
-    Ok(())
+    stream.read(&mut [0]).await.map(drop)
 }
 
 #[server]

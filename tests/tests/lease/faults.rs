@@ -16,6 +16,9 @@ use crate::holders::Event::{Done, Recorded, Start};
 use crate::holders::{Delivery, Holders, Place};
 
 const SHORT: Duration = Duration::from_millis(10);
+/// Long enough to be stopped in.
+#[cfg(feature = "stores")]
+const LONG: Duration = Duration::from_millis(400);
 
 /// One holder after the other is killed, at the start of its work or somewhere further on. Another takes over within
 /// the ttl.

@@ -1,5 +1,6 @@
 //! Contexts entered and left; their hooks never suspend.
 
+#[allow(dead_code, reason = "the benches measure more of them")]
 #[path = "../../../../runtime/benches/context/ways.rs"]
 mod ways;
 
