@@ -241,3 +241,46 @@ impl Drop for SocketFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::net::UnixListener;
+    use std::sync::Barrier;
+
+    /// All of them find it stale. Who removes it then must not remove what another has put there.
+    #[test]
+    fn a_stale_socket_is_replaced_by_one() {
+        const RIVALS: usize = 4;
+        let name = format!("aioxide-{}-rivals", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).unwrap();
+        for round in 0..200 {
+            let path = folder.join(format!("{round}"));
+            drop(UnixListener::bind(&path).unwrap());
+            let start = Barrier::new(RIVALS);
+            let replaced = thread::scope(|scope| {
+                let rivals: Vec<_> = (0..RIVALS)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let fd = socket(AddressFamily::UNIX, SocketType::STREAM).unwrap();
+                            let making = Making::beside(&path).unwrap();
+                            making.make(&fd, 0o600).unwrap();
+                            listen(&fd).unwrap();
+                            start.wait();
+                            let replaced = making.put_in_place(&path).is_ok();
+                            // It listens until all have tried.
+                            start.wait();
+                            replaced
+                        })
+                    })
+                    .collect();
+                let replaced = rivals.into_iter().map(|rival| rival.join().unwrap());
+                replaced.filter(|replaced| *replaced).count()
+            });
+            assert_eq!(replaced, 1, "round {round}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

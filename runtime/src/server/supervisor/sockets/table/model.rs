@@ -116,8 +116,13 @@ impl World {
             Step::Serve(at) => {
                 let living = &mut self.living[at % count];
                 if let (Some(has), None) = (&living.has, &living.serving) {
-                    living.serving = Some(BTreeMap::new());
                     self.table.accepts(living.id, 0, has.id);
+                    let shared = self.table.names.get(&has.name);
+                    let held = shared.and_then(|shared| shared.slots.get(&living.slot));
+                    // A sibling of its slot that was ready without it may have had it closed.
+                    if held.is_some_and(|held| held.socket.id == has.id) {
+                        living.serving = Some(BTreeMap::new());
+                    }
                 }
             }
             Step::StopServing(at) => {
