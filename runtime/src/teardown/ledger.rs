@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Names a pending teardown, or a wait; a later one has a greater ticket.
-pub(crate) type Ticket = u64;
+use super::paths::Paths;
+pub(crate) use super::paths::{Range, Ticket};
 
 /// Where a context is: its place and its number there, then the place around that one and when that began in it,
 /// and so on outwards.
@@ -33,14 +33,6 @@ impl<P: Copy + Ord, R> Arrival<P, R> {
         let found = self.path.iter().find(|&&(other, _)| other == place);
         found.map(|&(_, number)| number)
     }
-}
-
-/// What is at some numbers in a place, and what is inside that.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Range<P> {
-    pub(crate) place: P,
-    pub(crate) from: u64,
-    pub(crate) to: u64,
 }
 
 /// What a wait is for. It is settled when the wait begins: whatever arrives later doesn't delay it.
@@ -102,7 +94,7 @@ pub(crate) struct Ledger<P, R, W> {
     next_ticket: Ticket,
     pending: BTreeMap<Ticket, Pending<P, R, W>>,
     /// The whole path of each that is pending.
-    paths: BTreeSet<(P, u64, Ticket)>,
+    paths: Paths<P>,
     next_drain: u64,
     drains: BTreeMap<u64, Drain<R, W>>,
 }
@@ -112,7 +104,7 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
         Ledger {
             next_ticket: 0,
             pending: BTreeMap::new(),
-            paths: BTreeSet::new(),
+            paths: Paths::new(),
             next_drain: 0,
             drains: BTreeMap::new(),
         }
@@ -140,7 +132,7 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
             turn = turn.filter(|turn| self.blocker(turn).is_some());
         }
         for &(place, number) in &arrival.path {
-            self.paths.insert((place, number, ticket));
+            self.paths.insert(place, number, ticket);
         }
         self.pending.insert(
             ticket,
@@ -186,21 +178,12 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
     }
 
     fn in_range(&self, range: Range<P>) -> impl Iterator<Item = (u64, Ticket)> + '_ {
-        let first = (range.place, range.from, Ticket::MIN);
-        let last = (range.place, range.to, Ticket::MAX);
-        let found = if range.from <= range.to {
-            Some(self.paths.range(first..=last))
-        } else {
-            None
-        };
-        let found = found.into_iter().flatten();
-        found.map(|&(_, number, ticket)| (number, ticket))
+        self.paths.all(range)
     }
 
     /// One of the teardowns that have to end before `turn` comes, if there are any: the one at the smallest number.
     fn blocker(&self, turn: &Turn<P>) -> Option<(u64, Ticket)> {
-        self.in_range(turn.left)
-            .find(|&(_, ticket)| ticket < turn.ticket && Some(ticket) != turn.own)
+        self.paths.first_before(turn.left, turn.ticket, turn.own)
     }
 
     /// Whether `turn` has come; if not, `waker` is kept for when it may have.
@@ -236,8 +219,8 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
         };
         let inside: Vec<Ticket> = self.in_range(all).map(|(_, ticket)| ticket).collect();
         for ticket in inside {
-            self.paths.remove(&(outer, old, ticket));
-            self.paths.insert((outer, new, ticket));
+            self.paths.remove(outer, old, ticket);
+            self.paths.insert(outer, new, ticket);
             let path = self.pending.get_mut(&ticket);
             let path = path
                 .into_iter()
@@ -261,7 +244,7 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
             path,
         } = ended.arrival;
         for (place, number) in path {
-            self.paths.remove(&(place, number, ticket));
+            self.paths.remove(place, number, ticket);
         }
         wake.extend(ended.waiters.into_values());
         for drain in self.drains.values_mut() {
@@ -708,7 +691,7 @@ mod tests {
                 let ended = alive.remove(over[index.index(over.len())]);
                 end(&mut ledger, ended.ticket);
             }
-            prop_assert!(ledger.pending.is_empty() && ledger.paths.is_empty());
+            prop_assert!(ledger.pending.is_empty() && ledger.paths.len() == 0);
         }
     }
 }

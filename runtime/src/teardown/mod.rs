@@ -37,6 +37,7 @@ mod drain;
 mod home;
 mod ledger;
 mod order;
+mod paths;
 mod place;
 mod report;
 mod settle;
