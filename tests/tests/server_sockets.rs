@@ -57,6 +57,7 @@ fn has_ipv6() -> bool {
 fn listening(server: &mut Running) -> Vec<SocketAddr> {
     let line = server.wait_for("ready, listening on ");
     let (_, list) = line.split_once("listening on ").expect("a list");
+    let (list, _) = list.split_once(" workers=").expect("fields after it");
     let addresses = list.split(", ").map(|address| address.parse());
     addresses
         .collect::<Result<_, _>>()

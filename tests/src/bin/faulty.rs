@@ -37,7 +37,7 @@ struct Options {
     #[arg(long, default_value_t = 0)]
     before_run: u64,
     /// What a task that is left waits for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "/dev/null")]
     until: std::path::PathBuf,
     #[arg(skip)]
     cloned: Cloned,

@@ -10,15 +10,20 @@ use tokio::sync::watch;
 
 use crate::server::line::Told;
 
-/// Each change of the count, until the stop.
+/// Each change of the count, until the stop; one that came before the stop is told.
 fn changes(
     reloads: watch::Receiver<u64>,
     stopped: impl Future<Output = ()> + Send,
 ) -> impl Stream<Item = ()> + Send {
-    let changes = futures_util::stream::unfold(reloads, async |mut reloads| {
-        reloads.changed().await.ok().map(|()| ((), reloads))
+    let both = (reloads, Box::pin(stopped));
+    let changes = futures_util::stream::unfold(both, async |(mut reloads, mut stopped)| {
+        tokio::select! {
+            biased;
+            changed = reloads.changed() => changed.ok().map(|()| ((), (reloads, stopped))),
+            () = &mut stopped => None,
+        }
     });
-    changes.take_until(stopped)
+    changes.fuse()
 }
 
 /// The SIGUSR1 that the server gets, from [`Worker::reloads`](crate::Worker::reloads). It ends when the worker is
@@ -73,7 +78,9 @@ mod tests {
         told.reload();
         assert_eq!(reloads.recv().await, Some(()));
         let stop = Stop::new(StopReason::Completed, Instant::now());
+        told.reload();
         told.stop.set(stop);
+        assert_eq!(reloads.recv().await, Some(()), "it came before");
         assert_eq!(reloads.recv().await, None);
         told.reload();
         assert_eq!(reloads.recv().await, None);

@@ -4,7 +4,7 @@ use aioxide::timer;
 struct Peers;
 
 #[async_trait::async_trait]
-trait Beat {
+trait Beat: Sized {
     #[timer(100ms)]
     async fn beat(self) {}
 }
