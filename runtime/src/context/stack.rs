@@ -202,7 +202,7 @@ impl ExitStack {
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
     /// let mut stack = ExitStack::new();
-    /// let undo = stack.defer(async { panic!("the order is undone") });
+    /// let undo = stack.defer(async { println!("the order is undone") });
     /// let session = stack.push(session(7).await);
     /// let session = stack.take(session).unwrap(); // it outlives the stack
     /// drop(stack.take(undo));                     // the order stands
