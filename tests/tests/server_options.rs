@@ -381,6 +381,13 @@ fn init_runs_once_in_each_process_before_any_runtime(isolation: &str) {
         init.iter().all(|line| field(line, "threads") == "1"),
         "{init:#?}"
     );
+    let mut indices: Vec<&str> = init.iter().map(|line| field(line, "index")).collect();
+    indices.sort_unstable();
+    let expected: &[&str] = match isolation {
+        "process" => &["None", "Some(0)", "Some(1)"],
+        _ => &["None"],
+    };
+    assert_eq!(indices, expected, "{init:#?}");
 }
 
 fn the_environment_says_how_many_workers(isolation: &str) {

@@ -56,8 +56,8 @@ pub use worker_field::{WorkerField, layer};
 /// Meant for `init = aioxide::logging::init` in [`#[server]`](macro@crate::server), which calls it once in
 /// every process. If a subscriber is installed already, that one stays and this call does nothing.
 ///
-/// Logging never waits for stderr and never fails: see [`stderr`](stderr()) for what is lost when it doesn't take the
-/// lines, and when the last lines are written.
+/// Logging never waits for stderr and never fails. [`stderr`](stderr()) says what is lost if stderr doesn't take the lines,
+/// and when the last lines are written.
 pub fn init() {
     let (filter, no_filter) = filter(env::var("RUST_LOG").ok().as_deref());
     let (json, no_format) = is_json(env::var("AIOXIDE_LOG").ok().as_deref());

@@ -17,24 +17,23 @@ const GATHER: Duration = Duration::from_millis(1);
 /// How long the end of a thread waits for its last lines.
 const AT_END: Duration = Duration::from_millis(100);
 
-/// A writer for a log that never waits: [`stderr`] gives it.
+/// A log's writer that never waits for stderr: made by [`stderr`].
 ///
-/// Each `write` is one entry of the log, and is written as one. It never fails; `flush` does nothing, see
-/// [`flush`].
+/// Each `write` is one entry of the log. It never fails, and `flush` does nothing: see [`flush`].
 #[derive(Debug, Clone)]
 pub struct Stderr(());
 
 /// The writer of [`init`](super::init), for a subscriber of your own.
 ///
-/// What is written goes into a queue of 1 MiB, which a thread empties to stderr. Nobody ever waits for stderr, be it a
-/// pipe that nobody reads or a terminal that has been stopped. When the queue is full, entries are lost until there
-/// is room again, and so is what stderr can't take because it is closed or its disk is full. How many is said by an
-/// `ERROR` of the target `aioxide::logging`, at the place in the log where they are missing.
+/// Entries go into a queue of 1 MiB, and a thread writes them to stderr. No caller waits for stderr, whether it is a pipe
+/// that nobody reads or a stopped terminal. Entries are lost while the queue is full, and while stderr is closed or
+/// its disk is full. An `ERROR` event of the target `aioxide::logging` tells how many, at the place in the log where they
+/// are missing.
 ///
-/// Whatever is in the queue when a `#[server]` ends is written first, and so is what a thread has logged that ends,
-/// returns from `main` or calls [`std::process::exit`]: 100 ms are spent on that if stderr doesn't take it. A process that
-/// is killed or aborts loses what its queue holds; so does the end of `main` where libc runs no destructors of the main thread
-/// (musl). [`flush`] waits longer, and elsewhere.
+/// The queue is written before a `#[server]` ends, and when a thread that has logged ends, returns from `main` or calls
+/// [`std::process::exit`]; that waits at most 100 ms for stderr. What is queued is lost when the process is killed or
+/// aborts, and at the end of `main` if the platform's libc runs no destructors of the main thread (musl). Call [`flush`]
+/// where that matters.
 ///
 /// ```
 /// fn init() {
@@ -51,10 +50,11 @@ pub fn stderr() -> Stderr {
     Stderr(())
 }
 
-/// Waits until everything that was logged before is written to stderr, or for `limit`. True when it is written.
+/// Waits until everything that was logged before the call is written to stderr, for at most `limit`. Returns whether
+/// it is.
 ///
-/// For [`stderr`] and [`init`](super::init), before a process ends in a way that they can't know of. It blocks the
-/// thread: not for an event loop.
+/// It blocks the thread, so don't call it on an event loop. Only entries of [`stderr`] and [`init`](super::init) are
+/// waited for.
 pub fn flush(limit: Duration) -> bool {
     match QUEUE.get() {
         Some(Some(queue)) => queue.flush(limit),

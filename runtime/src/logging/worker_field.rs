@@ -25,14 +25,13 @@ pub struct WorkerField {
     known: RwLock<HashMap<Identifier, &'static Metadata<'static>>>,
 }
 
-/// A layer that adds the index of the worker, as the field `worker`, to each event that a worker logs.
+/// A layer that adds the index of the worker, as the field `worker`, to every event that a worker logs.
 ///
-/// The other layers of the subscriber get the event with that field, whatever their format and wherever this one stands
-/// among them: `"fields":{"message":"hello","worker":3}` in JSON, `hello worker=3` as text. An event that
-/// has a field `worker` stays as it is, and so does one with more than 31 fields. Where [`worker_index`] is `None`
-/// nothing is added.
+/// All other layers of the subscriber see that field, whatever their format, and wherever this one stands among
+/// them: `"fields":{"message":"hello","worker":3}` in JSON, `hello worker=3` as text. An event that has a field
+/// `worker` keeps it. Nothing is added where [`worker_index`] is `None`, nor to an event with more than 31 fields.
 ///
-/// It keeps a few hundred bytes, for ever, for each place in the program that logs.
+/// The layer keeps a few hundred bytes, for good, for each place in the program that logs.
 ///
 /// ```
 /// use tracing_subscriber::prelude::*;

@@ -133,7 +133,8 @@ async fn serve(worker: &Worker, address: &str) -> Result<(Serving, String), Stri
 
 fn init() {
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-    info!(pid = std::process::id(), threads, "init");
+    let index = worker_index();
+    info!(pid = std::process::id(), threads, ?index, "init");
 }
 
 fn main() -> ExitCode {
