@@ -123,6 +123,54 @@ async fn an_exit_under_a_lock_doesnt_wait_for_a_teardown_that_takes_it() {
 }
 
 #[actxmgr]
+async fn locks_to_end(log: Log, lock: Arc<tokio::sync::Mutex<()>>, name: &'static str) {
+    yield_().await;
+    let _held = lock.lock().await;
+    sleep(SHORT).await;
+    log.push(name);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exit_that_is_cut_goes_on_before_a_teardown_that_may_need_what_it_holds() {
+    let log = Log::default();
+    let lock = Arc::new(tokio::sync::Mutex::new(()));
+    let outer = locks_to_end(log.clone(), Arc::clone(&lock), "outer").await;
+    let inner = locks_to_end(log.clone(), lock, "inner").await;
+    let mut exit = Box::pin(outer.exit());
+    assert!(
+        futures_util::poll!(&mut exit).is_pending(),
+        "it holds the lock"
+    );
+    drop(inner);
+    drop(exit);
+    assert_eq!(drain(DEADLINE).await.abandoned, [""; 0]);
+    assert_eq!(log.take(), ["outer", "inner"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setup_that_is_finished_goes_on_before_a_teardown_that_may_need_what_it_holds() {
+    #[actxmgr(finish_setup)]
+    async fn holding(log: Log, lock: Arc<tokio::sync::Mutex<()>>) {
+        {
+            let _held = lock.lock().await;
+            drop(locks_to_end(log.clone(), Arc::clone(&lock), "dropped").await);
+            sleep(SHORT).await;
+        }
+        yield_().await;
+        log.push("holding");
+    }
+    let log = Log::default();
+    let mut setup = Box::pin(holding(log.clone(), Arc::default()).into_future());
+    assert!(
+        futures_util::poll!(&mut setup).is_pending(),
+        "it holds the lock"
+    );
+    drop(setup);
+    assert_eq!(drain(DEADLINE).await.abandoned, [""; 0]);
+    assert_eq!(log.take(), ["dropped", "holding"]);
+}
+
+#[actxmgr]
 async fn fails_over_an_inner(log: Log, how: &'static str) -> io::Result<()> {
     let _inner = long(&log).await;
     yield_().await;

@@ -532,6 +532,14 @@ impl<'a, R: Return> Frame<'a, R> {
         InnerPlace::of(place.clone(), at)
     }
 
+    /// A wait for what its function has dropped, if something of that is pending.
+    #[cold]
+    fn wait_for_own(&mut self) -> Option<Wait> {
+        let place = &mut self.meta().place;
+        let pending = place.has_pending().then(|| place.place());
+        pending.and_then(|place| Wait::for_all_in(&place))
+    }
+
     /// The place of its function.
     pub(super) fn place(&mut self) -> Place {
         self.meta().place.place()
@@ -604,6 +612,8 @@ struct Rest<'a, R: Return> {
     /// Present until it is dropped.
     frame: Option<Frame<'a, R>>,
     entered: bool,
+    /// For what a setup that is finished here has dropped: it goes before the teardown.
+    inside: Option<Wait>,
 }
 
 impl<R: Return> Unpin for Rest<'_, R> {}
@@ -626,8 +636,13 @@ impl<R: Return> Future for Rest<'_, R> {
                 Setup::Yielded => {
                     this.entered = true;
                     frame.give_back(Exit::Cancelled);
+                    this.inside = frame.wait_for_own();
                 }
             }
+        }
+        if let Some(inside) = &mut this.inside {
+            ready!(Pin::new(inside).poll(cx));
+            this.inside = None;
         }
         frame.poll_teardown(cx).map(|left| left.outcome())
     }
@@ -654,11 +669,16 @@ impl<'a, R: Return> Rest<'a, R> {
             name: meta.name,
             place: place.clone(),
             at,
+            begun: !entered || matches!(meta.before, Before::Nothing),
             handle: meta.home.take(),
             span: std::mem::replace(&mut meta.span, tracing::Span::none()),
         };
-        let frame = Some(frame);
-        (Rest { frame, entered }, origin)
+        let rest = Rest {
+            frame: Some(frame),
+            entered,
+            inside: None,
+        };
+        (rest, origin)
     }
 }
 

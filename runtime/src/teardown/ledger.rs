@@ -20,6 +20,8 @@ pub(crate) struct Arrival<P, R> {
     pub(crate) name: &'static str,
     pub(crate) runtime: R,
     pub(crate) path: Path<P>,
+    /// It was dropped half-way through. What it holds by then, others may need for their own end: it goes on at once.
+    pub(crate) begun: bool,
 }
 
 impl<P: Copy + Ord, R> Arrival<P, R> {
@@ -118,10 +120,12 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
 
     /// A teardown is left to itself; it is pending until [`end`](Self::end). Gives its ticket, and its turn if
     /// it has to wait: for those inside it, and those that were entered after it in its place, or are inside such.
+    /// One that had begun before never has to.
     pub(crate) fn arrive(&mut self, arrival: Arrival<P, R>) -> (Ticket, Option<Turn<P>>) {
         let ticket = self.ticket();
         let mut turn = None;
-        if let Some((place, from)) = arrival.own() {
+        let own = arrival.own().filter(|_| !arrival.begun);
+        if let Some((place, from)) = own {
             let to = u64::MAX;
             turn = Some(Turn {
                 ticket,
@@ -242,6 +246,7 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
             name,
             runtime,
             path,
+            begun: _,
         } = ended.arrival;
         for (place, number) in path {
             self.paths.remove(place, number, ticket);
@@ -384,7 +389,7 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
         };
         match other.arrival.number_in(place) {
             Some(number) if number == own => waiting != awaited,
-            Some(number) => number > own && awaited < waiting,
+            Some(number) => number > own && awaited < waiting && !waiter.arrival.begun,
             None => false,
         }
     }
@@ -403,6 +408,7 @@ mod tests {
             name: "test",
             runtime: path.last().map_or(0, |&(outermost, _)| outermost % 2),
             path: path.to_vec(),
+            begun: false,
         }
     }
 
@@ -632,6 +638,7 @@ mod tests {
     struct Alive {
         ticket: Ticket,
         path: Path<u8>,
+        begun: bool,
         turn: Option<Turn<u8>>,
         last: bool,
     }
@@ -643,20 +650,24 @@ mod tests {
         fn turns_are_kept_and_come(
             contexts in tree(),
             order in proptest::collection::vec(any::<Index>(), 40),
+            begun in proptest::collection::vec(any::<bool>(), 40),
             ends in proptest::collection::vec((any::<Index>(), 0u8..3), 60),
         ) {
             let mut ledger = TestLedger::new();
             let mut contexts = contexts;
             let mut alive: Vec<Alive> = Vec::new();
             let mut order = order.iter().cycle();
+            let mut begun = begun.iter().cycle();
             let mut ends = ends.iter().cycle();
             while !contexts.is_empty() || !alive.is_empty() {
                 let (index, what) = ends.next().expect("it is a cycle");
                 if !contexts.is_empty() && (*what > 0 || alive.is_empty()) {
                     let index = order.next().expect("it is a cycle").index(contexts.len());
                     let path = contexts.remove(index);
-                    let (ticket, turn) = ledger.arrive(Arrival { name: "test", runtime: 0, path: path.clone() });
-                    alive.push(Alive { ticket, path, turn, last: false });
+                    let begun = *begun.next().expect("it is a cycle");
+                    let arrival = Arrival { begun, ..arrival(&path) };
+                    let (ticket, turn) = ledger.arrive(arrival);
+                    alive.push(Alive { ticket, path, begun, turn, last: false });
                     continue;
                 }
                 let mut free = Vec::new();
@@ -666,7 +677,7 @@ mod tests {
                     if own.last {
                         continue;
                     }
-                    let waits = alive.iter().any(|other| {
+                    let waits = !own.begun && alive.iter().any(|other| {
                         other.ticket < ticket && goes_before(&other.path, &own.path)
                     });
                     let come = turn.as_mut().is_none_or(|turn| ledger.has_come(turn, ticket).0);

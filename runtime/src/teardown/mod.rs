@@ -22,7 +22,8 @@
 //!    detached teardowns of what was entered inside them. An `exit()` that overtakes a pending teardown of its own
 //!    place says so at DEBUG.
 //! 2. **What is dropped is torn down inner first.** A detached teardown waits for those inside it, and for each that
-//!    was dropped before it and has, in its own place, an ancestor (or itself) that was entered after it.
+//!    was dropped before it and has, in its own place, an ancestor (or itself) that was entered after it. One that had
+//!    begun before it was dropped goes on at once: others may wait for a lock that it holds.
 //! 3. **Errors settle.** `exit_as(Err(..))`, and `exit_with` of anything but success, first wait for what is pending in
 //!    the place that they are awaited in, as [`settle`] does.
 //! 4. A context is over only when its function has ended and all that this has dropped is torn down.
