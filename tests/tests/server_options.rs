@@ -603,6 +603,28 @@ fn tasks_are_waited_for_until_the_deadline(isolation: &str) {
     }
 }
 
+fn tasks_of_its_scope_are_waited_for_until_the_deadline(isolation: &str) {
+    let mut server = start(PLAIN, isolation, "--task-in-scope 300");
+    server.wait_until_ready();
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    assert_eq!(ended.lines("the task is done").count(), 2);
+
+    let args = "--task-in-scope 60000 --shutdown-timeout 1000";
+    let mut server = start(PLAIN, isolation, args);
+    server.wait_until_ready();
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
+    let cut: Vec<&str> = ended.lines("tasks cut at the deadline").collect();
+    assert_eq!(cut.len(), 2, "{:#?}", ended.log);
+    for line in cut {
+        assert_eq!(field(line, "scope"), "lasting", "{line}");
+        assert!(!line.contains("spawned_at"), "{line}");
+    }
+    // What the task had entered, beside what its worker had.
+    assert_eq!(ended.lines("torn down").count(), 4, "{:#?}", ended.log);
+}
+
 /// Its event loop turns, so that it can be ended in either way: dropped or killed.
 fn a_worker_that_waits_past_its_deadline_is_cut(isolation: &str) {
     let args = "--slow-stop 60000 --shutdown-timeout 1000";
@@ -767,5 +789,6 @@ aioxide_tests::under_both_isolations! {
     a_listener_that_is_dropped_and_taken_again_loses_no_connection,
     a_port_is_shared_with_another_server_only_if_both_say_so,
     tasks_are_waited_for_until_the_deadline,
+    tasks_of_its_scope_are_waited_for_until_the_deadline,
     a_worker_that_waits_past_its_deadline_is_cut,
 }

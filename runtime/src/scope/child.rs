@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::ending::{ChildReturn, Ended, Failure, Name};
-use super::members::{Key, Kind};
+use super::members::{Key, Kind, Label};
 use super::shared::Shared;
 use super::task::{ChildError, ScopedTask};
 use crate::panic::catch;
@@ -153,7 +153,7 @@ where
             &current
         }
     };
-    let Some(key) = shared.admit(kind) else {
+    let Some(key) = shared.admit(kind, Label::new(name.clone())) else {
         return Err(future);
     };
     let (sender, receiver) = oneshot::channel();

@@ -17,7 +17,7 @@ pub enum Ended<T, E> {
 }
 
 /// What ends a scope before its time.
-pub(super) enum Failure<E> {
+pub(crate) enum Failure<E> {
     Error(E),
     Panic(Box<dyn Any + Send>),
 }

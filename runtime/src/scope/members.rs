@@ -1,8 +1,12 @@
 //! Who is in a scope, and what is to be done about it: no task, lock or clock in here.
 
+use std::fmt;
+use std::panic::Location;
 use std::time::Duration;
 
 use slab::Slab;
+
+use super::ending::Name;
 
 /// What a task is to its scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +26,34 @@ pub(super) struct Key {
     serial: u64,
 }
 
+/// What logs call a task: by its name, or by where it was spawned.
+#[derive(Clone, Debug)]
+pub(super) struct Label {
+    name: Name,
+    at: &'static Location<'static>,
+}
+
+impl Label {
+    #[track_caller]
+    pub(super) fn new(name: Name) -> Label {
+        let at = Location::caller();
+        Label { name, at }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.name {
+            "" => self.at.fmt(f),
+            name => f.write_str(name),
+        }
+    }
+}
+
 struct Entry<A> {
     serial: u64,
     kind: Kind,
+    label: Label,
     /// By which it is aborted; `None` until it is started, and once it is aborted.
     abort: Option<A>,
     aborted: bool,
@@ -102,8 +131,16 @@ impl<A> Members<A> {
         self.spawned + self.supervised
     }
 
+    /// What the tasks are called, without the scope's own.
+    pub(super) fn labels(&self) -> impl Iterator<Item = &Label> {
+        let entries = self.entries.iter().map(|(_, entry)| entry);
+        entries
+            .filter(|entry| entry.kind != Kind::Timer)
+            .map(|entry| &entry.label)
+    }
+
     /// A task is about to be started; `None` if it is too late for that.
-    pub(super) fn admit(&mut self, kind: Kind) -> Option<Key> {
+    pub(super) fn admit(&mut self, kind: Kind, label: Label) -> Option<Key> {
         match kind {
             Kind::Spawned | Kind::Supervised if self.is_asked() => return None,
             Kind::Spawned => self.spawned += 1,
@@ -116,6 +153,7 @@ impl<A> Members<A> {
         let index = self.entries.insert(Entry {
             serial,
             kind,
+            label,
             abort: None,
             aborted: false,
         });
@@ -234,6 +272,10 @@ mod tests {
 
     const GRACE: Duration = Duration::from_secs(1);
 
+    fn label() -> Label {
+        Label::new("task".into())
+    }
+
     fn members(grace: Duration) -> Members<u32> {
         let mut members = Members::new();
         members.grace = grace;
@@ -241,7 +283,7 @@ mod tests {
     }
 
     fn start(members: &mut Members<u32>, kind: Kind, id: u32) -> Key {
-        let key = members.admit(kind).expect("it is open");
+        let key = members.admit(kind, label()).expect("it is open");
         assert_eq!(members.started(key, id), None);
         key
     }
@@ -256,7 +298,7 @@ mod tests {
         assert_eq!(members.ended(spawned), Effects::none());
         let effects = members.ended(late);
         assert_eq!((effects.asked, effects.abort), (true, vec![2]));
-        assert!(members.admit(Kind::Spawned).is_none());
+        assert!(members.admit(Kind::Spawned, label()).is_none());
         assert!(members.ended(supervised).over);
         assert!(members.is_over());
     }
@@ -280,7 +322,7 @@ mod tests {
             (Some(GRACE), vec![], true)
         );
         let timer = start(&mut members, Kind::Timer, 9);
-        assert!(members.admit(Kind::Spawned).is_none());
+        assert!(members.admit(Kind::Spawned, label()).is_none());
         assert_eq!(members.cancel(), Effects::none(), "once is enough");
         assert_eq!(members.abort().abort, [1]);
         assert_eq!(members.body_ended(true), Effects::none());
@@ -294,14 +336,14 @@ mod tests {
         let mut members = members(GRACE);
         let effects = members.cancel();
         assert_eq!((effects.grace, effects.asked), (None, true));
-        assert!(members.admit(Kind::Timer).is_none());
+        assert!(members.admit(Kind::Timer, label()).is_none());
         assert!(members.body_ended(true).over);
     }
 
     #[test]
     fn one_that_is_aborted_while_it_is_started_is_aborted_then() {
         let mut members = members(Duration::ZERO);
-        let key = members.admit(Kind::Spawned).expect("it is open");
+        let key = members.admit(Kind::Spawned, label()).expect("it is open");
         assert!(members.cancel().abort.is_empty());
         assert_eq!(members.started(key, 1), Some(1));
         let _ = members.ended(key);
@@ -311,7 +353,7 @@ mod tests {
     #[test]
     fn a_place_that_is_taken_again_is_anothers() {
         let mut members = members(Duration::ZERO);
-        let first = members.admit(Kind::Spawned).expect("it is open");
+        let first = members.admit(Kind::Spawned, label()).expect("it is open");
         let _ = members.ended(first);
         let second = start(&mut members, Kind::Spawned, 2);
         assert_eq!(first.index, second.index);
@@ -368,7 +410,7 @@ mod tests {
     impl World {
         fn admit(&mut self, kind: Kind) {
             let asked = self.asked && kind != Kind::Timer;
-            let key = self.members.admit(kind);
+            let key = self.members.admit(kind, label());
             assert_eq!(key.is_none(), asked || self.over, "{kind:?}");
             let Some(key) = key else { return };
             self.alive.push(Alive {

@@ -10,6 +10,8 @@ mod task;
 
 use std::borrow::Cow;
 use std::fmt;
+#[cfg(feature = "server")]
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ use shared::{Deadline, NAME, Shared, State};
 use supervise::supervised;
 
 pub use ending::ChildReturn;
+#[cfg(feature = "server")]
+pub(crate) use ending::Failure;
 pub use supervise::Restart;
 pub use task::{ChildError, ScopedTask};
 
@@ -456,6 +460,25 @@ impl<E: fmt::Display + Send + 'static> Scope<E> {
     /// Whether there are no tasks in the scope.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What the tasks are called that have not ended yet, or where they were spawned.
+    #[cfg(feature = "server")]
+    pub(crate) fn labels(&self) -> Vec<String> {
+        let state = self.0.state();
+        state.members.labels().map(ToString::to_string).collect()
+    }
+
+    /// Waits until a task has failed, and takes what the scope was going to fail with.
+    #[cfg(feature = "server")]
+    pub(crate) async fn failed(&self) -> Failure<E> {
+        poll_fn(|cx| self.0.poll_first(cx)).await
+    }
+
+    /// Takes what the scope was going to fail with.
+    #[cfg(feature = "server")]
+    pub(crate) fn take_failure(&self) -> Option<Failure<E>> {
+        self.0.state().first.take()
     }
 
     /// How many tasks have failed or panicked so far. Each run of a supervised one counts.

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::ending::{Failure, Name};
-use super::members::{Effects, Key, Kind, Members};
+use super::members::{Effects, Key, Kind, Label, Members};
 use super::rounds::Rounds;
 use crate::Exit;
 use crate::context::{Elapsed, Watch};
@@ -48,7 +48,7 @@ pub(super) struct State<E> {
     pub(super) ignores: bool,
     failures: u64,
     /// What the scope is going to fail with.
-    first: Option<Failure<E>>,
+    pub(super) first: Option<Failure<E>>,
     /// The body failed before any task did: its error is the first, and not the scope's to return.
     body_failed: bool,
     /// Whom to wake when a task has failed, or the last one has ended.
@@ -120,8 +120,8 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
     }
 
     /// Takes a task in, if it isn't too late for that.
-    pub(super) fn admit(&self, kind: Kind) -> Option<Key> {
-        self.state().members.admit(kind)
+    pub(super) fn admit(&self, kind: Kind, label: Label) -> Option<Key> {
+        self.state().members.admit(kind, label)
     }
 
     pub(super) fn started(&self, key: Key, abort: AbortHandle) {
@@ -216,7 +216,7 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
     }
 
     fn start_timer(self: &Arc<Self>, due: Due, sleep: impl FnOnce() -> Sleep + Send + 'static) {
-        let Some(key) = self.admit(Kind::Timer) else {
+        let Some(key) = self.admit(Kind::Timer, Label::new(NAME.into())) else {
             return;
         };
         let timer = Timer {
@@ -282,6 +282,16 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
         // May drop a future, and with it a guard.
         drop(spare);
         Poll::Pending
+    }
+
+    /// Ready with what the scope was going to fail with, once a task has failed.
+    #[cfg(feature = "server")]
+    pub(super) fn poll_first(&self, cx: &mut Context<'_>) -> Poll<Failure<E>> {
+        ready!(self.poll_until(cx, |state| state.first.is_some()));
+        match self.state().first.take() {
+            Some(first) => Poll::Ready(first),
+            None => Poll::Pending,
+        }
     }
 
     /// The scope's own function was dropped half-way.

@@ -26,6 +26,9 @@ struct Options {
     /// How long a task takes that each worker leaves when it is asked to stop, in milliseconds.
     #[arg(long)]
     task: Option<u64>,
+    /// As `task`, but one of the worker's scope.
+    #[arg(long)]
+    task_in_scope: Option<u64>,
     /// When each worker fails: `start`, just before it would listen, or `stop`, at its end.
     #[arg(long)]
     fails: Option<String>,
@@ -107,6 +110,13 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
     };
     if let Some(time) = options.task {
         worker.tasks().spawn(async move {
+            tokio::time::sleep(Duration::from_millis(time)).await;
+            info!(worker = index, "the task is done");
+        });
+    }
+    if let Some(time) = options.task_in_scope {
+        worker.scope().spawn_named("lasting", async move {
+            let _resource = self::resource(index).await;
             tokio::time::sleep(Duration::from_millis(time)).await;
             info!(worker = index, "the task is done");
         });

@@ -10,8 +10,13 @@ use futures_util::future::LocalBoxFuture;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::field::{DisplayValue, display};
 
 use super::index::{mark_thread, set_thread_index};
+#[cfg(not(feature = "scope"))]
+use super::no_scope::OwnScope;
+#[cfg(feature = "scope")]
+use super::own_scope::OwnScope;
 use super::shared::Shared;
 use super::stopping::Stopping;
 use crate::panic;
@@ -78,10 +83,13 @@ async fn to_its_end(
     let pinged = worker.told.pinged.subscribe();
     worker.line.pong(0);
     let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings(pinged));
+    let scope = OwnScope::enter(worker).await;
     let body = AssertUnwindSafe(async { make().await }).catch_unwind();
     let failure = tokio::select! {
         biased;
-        ended = body => failure_of(ended),
+        failure = scope.failed() => Some(failure),
+        // One that ends because a task has failed doesn't hide that.
+        ended = body => scope.take_failure().or_else(|| failure_of(ended)),
         () = kill.cancelled() => None,
     };
 
@@ -92,14 +100,23 @@ async fn to_its_end(
     }
     let unasked = after(Instant::now(), without_reserve(patience));
     worker.tasks.close();
+    let failed = failure.is_some();
+    let mut failure_in_scope = None;
     let settled = async {
+        let mut tasks = Box::pin(async {
+            let ((), failure) = tokio::join!(worker.tasks.wait(), scope.end(failed));
+            failure
+        });
         let asked = async {
             let stop = Stopping::new(Arc::clone(worker), false).await;
             tokio::time::sleep_until(stop.deadline()).await;
         };
         let in_time = tokio::select! {
             biased;
-            () = worker.tasks.wait() => true,
+            failure = &mut tasks => {
+                failure_in_scope = failure;
+                true
+            }
             () = asked => false,
             () = tokio::time::sleep_until(unasked), if worker.told.stop.get().is_none() => false,
         };
@@ -107,12 +124,15 @@ async fn to_its_end(
             worker.overran.store(true, Ordering::Relaxed);
             report::log!(
                 warn,
-                worker = worker.identity.index, role = worker.identity.role(),
-                tasks = worker.tasks.len(),
-                spawned_at = %worker.tasks.places(),
+                worker = worker.identity.index,
+                role = worker.identity.role(),
+                tasks = worker.number_of_tasks(),
+                spawned_at = joined(worker.tasks.places()),
+                scope = joined(worker.labels_in_scope()),
                 "tasks cut at the deadline"
             );
         }
+        drop(tasks);
         worker.cut_connections().await;
         let asked = worker.told.stop.get().map(|stop| stop.deadline());
         crate::drain(
@@ -136,7 +156,12 @@ async fn to_its_end(
         report::log!(error, worker = worker.identity.index, role = worker.identity.role(), contexts = ?drained.abandoned, "teardowns cut at the deadline");
     }
     pings.abort();
-    failure
+    failure.or(failure_in_scope)
+}
+
+/// For a log line's field, which is left out if there is nothing to say.
+fn joined(names: Vec<String>) -> Option<DisplayValue<String>> {
+    (!names.is_empty()).then(|| display(names.join(", ")))
 }
 
 fn failure_of(ended: std::thread::Result<Result<(), String>>) -> Option<Failure> {

@@ -117,6 +117,48 @@ impl Worker {
         &self.shared.tasks
     }
 
+    /// The worker's own scope: tasks that don't outlive the worker.
+    ///
+    /// The first of its tasks that fails or panics ends the worker with that failure: the worker's function is dropped
+    /// at the `.await` where it stands, the other tasks are aborted, and
+    /// [`on_failure`](crate::server::Server::on_failure) decides. When the function has returned, tasks that
+    /// were spawned are waited for until the worker's deadline, and then [supervised](crate::Scope::supervise)
+    /// ones are cancelled; those cut at the deadline are named in the log. All of them, and the contexts that
+    /// they had entered, have ended before the worker has.
+    ///
+    /// Nothing tells the tasks of the worker's stop but what the function tells them, or
+    /// [`stopping`](Worker::stopping). What they use must not be a context of the function, which is left before they
+    /// end: enter a [`scope`](crate::scope()) inside that context for them.
+    ///
+    /// A task returns `()` or `Result<T, Box<dyn Error + Send + Sync>>`. Where only waiting is needed,
+    /// [`tasks`](Worker::tasks) does.
+    ///
+    /// # Panics
+    ///
+    /// In a synchronous extra, which has no event loop for tasks.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use aioxide::{Restart, Worker, server};
+    /// # async fn feed() -> Result<(), Box<dyn std::error::Error + Send + Sync>> { Ok(()) }
+    /// #[server(workers = 2)]
+    /// async fn main(worker: Worker) {
+    ///     worker.scope().supervise("feed", Restart::default(), feed);
+    ///     yield_().await;
+    /// }
+    /// ```
+    #[cfg(feature = "scope")]
+    pub fn scope(&self) -> &crate::Scope<Box<dyn std::error::Error + Send + Sync>> {
+        match self.shared.scope.get() {
+            Some(scope) => scope,
+            None => panic!(
+                "`{}` is a synchronous extra, which has no event loop for the tasks of a scope",
+                self.shared.name()
+            ),
+        }
+    }
+
     /// A listener on `addr`, shared with the other workers: the kernel spreads connections over them.
     ///
     /// The socket belongs to the supervisor, one for each worker and address, and outlives this worker:

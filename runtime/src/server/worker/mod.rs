@@ -7,6 +7,10 @@ mod failures;
 mod handle;
 mod index;
 mod listeners;
+#[cfg(not(feature = "scope"))]
+mod no_scope;
+#[cfg(feature = "scope")]
+mod own_scope;
 #[cfg(feature = "process")]
 pub(super) mod process;
 mod reloads;

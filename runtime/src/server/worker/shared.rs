@@ -1,13 +1,19 @@
 //! What the handle, its futures and the code that runs the worker have in common.
 
 use std::sync::Arc;
+#[cfg(feature = "scope")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "scope")]
+use super::own_scope::TaskError;
 use super::tasks::Tasks;
+#[cfg(feature = "scope")]
+use crate::Scope;
 use crate::server::line::{Identity, Line, Told};
 
 pub(crate) struct Shared {
@@ -15,6 +21,9 @@ pub(crate) struct Shared {
     pub(crate) line: Line,
     pub(crate) told: Arc<Told>,
     pub(crate) tasks: Tasks,
+    /// Set when the worker's event loop begins.
+    #[cfg(feature = "scope")]
+    pub(super) scope: OnceLock<Scope<TaskError>>,
     /// The accept loops, and what ends their handlers.
     pub(crate) serving: TaskTracker,
     pub(crate) cut: CancellationToken,
@@ -30,6 +39,8 @@ impl Shared {
             line,
             told,
             tasks: Tasks::default(),
+            #[cfg(feature = "scope")]
+            scope: OnceLock::new(),
             serving: TaskTracker::new(),
             cut: CancellationToken::new(),
             overran: AtomicBool::new(false),
@@ -43,6 +54,23 @@ impl Shared {
             let number = *pinged.borrow_and_update();
             self.line.pong(number);
         }
+    }
+
+    /// How many tasks have to end before the worker does.
+    pub(crate) fn number_of_tasks(&self) -> usize {
+        #[cfg(feature = "scope")]
+        let scoped = self.scope.get().map_or(0, Scope::len);
+        #[cfg(not(feature = "scope"))]
+        let scoped = 0;
+        self.tasks.len() + scoped
+    }
+
+    /// What those of the scope are called, or where they were spawned.
+    pub(crate) fn labels_in_scope(&self) -> Vec<String> {
+        #[cfg(feature = "scope")]
+        return self.scope.get().map(Scope::labels).unwrap_or_default();
+        #[cfg(not(feature = "scope"))]
+        Vec::new()
     }
 
     /// Drops what still handles connections, so that its teardowns start before the event loop ends.

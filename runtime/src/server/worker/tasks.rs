@@ -1,7 +1,6 @@
 //! The tasks that a worker is waited for, and where they were spawned.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
 use std::panic::Location;
@@ -79,7 +78,7 @@ impl Tasks {
     }
 
     /// Where those that run were spawned.
-    pub(super) fn places(&self) -> impl fmt::Display {
+    pub(super) fn places(&self) -> Vec<String> {
         let running = self.running.lock();
         let mut places: Vec<String> = running
             .iter()
@@ -92,7 +91,7 @@ impl Tasks {
         if elsewhere > 0 {
             places.push(format!("unknown ({elsewhere})"));
         }
-        places.join(", ")
+        places
     }
 
     #[track_caller]
@@ -154,7 +153,7 @@ mod tests {
         assert_eq!(tasks.spawn(async { 5 }).await.unwrap(), 5);
         assert_eq!(tasks.spawn_blocking(|| 6).await.unwrap(), 6);
         let tracked = tasks.track_future(std::future::pending::<()>());
-        let text = tasks.places().to_string();
+        let text = tasks.places().join(", ");
         let place = format!("tasks.rs:{line}:");
         assert!(text.contains(&place), "{text}");
         assert!(text.ends_with(" (2), unknown (1)"), "{text}");
@@ -165,7 +164,7 @@ mod tests {
         }
         tasks.close();
         tasks.wait().await;
-        assert_eq!(tasks.places().to_string(), "");
+        assert_eq!(tasks.places(), [""; 0]);
     }
 
     #[tokio::test]
@@ -174,10 +173,10 @@ mod tests {
         let local = LocalSet::new();
         let _inside = local.enter();
         let task = tasks.spawn_local(std::future::pending::<()>());
-        assert!(tasks.places().to_string().contains("tasks.rs:"));
+        assert!(tasks.places()[0].contains("tasks.rs:"));
         task.abort();
         drop(_inside);
         drop(local);
-        assert_eq!(tasks.places().to_string(), "");
+        assert_eq!(tasks.places(), [""; 0]);
     }
 }
