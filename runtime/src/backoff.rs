@@ -55,6 +55,12 @@ impl Backoff {
         }
     }
 
+    /// The failures that still count.
+    #[cfg(feature = "server")]
+    pub(crate) fn failures(&mut self) -> &mut VecDeque<Duration> {
+        &mut self.failures
+    }
+
     /// It has failed.
     pub(crate) fn fail(&mut self, now: Duration, rule: &Rule) -> Verdict {
         self.failures

@@ -33,7 +33,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-#[cfg(feature = "scope")]
+#[cfg(any(feature = "scope", feature = "server"))]
 mod backoff;
 pub mod context;
 pub mod guide;

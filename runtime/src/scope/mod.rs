@@ -462,13 +462,6 @@ impl<E: fmt::Display + Send + 'static> Scope<E> {
         self.len() == 0
     }
 
-    /// What the tasks are called that have not ended yet, or where they were spawned.
-    #[cfg(feature = "server")]
-    pub(crate) fn labels(&self) -> Vec<String> {
-        let state = self.0.state();
-        state.members.labels().map(ToString::to_string).collect()
-    }
-
     /// Waits until a task has failed, and takes what the scope was going to fail with.
     #[cfg(feature = "server")]
     pub(crate) async fn failed(&self) -> Failure<E> {
@@ -493,8 +486,20 @@ impl<E> Clone for Scope<E> {
     }
 }
 
+impl<E> Scope<E> {
+    /// What the tasks are called that have not ended yet, or where they were spawned.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        let state = self.0.state();
+        state.members.labels().map(ToString::to_string).collect()
+    }
+}
+
+/// Names the tasks that have not ended yet, or says where they were spawned.
 impl<E> fmt::Debug for Scope<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope").finish_non_exhaustive()
+        let tasks = self.labels();
+        f.debug_struct("Scope")
+            .field("tasks", &tasks)
+            .finish_non_exhaustive()
     }
 }

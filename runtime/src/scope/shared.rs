@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -56,6 +56,12 @@ pub(super) struct State<E> {
     unsettled: Unsettled,
 }
 
+impl<E> Shared<E> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State<E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<E: fmt::Display + Send + 'static> Shared<E> {
     pub(super) fn new() -> Self {
         Shared {
@@ -74,10 +80,6 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
             runtime: OnceLock::new(),
             restarts: Notify::new(),
         }
-    }
-
-    pub(super) fn state(&self) -> MutexGuard<'_, State<E>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Carries out what `decide` decides. Nothing that it does happens under the lock: an abort may drop a task on
@@ -287,7 +289,7 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
     /// Ready with what the scope was going to fail with, once a task has failed.
     #[cfg(feature = "server")]
     pub(super) fn poll_first(&self, cx: &mut Context<'_>) -> Poll<Failure<E>> {
-        ready!(self.poll_until(cx, |state| state.first.is_some()));
+        std::task::ready!(self.poll_until(cx, |state| state.first.is_some()));
         match self.state().first.take() {
             Some(first) => Poll::Ready(first),
             None => Poll::Pending,

@@ -19,6 +19,7 @@ use super::{
     supervisor::{Origin, Processes},
     worker::process as worker_process,
 };
+use crate::backoff;
 
 /// The environment variable that overrides the number of workers.
 const WORKERS_VARIABLE: &str = "AIOXIDE_WORKERS";
@@ -216,7 +217,7 @@ impl Server {
             restart_window: self.restart_window,
             run_to_completion: self.run_to_completion,
             roll_overlap: self.roll_overlap,
-            jitter: |delay| delay.mul_f64(1.0 - 0.1 * fastrand::f64()),
+            jitter: backoff::jitter,
         };
         let setup = Setup {
             share_port: self.share_port,

@@ -1,19 +1,15 @@
 //! The scope around a worker's function, whose tasks end with the worker.
 
-use std::error::Error;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 
-use super::shared::Shared;
+use super::shared::{Shared, TaskError};
 use crate::context::{Exit, Guard};
 use crate::panic;
 use crate::scope::{self, Scope};
 use crate::server::job::describe;
 use crate::server::line::Failure;
-
-/// What tasks of a worker's scope fail with.
-pub(super) type TaskError = Box<dyn Error + Send + Sync>;
 
 pub(super) struct OwnScope(Guard<Result<Scope<TaskError>, TaskError>>);
 

@@ -9,12 +9,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-#[cfg(feature = "scope")]
-use super::own_scope::TaskError;
 use super::tasks::Tasks;
 #[cfg(feature = "scope")]
 use crate::Scope;
 use crate::server::line::{Identity, Line, Told};
+
+/// What tasks of a worker's scope fail with.
+#[cfg(feature = "scope")]
+pub(super) type TaskError = Box<dyn std::error::Error + Send + Sync>;
 
 pub(crate) struct Shared {
     pub(crate) identity: Identity,

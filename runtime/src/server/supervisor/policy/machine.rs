@@ -138,7 +138,7 @@ impl Policy {
                 .retry_at
                 .iter_mut()
                 .chain(&mut place.vacant_since)
-                .chain(&mut place.failures)
+                .chain(place.backoff.failures())
                 .for_each(shift);
         }
         self.first_signal.iter_mut().for_each(shift);

@@ -10,9 +10,10 @@ use proptest::sample::select;
 use std::time::Duration;
 
 use super::event::*;
-use super::places::{BACKOFF_MIN, PARK_BACKOFF, PARK_STARTING};
+use super::places::{PARK_BACKOFF, PARK_STARTING};
 use super::state::{GRACE, Policy, State};
 use super::stopping::SAME_SIGNAL;
+use crate::backoff;
 use crate::server::OnFailure;
 use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
@@ -517,7 +518,7 @@ impl World {
             );
         }
         if let Some(failed_at) = self.failed_at.remove(&role) {
-            let early = self.now < failed_at + BACKOFF_MIN;
+            let early = self.now < failed_at + backoff::FIRST;
             assert!(!early || self.roll.is_some() || self.config.on_failure == OnFailure::Ignore);
         }
         self.closed.remove(&role);

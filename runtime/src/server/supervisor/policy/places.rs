@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::event::*;
 use super::state::*;
+use crate::backoff::{self, Rule, Verdict};
 use crate::server::OnFailure;
 use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
@@ -12,10 +13,6 @@ use crate::server::stop::{Signal, StopReason};
 pub(super) const PARK_BACKOFF: Duration = Duration::from_secs(1);
 /// A slot whose successor has been starting for this long is parked.
 pub(super) const PARK_STARTING: Duration = Duration::from_secs(5);
-/// The first backoff of a slot.
-pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// What doubling a slot's backoff leads to.
-pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 impl Policy {
     /// The extras first; the workers follow when those are ready.
@@ -270,25 +267,15 @@ impl Policy {
     }
 
     pub(super) fn back_off(&mut self, now: Duration, role: Role) {
-        let (window, limit, jitter) = (
-            self.config.restart_window,
-            self.config.max_restarts,
-            self.config.jitter,
-        );
+        let rule = self.restart_rule();
         let place = self.place(role);
-        place
-            .failures
-            .retain(|failure| now.saturating_sub(*failure) < window);
-        place.failures.push_back(now);
-        let failures = place.failures.len();
-        if failures > limit as usize {
-            self.push(Action::Report(Report::TooManyFailures { role, failures }));
-            self.give_up(now, role, 4);
-            return;
-        }
-        let doublings = 2_u32.saturating_pow(place.streak);
-        let delay = jitter(BACKOFF_MIN.saturating_mul(doublings).min(BACKOFF_MAX));
-        place.streak = place.streak.saturating_add(1);
+        let delay = match place.backoff.fail(now, &rule) {
+            Verdict::Restart { delay } => delay,
+            Verdict::GiveUp { failures } => {
+                self.push(Action::Report(Report::TooManyFailures { role, failures }));
+                return self.give_up(now, role, 4);
+            }
+        };
         let retry_at = now.saturating_add(delay);
         place.retry_at = Some(retry_at);
         let vacant_since = *place.vacant_since.get_or_insert(now);
@@ -304,9 +291,16 @@ impl Policy {
 
     /// A worker that was ready for long enough makes up for the failures before it.
     pub(super) fn forgive(&mut self, now: Duration, role: Role, ready_at: Option<Duration>) {
-        let window = self.config.restart_window;
-        if ready_at.is_some_and(|at| now.saturating_sub(at) >= window) {
-            self.place(role).streak = 0;
+        let rule = self.restart_rule();
+        self.place(role).backoff.forgive(now, ready_at, &rule);
+    }
+
+    fn restart_rule(&self) -> Rule {
+        Rule {
+            first: backoff::FIRST,
+            max: self.config.max_restarts,
+            window: self.config.restart_window,
+            jitter: self.config.jitter,
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::event::{Action, Config, Image, WorkerId};
+use crate::backoff::Backoff;
 use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
 
@@ -142,10 +143,7 @@ pub(super) struct Place {
     pub(super) served: bool,
     /// Since when none has been ready here, once it failed.
     pub(super) vacant_since: Option<Duration>,
-    /// When it failed, within the restart window.
-    pub(super) failures: VecDeque<Duration>,
-    /// Failures since it last was ready for the restart window.
-    pub(super) streak: u32,
+    pub(super) backoff: Backoff,
 }
 
 impl Place {
@@ -161,8 +159,7 @@ impl Place {
             been_ready: false,
             served: false,
             vacant_since: None,
-            failures: VecDeque::new(),
-            streak: 0,
+            backoff: Backoff::default(),
         }
     }
 

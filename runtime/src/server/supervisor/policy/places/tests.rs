@@ -237,7 +237,7 @@ fn serving_ending_vacates_the_slot_before_the_worker_is_gone() {
     assert_eq!(server.wait(ms(100)), [spawn(2, S0, 0)]);
     server.ready(2);
     assert_eq!(server.clean(0), [], "counted before");
-    assert_eq!(server.policy.slots[0].failures.len(), 1);
+    assert_eq!(server.policy.slots[0].backoff.failures().len(), 1);
 
     server.on(E::Ending(id(2), Ending::Clean));
     server.wait(ms(500));
