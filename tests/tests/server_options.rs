@@ -645,7 +645,12 @@ fn a_worker_that_waits_past_its_deadline_is_cut(isolation: &str) {
         "{:#?}",
         ended.log
     );
-    assert_eq!(ended.lines("torn down").count(), torn_down);
+    assert_eq!(
+        ended.lines("torn down").count(),
+        torn_down,
+        "{:#?}",
+        ended.log
+    );
     assert_eq!(ended.lines("is stuck").count(), 0, "{:#?}", ended.log);
     assert_closed(address);
 }

@@ -2,65 +2,10 @@
 //!
 //! Only the ratios within one run mean anything.
 
-use std::convert::Infallible;
+mod ways;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinSet;
-
-const TASKS: u64 = 1000;
-
-async fn join_set() -> u64 {
-    let mut tasks = JoinSet::new();
-    for number in 0..TASKS {
-        tasks.spawn(async move { number });
-    }
-    let mut sum = 0;
-    while let Some(number) = tasks.join_next().await {
-        sum += number.expect("no task fails");
-    }
-    sum
-}
-
-/// The values are taken from the handles.
-async fn scope_of_values() -> u64 {
-    let ended = aioxide::scope::<Infallible>().await;
-    let scope = ended.expect("a scope is entered at once");
-    let tasks: Vec<_> = (0..TASKS)
-        .map(|number| scope.spawn_value(async move { number }))
-        .collect();
-    let mut sum = 0;
-    for task in tasks {
-        sum += task.await.expect("no task fails");
-    }
-    scope.exit().await.expect("no task fails");
-    sum
-}
-
-/// As of `JoinSet::join_all`, but for the values.
-async fn join_set_of_nothing() -> u64 {
-    let mut tasks = JoinSet::new();
-    for _ in 0..TASKS {
-        tasks.spawn(async {});
-    }
-    let mut count = 0;
-    while let Some(ended) = tasks.join_next().await {
-        ended.expect("no task fails");
-        count += 1;
-    }
-    count
-}
-
-/// The handles are dropped, the scope waits.
-async fn scope_of_nothing() -> u64 {
-    let ended = aioxide::scope::<Infallible>().await;
-    let scope = ended.expect("a scope is entered at once");
-    for _ in 0..TASKS {
-        scope.spawn(async {});
-    }
-    scope.exit().await.expect("no task fails");
-    TASKS
-}
 
 fn runtimes() -> [(&'static str, Runtime); 2] {
     let mut multi = Builder::new_multi_thread();
@@ -74,19 +19,19 @@ fn runtimes() -> [(&'static str, Runtime); 2] {
 fn thousand(c: &mut Criterion) {
     for (threads, runtime) in runtimes() {
         let mut bench = c.benchmark_group(format!("scope_1000_{threads}"));
-        bench.throughput(Throughput::Elements(TASKS));
+        bench.throughput(Throughput::Elements(ways::TASKS));
         macro_rules! bench {
             ($($way:ident)*) => {$(
                 bench.bench_function(stringify!($way), |b| {
                     // A task of the runtime, as a caller would be.
                     b.iter(|| {
-                        let ended = runtime.block_on(async { tokio::spawn($way()).await });
+                        let ended = runtime.block_on(async { tokio::spawn(ways::$way()).await });
                         ended.expect("it doesn't fail")
                     });
                 });
             )*};
         }
-        bench!(join_set scope_of_values join_set_of_nothing scope_of_nothing);
+        bench!(join_set scope_of_values join_set_of_nothing scope_of_nothing task_tracker);
         bench.finish();
     }
 }

@@ -67,7 +67,7 @@ struct Compare {
     /// The folder to write to; `compare` in the target folder unless told otherwise.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Leaves aiotools out.
+    /// Leaves aiotools and trio out.
     #[arg(long)]
     without_python: bool,
     /// Fails when a bound is exceeded.

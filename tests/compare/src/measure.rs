@@ -6,7 +6,9 @@ mod lifecycle;
 mod memory;
 mod plan;
 mod restart;
+mod scope;
 mod timers;
+mod timing;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -20,6 +22,8 @@ pub(crate) use timers::Timers;
 pub(crate) enum Part {
     /// Contexts entered and left, alone and 1,000 together.
     Context,
+    /// 1,000 tasks spawned and waited for.
+    Scope,
     /// Echo: CPU per request, requests per second, latencies.
     Echo,
     /// Start to ready, SIGTERM to exit.
@@ -36,6 +40,7 @@ impl Part {
     pub(crate) fn measure(self, plan: &Plan) -> Result<Vec<Table>> {
         match self {
             Part::Context => context::measure(plan),
+            Part::Scope => scope::measure(plan),
             Part::Echo => echo::measure(plan),
             Part::Lifecycle => lifecycle::measure(plan),
             Part::Restart => restart::measure(plan),

@@ -1,4 +1,4 @@
-//! aiotools, in a Python environment of its own.
+//! aiotools and trio, in a Python environment of its own.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-const INSTEAD: &str = "`--without-python` leaves aiotools out";
+const INSTEAD: &str = "`--without-python` leaves aiotools and trio out";
 
 pub(crate) struct Python {
     program: PathBuf,
@@ -49,7 +49,7 @@ impl Python {
     pub(crate) fn versions(&self) -> Result<String> {
         const VERSIONS: &str = "
 import importlib.metadata, platform
-peers = [name + ' ' + importlib.metadata.version(name) for name in ('aiotools', 'uvloop')]
+peers = [name + ' ' + importlib.metadata.version(name) for name in ('aiotools', 'uvloop', 'trio')]
 print(', '.join(['Python ' + platform.python_version(), *peers]))";
         let mut python = Command::new(&self.program);
         Ok(run(python.args(["-c", VERSIONS]))?.trim().to_owned())
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "\"sh\" \"-c\" \"echo no venv >&2; exit 3\" ended with exit status: 3; \
-             `--without-python` leaves aiotools out:\nno venv"
+             `--without-python` leaves aiotools and trio out:\nno venv"
         );
         let error = run(&mut Command::new("/nowhere/python3")).unwrap_err();
         assert!(error.to_string().ends_with(INSTEAD));

@@ -109,7 +109,10 @@ fn a_load_is_told_in_json() {
 #[test]
 fn a_wrong_argument_is_told() {
     for (args, told) in [
-        (["--only", "contexts"], "possible values: context, echo"),
+        (
+            ["--only", "contexts"],
+            "possible values: context, scope, echo",
+        ),
         (
             ["--seconds", "0"],
             "a number of seconds above 0 is expected",

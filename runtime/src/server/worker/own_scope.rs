@@ -10,13 +10,16 @@ use crate::panic;
 use crate::scope::{self, Scope};
 use crate::server::job::describe;
 use crate::server::line::Failure;
+use crate::teardown::{InPlace, InnerPlace};
 
 pub(super) struct OwnScope(Guard<Result<Scope<TaskError>, TaskError>>);
 
 impl OwnScope {
     /// From here on `worker` gives it to its code.
     pub(super) async fn enter(worker: &Shared) -> OwnScope {
-        let guard = scope::scope().await;
+        // Its end says nothing of what the function has dropped, which is none of its own.
+        let mut beside = InnerPlace::in_current();
+        let guard = InPlace::new(&mut beside, scope::scope().enter()).await;
         let guard = guard.expect("a scope without a deadline is entered at once");
         // Nobody else sets it.
         let _ = worker.scope.set(Scope::clone(&guard));

@@ -5,18 +5,13 @@
 mod ways;
 
 use std::io;
-use std::time::Duration;
 
 use anyhow::Result;
 
-use super::plan::{Plan, in_turn};
+use super::plan::Plan;
+use super::timing::{Way, rounds};
 use crate::python::Python;
-use crate::running::Program;
 use crate::table::{Column, Table, compared};
-
-/// A round's turns of each way, and how long about one of them takes.
-const TURNS: usize = 4;
-const TURN: Duration = Duration::from_millis(10);
 
 const HOOKS: &str = "boxed async-trait hooks";
 const GUARD: &str = "aioxide guard";
@@ -36,14 +31,6 @@ const LIMITS_MANY: &str = "
 All of them are entered together and left together; a figure is that of the whole group. What limits: the allocator,
 `FuturesUnordered` in both of the first, and for aiotools a task for each member.";
 
-type Timed = Box<dyn FnMut(u64) -> Result<Duration>>;
-
-struct Way {
-    name: String,
-    timed: Timed,
-    iterations: u64,
-}
-
 fn way<F>(name: &str, once: impl Fn(u64) -> F + 'static) -> Result<Way>
 where
     F: Future<Output = io::Result<()>>,
@@ -56,45 +43,7 @@ where
 
 fn aiotools(python: &Python, event_loop: &str, what: &str) -> Result<Way> {
     let name = format!("aiotools, {event_loop}");
-    let mut command = python.program("context.py");
-    command.args([event_loop, what]);
-    let mut program = Program::start(&name, command)?;
-    Way::new(name, move |iterations| {
-        let [nanos] = program.ask(iterations)?;
-        Ok(Duration::from_nanos(nanos as u64))
-    })
-}
-
-impl Way {
-    fn new(name: String, timed: impl FnMut(u64) -> Result<Duration> + 'static) -> Result<Way> {
-        let mut timed: Timed = Box::new(timed);
-        let mut iterations = 1;
-        while timed(iterations)? < TURN / 2 {
-            iterations *= 2;
-        }
-        Ok(Way {
-            name,
-            timed,
-            iterations,
-        })
-    }
-}
-
-fn rounds(plan: &Plan, table: &mut Table, mut ways: Vec<Way>, unit: f64) -> Result<()> {
-    for round in 0..plan.rounds {
-        let mut took = vec![Duration::ZERO; ways.len()];
-        for turn in 0..TURNS {
-            let all: &mut Vec<_> = &mut ways.iter_mut().zip(&mut took).collect();
-            for (way, took) in in_turn(all, round + turn) {
-                **took += (way.timed)(way.iterations)?;
-            }
-        }
-        for (way, took) in ways.iter().zip(took) {
-            let each = took.as_nanos() as f64 / (way.iterations * TURNS as u64) as f64;
-            table.add(&way.name, [each / unit]);
-        }
-    }
-    Ok(())
+    Way::of_python(python, name, "context.py", &[event_loop, what])
 }
 
 pub(super) fn measure(plan: &Plan) -> Result<Vec<Table>> {
