@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::schedule::{Dues, Nanos};
+use super::schedule::{Dues, NEVER, Nanos};
 use super::shared::nanos;
 
 /// What tells the time of day: the system, or a test.
@@ -44,6 +44,16 @@ pub(super) fn since_epoch(time: SystemTime) -> Nanos {
 
 pub(super) fn at_epoch(at: Nanos) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(at)
+}
+
+/// A grid that all who know its interval share: it begins in 1970.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SharedGrid(pub(super) Nanos);
+
+impl Dues for SharedGrid {
+    fn after(&mut self, at: Nanos) -> Nanos {
+        (at / self.0 + 1).checked_mul(self.0).unwrap_or(NEVER)
+    }
 }
 
 /// Makes the due times of a timer when it starts.

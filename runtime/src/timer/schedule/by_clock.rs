@@ -40,9 +40,15 @@ impl Schedule {
         self.closed = false;
         if let Some(irregular) = self.irregular() {
             irregular.jumped = true;
+            irregular.newest = None;
             let next = irregular.after(last);
             self.set_next(next);
         }
+    }
+
+    /// The last due time that has passed since they were opened.
+    pub(in crate::timer) fn newest_passed(&self) -> Option<Nanos> {
+        self.rare.as_ref()?.irregular.as_ref()?.newest
     }
 
     pub(in crate::timer) fn is_closed(&self) -> bool {
@@ -81,9 +87,10 @@ impl Schedule {
             }
             times.push(self.next.at);
             let last = self.next.at;
-            let next = self
-                .irregular()
-                .map_or(NEVER, |irregular| irregular.after(last));
+            let next = self.irregular().map_or(NEVER, |irregular| {
+                irregular.newest = Some(last);
+                irregular.after(last)
+            });
             self.interval = next.saturating_sub(last);
             self.set_next(next);
         }

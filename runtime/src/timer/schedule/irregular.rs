@@ -22,6 +22,8 @@ pub(super) struct Irregular {
     dues: Box<dyn Dues>,
     /// The clock when it was last looked at.
     seen: Nanos,
+    /// The last due time that has passed.
+    pub(super) newest: Option<Nanos>,
     /// From the first to the last due time that was started while the clock went on as clocks do. When it is put back,
     /// none of them is started again.
     started: Vec<(Nanos, Nanos)>,
@@ -34,6 +36,7 @@ impl Irregular {
         Irregular {
             dues,
             seen: now,
+            newest: None,
             started: Vec::new(),
             jumped: true,
         }
