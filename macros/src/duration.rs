@@ -168,6 +168,13 @@ fn components(text: &str) -> Result<Vec<Component<'_>>, Fault> {
         if number.is_empty() || number.starts_with(['.', '_']) {
             return fault(format!("`{text}` is not a length of time"));
         }
+        if unit.is_empty() && after.trim_start().starts_with(char::is_alphabetic) {
+            let closed: String = text.split_whitespace().collect();
+            return Err(Fault {
+                what: format!("`{text}` has a space between a number and its unit"),
+                help: format!("write `{closed}`"),
+            });
+        }
         if unit.is_empty() {
             return Err(Fault {
                 what: format!(
@@ -292,6 +299,8 @@ mod tests {
             ("", "empty"),
             ("100", "without a unit"),
             ("1.5", "without a unit"),
+            ("10 ms", "space between a number and its unit"),
+            ("1h 30 m", "space between a number and its unit"),
             ("0ms", "shorter than a millisecond"),
             ("0.5ms", "shorter than a millisecond"),
             ("10us", "unknown unit `us`"),
@@ -308,5 +317,7 @@ mod tests {
             assert!(fault.what.contains(says), "{text}: {}", fault.what);
             assert!(!fault.help.is_empty());
         }
+        assert_eq!(parse("10 ms").unwrap_err().help, "write `10ms`");
+        assert_eq!(parse("1h 30 m").unwrap_err().help, "write `1h30m`");
     }
 }

@@ -5,6 +5,7 @@
 mod actxmgr;
 mod duration;
 mod errors;
+mod neighbours;
 mod options;
 mod paths;
 mod raw_fn;

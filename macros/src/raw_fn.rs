@@ -2,7 +2,7 @@
 //! a body that doesn't parse yet (`x.`) still reaches rustc and rust-analyzer unharmed.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
-use quote::ToTokens;
+use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, FnArg, Ident, Signature, Token, Visibility};
 
@@ -65,6 +65,13 @@ impl RawFn {
             FnArg::Receiver(_) => None,
         })
     }
+}
+
+/// Lets an expansion use an argument whose name says that it isn't used.
+pub(crate) fn allow_underscore(name: &Ident) -> Option<TokenStream> {
+    let name = name.to_string();
+    let is_linted = name.starts_with('_') && !name.starts_with("__");
+    is_linted.then(|| quote!(#[allow(clippy::used_underscore_binding)]))
 }
 
 /// The group in braces that `token` is, perhaps inside of the invisible group of a `$body:block`.

@@ -7,9 +7,11 @@
 //! | set up, and tear down whatever happens | [`#[actxmgr]`](macro@actxmgr), [`Context`], [`Guard`], [`Exit`] |
 //! | enter many at once, or choose at run time | [`group`], [`ExitStack`] |
 //! | know what is promised about all that | [`guide::cancellation`] |
-//! | wait for the teardown of dropped guards, hear of their errors | [`drain`], [`teardown`] |
+//! | wait for the teardown of dropped guards, hear of their errors | [`settle`], [`drain`], [`teardown`] |
+//! | run tasks that don't outlive their caller | [`scope()`](scope()), [`Scope`], [`ScopedTask`], [`Restart`], [`guide::scopes`] |
 //! | run workers until a signal | [`#[server]`](macro@server), [`Worker`], [`Serving`], [`Stop`] |
 //! | choose at run time what the attribute fixes | [`Server`] |
+//! | test a server, or embed it in a program | [`Server::start`], [`Running`], [`Addresses`] |
 //! | deploy it | [`guide::production`] |
 //! | do something periodically | [`#[timer]`](macro@timer), [`Timer`], [`Tick`], [`Overlap`], [`Missed`] |
 //! | do it in one process of a cluster only | [`Lease`], [`lease`] |
@@ -22,20 +24,27 @@
 //! | `server` | yes | supervised servers of thread workers |
 //! | `process` | yes | process workers |
 //! | `timer` | yes | periodic tasks |
+//! | `scope` | yes | scopes of tasks |
 //! | `calendar` | no | timers by the calendar: `cron`, `Timer::calendar` |
-//! | `logging` | no | `logging::init` |
+//! | `lease-file`, `lease-postgres`, `lease-etcd` | no | stores for [`lease`]: locked files, PostgreSQL, etcd (needs `protoc` to build) |
+//! | `logging` | no | a log that names the worker: `logging::init`, and its parts |
 //!
 //! Contexts need none of them.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(feature = "scope")]
+mod backoff;
 pub mod context;
 pub mod guide;
 #[cfg(feature = "logging")]
 pub mod logging;
 mod panic;
+mod report;
 pub mod teardown;
 
+#[cfg(feature = "scope")]
+mod scope;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "timer")]
@@ -161,6 +170,8 @@ pub use context::{
     Always, BorrowedContext, BorrowedGuard, Context, Elapsed, Exit, ExitErrors, ExitStack, Guard,
     Return, group,
 };
+#[cfg(feature = "scope")]
+pub use scope::{ChildError, ChildReturn, Ignore, Restart, Scope, ScopedTask, scope};
 pub use teardown::{Drained, drain, settle};
 
 /// Turns an async worker function into a supervised server of several workers.
@@ -214,19 +225,72 @@ pub use teardown::{Drained, drain, settle};
 /// | option | default | meaning |
 /// | --- | --- | --- |
 /// | `workers = 4` | available parallelism | how many; `AIOXIDE_WORKERS` in the environment wins |
-/// | `isolation = process` | `thread` | what a worker is |
-/// | `main = path` | none | an `#[actxmgr]` function entered before the workers start and left, with [`Exit::Stopped`], after all have ended; each worker gets its value (`Clone`; with processes `Serialize + DeserializeOwned`) |
-/// | `extra = [path, ..]` | none | `fn(Worker)` or `async fn(Worker)` beside the workers, each with a thread or process of its own |
+/// | `isolation = process` | `thread` | what a worker is: one of these words, or an expression of type [`Isolation`] |
+/// | `main = path` | none | an `#[actxmgr]` function entered before the workers start and left, with [`Exit::Stopped`], after all have ended; each worker gets its value (`Clone`; with processes, or an expression that may say so, `Serialize + DeserializeOwned`). With arguments: `main = database(config.url)` |
+/// | `extra = [path, ..]` | none | `fn(Worker)` or `async fn(Worker)` beside the workers, each with a thread or process of its own. With arguments after the worker: `exporter(main, config.port)`, see below |
 /// | `init = path` | none | a plain function, once in every process before any runtime |
+/// | `on_ready = path` | none | a plain `fn(&Addresses)`, called once in the supervisor when all are ready |
 /// | `stop_signals = [SIGINT, SIGTERM]` | those two | which signals stop the server |
 /// | `shutdown_timeout = 25s` | 25 s | one budget from the first signal to the end |
 /// | `start_timeout = 60s` | 60 s | by when a worker must be ready |
-/// | `on_failure = restart` | `shutdown` | what happens when a worker fails: `shutdown`, `restart`, `ignore` |
+/// | `on_failure = restart` | `shutdown` | what happens when a worker fails: `shutdown`, `restart`, `ignore`, or an expression of type [`OnFailure`] |
 /// | `max_restarts = 10`, `restart_window = 60s` | those | how often a worker may fail, with `restart`; backoff 100 ms doubling to 10 s |
 /// | `hang_timeout = 30s` | off | when a blocked event loop is a failure, of a process; one of 5 s is always reported |
+/// | `roll_overlap = 2` | all | how many old workers may drain at once in a rolling restart |
 /// | `share_port` | off | other servers may listen on the same address |
 /// | `run_to_completion` | off | yields return at once, the server ends when all workers have |
 /// | `crate = path` | `::aioxide` | where this library is, under another name |
+///
+/// # Functions with arguments
+///
+/// What `main` and `extra` name may be called with arguments: expressions of the caller's arguments or constants. As
+/// those they are cloned for every start (`Clone + Send + 'static`). An extra gets its [`Worker`] in front of them, and the main
+/// context's value where the word `main` is an argument.
+///
+/// ```no_run
+/// use std::{io, process::ExitCode};
+/// use aioxide::{Isolation, Worker, actxmgr, server};
+///
+/// #[derive(Clone)]
+/// struct Config { database: String, metrics: u16, isolation: Isolation }
+///
+/// #[actxmgr]
+/// async fn database(url: String) -> io::Result<String> {
+///     println!("migrating {url}");
+///     let exit = yield_(url).await;
+///     drop(exit);
+///     Ok(())
+/// }
+///
+/// async fn metrics(worker: Worker, database: String, port: u16) -> io::Result<()> {
+///     let listener = worker.listen(("127.0.0.1", port)).await?;
+///     let serving = worker.serve(listener, async |stream| drop(stream));
+///     println!("counting the rows of {database}");
+///     let stop = worker.stopping().await;
+///     serving.drain(&stop).await;
+///     Ok(())
+/// }
+///
+/// #[server(
+///     isolation = config.isolation,
+///     main = database(config.database),
+///     extra = [metrics(main, config.metrics)],
+/// )]
+/// async fn app(worker: Worker, database: String, config: Config) {
+///     println!("worker {} uses {database}", worker.index());
+///     yield_().await;
+/// }
+///
+/// fn main() -> ExitCode {
+///     let database = "postgres://localhost".to_owned();
+///     app(Config { database, metrics: 9100, isolation: Isolation::Process }).run()
+/// }
+/// ```
+///
+/// # Tests
+///
+/// A server that is [`start`](Server::start)ed instead of run gives a [`Running`], in a `#[tokio::test]` for example, and
+/// many may run in one process.
 ///
 /// # Signals
 ///
@@ -241,8 +305,8 @@ pub use teardown::{Drained, drain, settle};
 pub use aioxide_macros::server;
 #[cfg(feature = "server")]
 pub use server::{
-    ExtraFn, Isolation, OnFailure, Outcome, Reloads, Server, Serving, Signal, Stop, StopReason,
-    Stopping, UnknownChoice, Worker, worker_index,
+    Addresses, ExtraFn, Isolation, NotReady, OnFailure, Outcome, Reloads, Running, Server, Serving,
+    Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Worker, is_worker, worker_index,
 };
 
 /// Turns an async function into one that starts it as a periodic task, and gives the [`Timer`] of it.

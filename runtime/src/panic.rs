@@ -3,6 +3,12 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// What `f` gives, or what it panics with.
+#[cfg(feature = "scope")]
+pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(f))
+}
+
 /// What a panic said. Its payload is dropped, and leaked if it panics at that.
 pub(crate) fn into_text(payload: Box<dyn Any + Send>) -> String {
     let text = match payload.downcast_ref::<&str>() {

@@ -1,10 +1,20 @@
 //! What the fixture servers have in common: their log, and the options of every server.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use aioxide::{Isolation, OnFailure, Server, Signal};
 use clap::Args;
 use tracing_subscriber::EnvFilter;
+
+use crate::ADDRESS;
+
+/// Where a server listens, unless it is told otherwise: port 0 of an address that no other server under test has.
+pub fn address() -> SocketAddr {
+    let given = std::env::var(ADDRESS).ok();
+    let ip = given.map_or(Ipv4Addr::LOCALHOST, |ip| ip.parse().expect("an address"));
+    SocketAddr::new(ip.into(), 0)
+}
 
 /// A server's options on the command line; times are in milliseconds.
 #[derive(Clone, Args)]

@@ -1,10 +1,15 @@
 //! What the integration tests have in common: real processes, watched with deadlines.
 
 pub mod fixture;
+#[cfg(feature = "stores")]
+pub mod proxy;
+pub mod scopes;
+#[cfg(feature = "stores")]
+pub mod stores;
 pub mod timers;
 
 use std::io::{BufRead, BufReader, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +21,19 @@ use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The environment variable with the address that a server under test listens on.
+pub(crate) const ADDRESS: &str = "AIOXIDE_TEST_ADDRESS";
+
+/// A local address for one server. Its ports stay closed once they are: those of an address that tests share would be
+/// picked by another server that is started meanwhile.
+fn address_of_its_own() -> Ipv4Addr {
+    static SERVERS: AtomicUsize = AtomicUsize::new(0);
+    let server = SERVERS.fetch_add(1, Ordering::Relaxed) % 254 + 1;
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    // 127.0.0.0 is where everybody else listens.
+    Ipv4Addr::new(127, high | 0x80, low, server as u8)
+}
 
 /// Longer than anything a test waits for, on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -113,8 +131,41 @@ pub fn assert_closed(address: SocketAddr) {
     assert_eq!(
         connected.err(),
         Some(ErrorKind::ConnectionRefused),
-        "{address}"
+        "{address}, {}",
+        holders(address)
     );
+}
+
+/// Who listens there, for the message of a test that fails.
+fn holders(address: SocketAddr) -> String {
+    let port = format!(":{:04X}", address.port());
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let inodes: Vec<String> = sockets
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let listens = fields.get(1)?.ends_with(&port) && *fields.get(3)? == "0A";
+            listens.then(|| format!("socket:[{}]", fields.get(9).unwrap_or(&"?")))
+        })
+        .collect();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let holding = processes.filter_map(|process| {
+        let files = std::fs::read_dir(process.path().join("fd")).ok()?;
+        let links = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        let held: Vec<_> = links
+            .filter(|link| {
+                inodes
+                    .iter()
+                    .any(|inode| link.as_os_str() == inode.as_str())
+            })
+            .collect();
+        let command = std::fs::read_to_string(process.path().join("cmdline")).ok()?;
+        (!held.is_empty()).then(|| format!("{:?} {command:?} has {held:?}", process.file_name()))
+    });
+    format!(
+        "sockets {inodes:?}: {}",
+        holding.collect::<Vec<_>>().join("; ")
+    )
 }
 
 /// What is caught here has its default action in the programs that are started, while an ignored SIGHUP
@@ -166,6 +217,7 @@ impl Running {
         hear_hang_ups();
         let mut child = command
             .env_remove("AIOXIDE_WORKERS")
+            .env(ADDRESS, address_of_its_own().to_string())
             .env("RUST_LOG", "info,aioxide=debug")
             .env("NO_COLOR", "1")
             .env_remove("RUST_BACKTRACE")
@@ -230,6 +282,16 @@ impl Running {
             {
                 Ok(line) => self.log.push(line),
                 Err(error) => panic!("no `{text}` in the log ({error}):\n{}", self.log.join("\n")),
+            }
+        }
+    }
+
+    /// Waits for a line with one of these texts.
+    pub fn wait_for_any(&mut self, texts: &[&str]) -> String {
+        loop {
+            let line = self.wait_for("");
+            if texts.iter().any(|text| line.contains(text)) {
+                return line;
             }
         }
     }

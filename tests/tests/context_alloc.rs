@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aioxide::{actxmgr, drain};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use tokio::runtime::Builder;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
+use tokio::runtime::{Builder, Runtime};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -34,32 +34,46 @@ fn an_enter_and_exit_allocates_once() {
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let region = Region::new(ALLOCATOR);
+    let guards = fewest(&runtime, async || {
         for n in 0..100 {
             numbered(n).await.unwrap().exit().await.unwrap();
         }
-        let guards = region.change();
-        assert!(guards.allocations <= 100, "{guards:?}");
-        assert_eq!(guards.allocations, guards.deallocations);
+    });
+    assert!(guards.allocations <= 100, "{guards:?}");
+    assert_eq!(guards.allocations, guards.deallocations);
 
-        let region = Region::new(ALLOCATOR);
+    let with = fewest(&runtime, async || {
         for n in 0..100 {
             let same = numbered(n)
                 .with(async |n| Ok::<_, std::io::Error>(*n))
                 .await;
             assert_eq!(same.unwrap(), n);
         }
-        let with = region.change();
-        assert!(with.allocations <= 100, "{with:?}");
+    });
+    assert!(with.allocations <= 100, "{with:?}");
 
-        let region = Region::new(ALLOCATOR);
+    let borrowed = fewest(&runtime, async || {
         for n in 0..100 {
             lent(&n).await.unwrap().exit().await.unwrap();
         }
-        let borrowed = region.change();
-        assert!(borrowed.allocations <= 200, "{borrowed:?}");
     });
+    assert!(borrowed.allocations <= 200, "{borrowed:?}");
+}
+
+/// What `work` allocates, at the least of a few times: the thread that runs the tests now and then tells of another
+/// one, which allocates too.
+fn fewest(runtime: &Runtime, work: impl AsyncFn()) -> Stats {
+    let once = |_| {
+        runtime.block_on(async {
+            let region = Region::new(ALLOCATOR);
+            work().await;
+            region.change()
+        })
+    };
+    let changes = (0..5).map(once);
+    changes
+        .min_by_key(|change| change.allocations.max(change.deallocations))
+        .unwrap()
 }
 
 static TORN_DOWN: AtomicU64 = AtomicU64::new(0);

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aioxide_tests::{Ended, PATIENCE, Running, Signal};
+use aioxide_tests::{Ended, PATIENCE, Running, Signal, address_in};
 use rustix::process::{Resource, Rlimit};
 
 fn echo(isolation: &str, args: &[&str]) -> Running {
@@ -92,11 +92,7 @@ fn a_thousand_open_connections_are_served_by_all_workers(isolation: &str) {
 
     let mut server = echo(isolation, &[]);
     let ready = server.wait_for("4 workers are ready, listening on ");
-    let address = ready
-        .rsplit(' ')
-        .next()
-        .and_then(|text| text.parse().ok())
-        .expect("an address");
+    let address = address_in(&ready);
     let mut streams: Vec<TcpStream> = (0..1000).map(|_| connect(address)).collect();
     for (nth, stream) in streams.iter_mut().enumerate() {
         exchange(stream, format!("connection {nth}").as_bytes());

@@ -415,15 +415,17 @@ fn returning_unasked_is_a_failure(isolation: &str) {
 
 /// Nobody waits for the tasks that it leaves: neither its successor nor who reads the log.
 fn a_worker_that_fails_and_leaves_a_task_has_a_successor(isolation: &str) {
-    let args = "--on-failure restart --fault task --shutdown-timeout 60000";
-    let mut server = faulty(isolation, args);
+    let folder = Folder::new();
+    let until = folder.file("done");
+    let args = "--on-failure restart --fault task --shutdown-timeout 60000 --until";
+    let mut server = faulty(isolation, &format!("{args} {}", until.display()));
     let address = server.wait_until_ready();
     server.signal(Signal::USR1);
     server.wait_for("failed: the fixture's error");
     server.wait_for("set up worker=0 generation=1");
     server.wait_for("worker 0 is ready");
     serves(address);
-    server.signal(Signal::USR1);
+    std::fs::write(&until, "").unwrap();
     server.wait_for("the task that was left is done");
     let ended = server.stop(Signal::TERM);
     assert_ended(&ended, 0, "failed: the fixture's error");
@@ -908,6 +910,28 @@ fn a_predecessor_that_dies_before_its_successor_is_ready_ends_no_roll() {
     assert_torn_down(&ended, 1, 0, "rolling restart");
     assert_torn_down(&ended, 1, 1, "SIGTERM");
     assert_closed(address);
+}
+
+/// A second would have been more than enough for each to be noticed three times.
+#[test]
+fn a_hang_timeout_below_a_second_is_not_a_second() {
+    let args = "--on-failure restart --fault block --from-then-on --hang-timeout 200";
+    let mut server = faulty("process", args);
+    server.wait_until_ready();
+    let hangs = (0..3).map(|generation| {
+        let begun = Instant::now();
+        server.signal(Signal::USR1);
+        server.wait_for("worker 0 hangs: its event loop has been blocked for 200ms");
+        let took = begun.elapsed();
+        server.wait_for(&format!("set up worker=0 generation={}", generation + 1));
+        server.wait_for("worker 0 is ready");
+        took
+    });
+    // What is shorter than a second in one of them is no whole second.
+    let shortest = hangs.min();
+    assert!(shortest < Some(Duration::from_millis(900)), "{shortest:?}");
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
 }
 
 /// An orderly end takes none.

@@ -151,12 +151,12 @@ fn a_server_can_be_stopped_while_it_sends_the_main_contexts_value() {
     position(&ended, "main context: left: stopped: SIGTERM");
 }
 
-/// Though the main context itself was left in time.
+/// What the main context's own function leaves is inside it: it is left when that is torn down.
 fn a_teardown_of_the_main_context_that_is_cut_ends_with_3(isolation: &str) {
     let mut server = with_main(isolation, "slow-detached", "--shutdown-timeout 1500");
     server.wait_for("2 workers are ready");
     let ended = server.stop(Signal::TERM);
-    assert_failed(&ended, 3, "teardowns cut at the deadline");
+    assert_failed(&ended, 3, "the main context was not left by its deadline");
     assert_eq!(ended.lines("torn down: SIGTERM").count(), 2);
 }
 
@@ -246,6 +246,126 @@ fn an_extra_that_fails_does_as_on_failure_says(isolation: &str) {
     assert_closed(after);
 }
 
+/// The caller's arguments, in calls of the functions that the options name.
+fn options_use_the_arguments(isolation: &str) {
+    let program = env!("CARGO_BIN_EXE_arguments");
+    let mut server = start(program, isolation, "--on-failure restart");
+    let announced = server.wait_for("announced: 127.0.0.1:0 (127.0.0.1:");
+    assert_eq!(pid_in(&announced), server.pid());
+    server.signal(Signal::USR1);
+    let failed = server.wait_for("exporter (pid ");
+    for fact in [
+        "failed: the fixture's error",
+        "role=\"exporter\"",
+        "cause=\"the fixture's error\"",
+    ] {
+        assert!(failed.contains(fact), "{failed}");
+    }
+    let again = server.wait_for("exporter is started again in");
+    assert_eq!(field(&again, "restarts"), "1");
+    server.wait_for("exporter: set up");
+    server.wait_for("exporter is ready");
+    let ended = server.stop(Signal::TERM);
+    assert_failed(&ended, 0, "exporter (pid ");
+
+    let shared = "shared=Shared(\"a texta text\")";
+    let all = |text: &str, facts: &[&str], times: usize| {
+        let lines: Vec<&str> = ended.lines(text).collect();
+        assert_eq!(lines.len(), times, "{text}: {:#?}", ended.log);
+        for line in lines {
+            assert!(facts.iter().all(|fact| line.contains(fact)), "{line}");
+        }
+    };
+    all(
+        " arguments: set up worker=",
+        &[shared, "on_failure=restart"],
+        2,
+    );
+    all("router: set up", &["number=7"], 1);
+    all("exporter: set up", &["number=8", shared], 2);
+    all("blocking: set up", &[shared], 1);
+    all("main context: stopped: SIGTERM", &[], 1);
+    all("parts::router is ready", &["role=\"parts::router\""], 1);
+    all(
+        "is ready worker=1",
+        &["worker 1 is ready", "role=\"worker\""],
+        1,
+    );
+    all(
+        "workers are ready, listening on",
+        &["workers=2", "addr=\"127.0.0.1:"],
+        1,
+    );
+    all("main is ready", &[], 0);
+    let pids: std::collections::HashSet<_> = ended
+        .lines("set up")
+        .filter(|line| line.contains("pid="))
+        .map(pid_in)
+        .collect();
+    assert_eq!(pids.len(), if isolation == "process" { 5 } else { 1 });
+
+    // The policy is the expression's too.
+    let mut server = start(program, isolation, "--on-failure ignore");
+    server.wait_for("announced: ");
+    server.signal(Signal::USR1);
+    server.wait_for("the server goes on without exporter");
+    assert_failed(&server.stop(Signal::TERM), 0, "exporter (pid ");
+}
+
+/// A loop over them, in a task that the worker is waited for, would else last until the deadline.
+fn reloads_end_at_the_stop(isolation: &str) {
+    let mut server = start(PLAIN, isolation, "--counts-reloads");
+    server.wait_until_ready();
+    server.signal(Signal::USR1);
+    for _ in 0..2 {
+        server.wait_for("told worker=");
+    }
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    assert_eq!(
+        ended.lines("no more reloads reloaded=1").count(),
+        2,
+        "{:#?}",
+        ended.log
+    );
+    assert!(
+        ended.took < Duration::from_secs(10),
+        "took {:?}",
+        ended.took
+    );
+}
+
+/// All of them, in few lines.
+fn failed_handlers_are_told_once_a_second(isolation: &str) {
+    const FAILED: usize = 100;
+    let mut server = start(env!("CARGO_BIN_EXE_traffic"), isolation, "--workers 1");
+    let address = server.wait_until_ready();
+    let began = Instant::now();
+    for _ in 0..FAILED {
+        drop(connect(address));
+    }
+    // Accepted after those.
+    let mut last = connect(address);
+    last.write_all(b"e").expect("the server reads");
+    last.read_exact(&mut [0]).expect("the server replies");
+    let line = server.wait_for("a connection's handler failed");
+    assert!(
+        line.contains(" WARN ") && line.contains("error=\""),
+        "{line}"
+    );
+    assert_eq!(field(&line, "worker"), "0");
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    let seconds = began.elapsed().as_secs() as usize;
+    let lines: Vec<&str> = ended.lines("a connection's handler failed").collect();
+    let failed = lines.iter().map(|line| field(line, "failed"));
+    let failed: usize = failed
+        .map(|failed| failed.parse::<usize>().expect("a number"))
+        .sum();
+    assert_eq!(failed, FAILED, "{lines:#?}");
+    assert!(lines.len() <= seconds + 3, "{lines:#?}");
+}
+
 fn init_runs_once_in_each_process_before_any_runtime(isolation: &str) {
     let mut server = start(PLAIN, isolation, "");
     server.wait_until_ready();
@@ -261,6 +381,13 @@ fn init_runs_once_in_each_process_before_any_runtime(isolation: &str) {
         init.iter().all(|line| field(line, "threads") == "1"),
         "{init:#?}"
     );
+    let mut indices: Vec<&str> = init.iter().map(|line| field(line, "index")).collect();
+    indices.sort_unstable();
+    let expected: &[&str] = match isolation {
+        "process" => &["None", "Some(0)", "Some(1)"],
+        _ => &["None"],
+    };
+    assert_eq!(indices, expected, "{init:#?}");
 }
 
 fn the_environment_says_how_many_workers(isolation: &str) {
@@ -270,16 +397,22 @@ fn the_environment_says_how_many_workers(isolation: &str) {
     command.arg("AIOXIDE_WORKERS=3").arg(PLAIN).args(arguments);
     let mut server = Running::start(&mut command);
     server.wait_for("3 workers are ready");
-    assert_graceful(&server.stop(Signal::TERM));
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    let overrides =
+        "INFO aioxide::server: AIOXIDE_WORKERS=3 overrides the 2 workers that the program asks for";
+    assert_eq!(ended.lines(overrides).count(), 1, "{:#?}", ended.log);
 
-    let mut command = Command::new("env");
-    command.args(["AIOXIDE_WORKERS=many", PLAIN, "--isolation", isolation]);
-    let ended = Running::start(&mut command).wait();
-    assert_failed(
-        &ended,
-        1,
-        "AIOXIDE_WORKERS is `many`; allowed is a number from 1 to",
-    );
+    for wrong in ["many", "0", "-1"] {
+        let mut command = Command::new("env");
+        let variable = format!("AIOXIDE_WORKERS={wrong}");
+        command.args([&variable, PLAIN, "--isolation", isolation]);
+        let ended = Running::start(&mut command).wait();
+        let told = format!("AIOXIDE_WORKERS is `{wrong}`; allowed is a number from 1 to");
+        assert_failed(&ended, 1, &told);
+    }
+    let ended = start(PLAIN, isolation, "--workers 0").wait();
+    assert_failed(&ended, 1, "the number of workers is 0; allowed is 1 to");
 }
 
 fn workers_that_run_to_completion_end_the_server(isolation: &str) {
@@ -461,7 +594,13 @@ fn tasks_are_waited_for_until_the_deadline(isolation: &str) {
     server.wait_until_ready();
     let ended = server.stop(Signal::TERM);
     assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
-    assert_eq!(ended.lines("tasks cut at the deadline").count(), 2);
+    let cut: Vec<&str> = ended.lines("tasks cut at the deadline").collect();
+    assert_eq!(cut.len(), 2, "{:#?}", ended.log);
+    for line in cut {
+        let place = field(line, "spawned_at");
+        assert!(place.starts_with("tests/src/bin/plain.rs:"), "{line}");
+        assert_eq!(field(line, "role"), "\"worker\"", "{line}");
+    }
 }
 
 /// Its event loop turns, so that it can be ended in either way: dropped or killed.
@@ -489,11 +628,25 @@ fn a_worker_that_waits_past_its_deadline_is_cut(isolation: &str) {
     assert_closed(address);
 }
 
+/// As tokio's own `block_on` does: an error code could be thrown away unseen.
 #[test]
-fn a_server_inside_a_runtime_is_an_error() {
+fn a_server_inside_a_runtime_panics() {
     let ended = Running::start(&mut Command::new(env!("CARGO_BIN_EXE_in_runtime"))).wait();
-    assert_failed(&ended, 1, "called inside a tokio runtime");
+    assert_failed(&ended, 101, "in_runtime.rs");
+    for text in ["from within a tokio runtime", "use `Server::start`"] {
+        assert_eq!(ended.lines(text).count(), 1, "{:#?}", ended.log);
+    }
     assert_eq!(ended.errors().len(), 1, "{:#?}", ended.log);
+}
+
+#[test]
+fn a_thread_that_a_worker_cannot_start_is_told_as_that() {
+    let program = env!("CARGO_BIN_EXE_faulty");
+    let ended = start(program, "process", "--fault threads --at init").wait();
+    assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+    let told = "cannot be a worker: its thread `signals` can't be started: ";
+    assert_eq!(ended.lines(told).count(), 1, "{:#?}", ended.log);
+    assert_eq!(ended.lines("control socket").count(), 0, "{:#?}", ended.log);
 }
 
 /// What a supervisor would start as a worker, with the test at the other end of its control socket.
@@ -566,7 +719,7 @@ fn every_failure_of_a_stop_is_told(isolation: &str) {
         let name = format!("worker {worker} (pid ");
         let errors = ended.lines("ERROR").filter(|line| line.contains(&name));
         errors
-            .filter(|line| line.ends_with("failed: its own mistake"))
+            .filter(|line| line.contains("failed: its own mistake "))
             .count()
     };
     let mut server = start(PLAIN, isolation, "--fails stop");
@@ -603,6 +756,9 @@ aioxide_tests::under_both_isolations! {
     a_synchronous_extra_does_not_hang,
     a_synchronous_extra_that_fails_when_it_stops_has_failed,
     an_extra_that_fails_does_as_on_failure_says,
+    options_use_the_arguments,
+    reloads_end_at_the_stop,
+    failed_handlers_are_told_once_a_second,
     init_runs_once_in_each_process_before_any_runtime,
     the_environment_says_how_many_workers,
     workers_that_run_to_completion_end_the_server,

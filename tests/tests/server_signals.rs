@@ -123,6 +123,28 @@ fn terminate_workers(server: &Running) {
     }
 }
 
+/// Of several that have come by the time it looks: whatever else was asked for isn't begun any more.
+fn stop_signals_are_read_before_others(isolation: &str) {
+    const ROUNDS: usize = 9;
+    let mut begun = 0;
+    for _ in 0..ROUNDS {
+        let mut server = plain(isolation, "");
+        let address = server.wait_until_ready();
+        server.signal(Signal::STOP);
+        for signal in [Signal::HUP, Signal::TTIN, Signal::USR1, Signal::TERM] {
+            server.signal(signal);
+        }
+        server.signal(Signal::CONT);
+        let ended = server.wait();
+        assert_graceful(&ended);
+        let other = ["rolling restart", "number of workers changed"];
+        begun += usize::from(other.iter().any(|line| ended.lines(line).count() > 0));
+        assert_closed(address);
+    }
+    // The kernel gives signals that wait to any thread, so that now and then one of the others is there before.
+    assert!(begun <= ROUNDS / 3, "{begun} of {ROUNDS}");
+}
+
 fn gnu_timeout_signals_twice(isolation: &str) {
     let inner = command(isolation, "--slow-stop 700");
     let mut server = Running::start(
@@ -296,6 +318,7 @@ fn a_second_signal_forces(isolation: &str) {
 
 aioxide_tests::under_both_isolations! {
     signals_at_random_times_always_end_it,
+    stop_signals_are_read_before_others,
     gnu_timeout_signals_twice,
     everyone_is_signalled_at_once,
     usr1_is_told_to_every_worker,

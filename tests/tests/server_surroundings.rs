@@ -368,15 +368,16 @@ fn only_child(server: &Running) -> Pid {
     child.unwrap_or(pid)
 }
 
-/// Orphans of the whole namespace become its children.
-fn as_process_1_with_stray_children(isolation: &str) {
+/// A server of which worker 0 starts this command, in a namespace of processes in which it is the first; `None` where
+/// the system permits none.
+fn as_process_1(isolation: &str, grandchild: &str) -> Option<Running> {
     let permitted = Command::new("unshare")
         .args(["-pf", "--mount-proc", "true"])
         .stderr(Stdio::null())
         .status();
     if !permitted.is_ok_and(|status| status.success()) {
         eprintln!("skipped: this system permits no namespaces of processes");
-        return;
+        return None;
     }
     let server = command(PLAIN, isolation, "");
     let mut unshare = Command::new("unshare");
@@ -384,8 +385,16 @@ fn as_process_1_with_stray_children(isolation: &str) {
         .args(["-pf", "--mount-proc"])
         .arg(server.get_program());
     unshare.args(server.get_args());
-    unshare.args(["--grandchild", "sh -c 'true & true & exec true' & wait"]);
-    let mut server = Running::start(&mut unshare);
+    unshare.args(["--grandchild", grandchild]);
+    Some(Running::start(&mut unshare))
+}
+
+/// Orphans of the whole namespace become its children.
+fn as_process_1_with_stray_children(isolation: &str) {
+    let stray = "sh -c 'true & true & exec true' & wait";
+    let Some(mut server) = as_process_1(isolation, stray) else {
+        return;
+    };
     let address = server.wait_until_ready();
     let pid = only_child(&server);
     kill_process(pid, Signal::HUP).expect("the server is there");
@@ -416,6 +425,24 @@ fn a_grandchild_is_no_worker(isolation: &str) {
         ended.log
     );
     assert_eq!(ended.lines("socket:").count(), 0, "{:#?}", ended.log);
+    assert_closed(address);
+}
+
+/// A program that a worker has started has the supervisor for a parent, once that is process 1 and the worker's shell is
+/// gone: by its environment, it would be a worker.
+fn what_process_1_adopts_is_no_worker(isolation: &str) {
+    let adopted = r#"grep -q "^PPid:[[:space:]]*1$" /proc/$$/status"#;
+    let server = format!("{PLAIN} --workers 1 --completes; echo ended with $? >&2");
+    let orphaned = format!("sh -c 'until {adopted}; do :; done; {server}' & exit 0");
+    let Some(mut server) = as_process_1(isolation, &orphaned) else {
+        return;
+    };
+    let address = server.wait_until_ready();
+    server.wait_until_logged("ended with 0");
+    kill_process(only_child(&server), Signal::TERM).expect("the server is there");
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
     assert_closed(address);
 }
 
@@ -474,6 +501,55 @@ fn a_worker_that_dies_is_missed_although_sigchld_was_ignored_at_start() {
 }
 
 /// All deadlines move by the time for which the supervisor was out.
+/// Signals that a launcher has blocked would never come, and blocked they would be handed down to the workers.
+fn blocked_signals_are_unblocked(isolation: &str) {
+    for round in 0..6 {
+        let mut launcher = Command::new(env!("CARGO_BIN_EXE_blocks_signals"));
+        launcher
+            .args(["SIGTERM,SIGINT,SIGHUP,SIGCHLD,SIGUSR1", PLAIN])
+            .args(["--isolation", isolation]);
+        let mut server = Running::start(&mut launcher);
+        let address = server.wait_until_ready();
+        server.signal(Signal::HUP);
+        server.wait_for("rolling restart done");
+        server.signal(Signal::USR1);
+        server.wait_for("told worker=");
+        let ended = if round % 2 == 0 {
+            server.stop(Signal::TERM)
+        } else {
+            server.stop(Signal::INT)
+        };
+        assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+        assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+        let said = |signal: &str| {
+            let said = format!("{signal} was blocked when the server was started");
+            ended.lines(&said).count()
+        };
+        for signal in ["SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD", "SIGUSR1"] {
+            assert_eq!(said(signal), 1, "{signal}: {:#?}", ended.log);
+        }
+        assert_closed(address);
+    }
+}
+
+/// The end of a process is known by its own descriptor: nothing else tells of one that dies without a word.
+#[test]
+fn a_worker_that_dies_is_missed_although_sigchld_is_blocked() {
+    let mut launcher = Command::new(env!("CARGO_BIN_EXE_blocks_signals"));
+    launcher
+        .args(["SIGCHLD", PLAIN, "--isolation", "process"])
+        .args(["--on-failure", "restart"]);
+    let mut server = Running::start(&mut launcher);
+    server.wait_until_ready();
+    for _ in 0..3 {
+        kill_process(server.wait_for_child(), Signal::KILL).unwrap();
+        server.wait_for("killed by SIGKILL");
+        server.wait_for("is ready");
+    }
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+}
+
 fn a_suspended_server_goes_on(isolation: &str) {
     let mut server = Running::start(&mut command(PLAIN, isolation, "--hang-timeout 1000"));
     let address = server.wait_until_ready();
@@ -512,6 +588,8 @@ aioxide_tests::under_both_isolations! {
     without_a_terminal_and_without_standard_streams,
     as_process_1_with_stray_children,
     a_grandchild_is_no_worker,
+    what_process_1_adopts_is_no_worker,
     few_descriptors_are_an_error_that_says_so,
+    blocked_signals_are_unblocked,
     a_suspended_server_goes_on,
 }

@@ -232,19 +232,75 @@ fn crashes_under_load_lose_only_what_was_accepted(isolation: &str) {
     assert_closed(address);
 }
 
+/// Worker 0 crashes under load and can't be started again, with backoffs of up to 10 s: its sibling accepts from its
+/// socket, what already waits there included. `AIOXIDE_TEST_SECONDS=40` makes it last so long.
+#[expect(clippy::print_stdout, reason = "the figures, for who asks for them")]
+fn a_crash_loop_loses_only_what_was_accepted(isolation: &str) {
+    const CLIENTS: usize = 8;
+    /// Nobody waits for a backoff: the third lasts 400 ms, those after it longer.
+    const WAIT: Duration = Duration::from_millis(350);
+    let wanted = std::env::var("AIOXIDE_TEST_SECONDS").ok();
+    let lasts = Duration::from_secs(wanted.map_or(4, |wanted| wanted.parse().expect("a number")));
+    let args = "--workers 2 --on-failure restart --max-restarts 100 --broken-from 1";
+    let mut server = traffic(isolation, args);
+    let address = server.wait_until_ready();
+    let mut fatal = fatal_to_worker_0(address);
+    // Its event loop is blocked, so what comes to it from here on waits in its backlog.
+    let waiting: Vec<TcpStream> = (0..50)
+        .map(|_| ask(address, b'e').expect("the kernel accepts"))
+        .collect();
+    let until = Instant::now() + lasts;
+    let (outcomes, slow, served) = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut outcomes, mut slow) = (Vec::new(), 0);
+                    while Instant::now() < until {
+                        let start = Instant::now();
+                        outcomes.push(outcome(short(address)));
+                        slow += usize::from(start.elapsed() > WAIT);
+                    }
+                    (outcomes, slow)
+                })
+            })
+            .collect();
+        fatal.write_all(b"!").expect("the worker waits for it");
+        server.wait_for("worker 0 is started again in");
+        let served = waiting
+            .into_iter()
+            .map(|mut stream| outcome(expect(&mut stream, b'e')));
+        let served = total(served);
+        let clients = clients
+            .into_iter()
+            .map(|client| client.join().expect("no client panics"));
+        let (outcomes, slow): (Vec<_>, Vec<usize>) = clients.unzip();
+        (total(outcomes.concat()), slow.iter().sum::<usize>(), served)
+    });
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    let accepted: usize = ended.lines("crashes open=").map(open).sum();
+    println!(
+        "{isolation}: {outcomes:?}, {slow} slow, of the backlog {served:?}, {accepted} accepted"
+    );
+    assert_eq!(served, Outcomes::from([(Outcome::Ok, 50)]));
+    let lost = outcomes.get(&Outcome::Reset).copied().unwrap_or(0);
+    assert!(lost <= accepted, "{accepted} were accepted: {outcomes:?}");
+    assert!(outcomes[&Outcome::Ok] > 100, "{outcomes:?}");
+    assert_eq!(outcomes.get(&Outcome::Refused), None, "{outcomes:?}");
+    assert_eq!(outcomes.get(&Outcome::TimedOut), None, "{outcomes:?}");
+    // Some had to wait for the crash itself.
+    assert!(slow <= CLIENTS, "{slow} waited: {outcomes:?}");
+    assert_closed(address);
+}
+
 /// How many connections went with a worker, as it logs them.
 fn open(line: &str) -> usize {
     let open = line.rsplit("open=").next().and_then(|n| n.parse().ok());
     open.unwrap_or_else(|| panic!("no number in `{line}`"))
 }
 
-/// While worker 0 can't be started again, its sibling serves every new connection.
-fn a_vacant_slot_swallows_no_connection(isolation: &str) {
-    let mut server = traffic(
-        isolation,
-        "--workers 2 --on-failure restart --max-restarts 100 --broken-from 1",
-    );
-    let address = server.wait_until_ready();
+/// A connection of worker 0, which ends with whoever writes to it.
+fn fatal_to_worker_0(address: SocketAddr) -> TcpStream {
     let mut fatal = loop {
         let mut stream = ask(address, b'i').expect("the server accepts");
         let mut index = [0];
@@ -255,6 +311,16 @@ fn a_vacant_slot_swallows_no_connection(isolation: &str) {
     };
     fatal.write_all(b"f").expect("the server reads");
     expect(&mut fatal, b'f').expect("the server replies");
+    fatal
+}
+
+/// While worker 0 can't be started again, its sibling serves every new connection. A socket that can't be lent is
+/// parked for that.
+fn a_vacant_slot_swallows_no_connection(isolation: &str) {
+    let args = "--workers 2 --on-failure restart --max-restarts 100 --broken-from 1 --own-listener";
+    let mut server = traffic(isolation, args);
+    let address = server.wait_until_ready();
+    let mut fatal = fatal_to_worker_0(address);
     fatal.write_all(b"!").expect("the worker waits for it");
     server.wait_for("worker 0 is started again in");
     let until = Instant::now() + Duration::from_secs(4);
@@ -285,4 +351,5 @@ aioxide_tests::under_both_isolations! {
     a_crash_spares_the_backlog,
     crashes_under_load_lose_only_what_was_accepted,
     a_vacant_slot_swallows_no_connection,
+    a_crash_loop_loses_only_what_was_accepted,
 }

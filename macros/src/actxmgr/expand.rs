@@ -6,7 +6,7 @@ use syn::visit_mut::{self, VisitMut};
 use syn::{FnArg, Lifetime, Pat, ReceiverKind, Signature, Type, TypeReference};
 
 use super::model::{Body, Model};
-use crate::raw_fn::RawFn;
+use crate::raw_fn::{RawFn, allow_underscore};
 
 /// ```ignore
 /// // Input:
@@ -137,7 +137,8 @@ fn rebind(sig: &mut Signature) -> TokenStream {
                 let binding = match &**pat {
                     Pat::Ident(plain) if plain.by_ref.is_none() && plain.subpat.is_none() => {
                         let ident = &plain.ident;
-                        let binding = quote!(#(#attrs)* let #pat = #ident;);
+                        let allow = allow_underscore(ident);
+                        let binding = quote!(#(#attrs)* #allow let #pat = #ident;);
                         *typed.pat = syn::parse_quote!(#ident);
                         binding
                     }

@@ -4,11 +4,12 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Attribute, FnArg, Lifetime, ReceiverKind, ReturnType, Safety, Type, TypeReference};
+use syn::{FnArg, Lifetime, ReceiverKind, ReturnType, Safety, Type, TypeReference};
 
 use super::args::{Args, Timeout};
 use super::yield_point::{Search, YieldPoint, search};
 use crate::errors::Errors;
+use crate::neighbours;
 use crate::options::compact;
 use crate::paths::CratePath;
 use crate::raw_fn::RawFn;
@@ -99,71 +100,52 @@ impl Model {
     }
 }
 
-fn ends_in(attr: &Attribute, name: &str) -> bool {
-    let last = attr.path().segments.last();
-    last.is_some_and(|last| last.ident == name)
-}
-
-/// Two attributes rewrite async functions in a way that leaves nothing to yield from.
+/// Some attributes rewrite async functions in a way that leaves nothing to yield from.
 fn wrapped_by_another(function: &mut RawFn, errors: &mut Errors) -> Option<()> {
     const INSTRUMENT: &str = "`#[tracing::instrument]` and `#[actxmgr]` don't mix: the function it would trace only builds the context";
     const INSTRUMENT_HELP: &str = "remove `#[instrument]` and open a span in the body; the teardown keeps the span that is current at enter";
+    const RUNTIME_HELP: &str =
+        "put it on another function, which enters this context: `main`, or a test";
 
-    let is_async_trait = |lifetime: &Lifetime| lifetime.ident == "async_trait";
-    if function
-        .sig
-        .generics
-        .lifetimes()
-        .any(|param| is_async_trait(&param.lifetime))
-    {
+    let name = function.name().to_string();
+    if let Some(attribute) = neighbours::rewritten_by(function) {
+        let help = match attribute {
+            "#[async_trait]" => {
+                "remove `#[async_trait]`: a trait with `#[actxmgr]` methods is object safe without it"
+            }
+            _ => RUNTIME_HELP,
+        };
         errors.push(
             &function.sig.ident,
             format!(
-                "`#[async_trait]` and `#[actxmgr]` don't mix: `{}` has already been rewritten and can't yield any more",
-                function.name()
+                "`{attribute}` and `#[actxmgr]` don't mix: `{name}` has already been rewritten and can't yield any more"
             ),
-            "remove `#[async_trait]`: a trait with `#[actxmgr]` methods is object safe without it",
+            help,
         );
-        function.sig.output = match boxed_output(&function.sig.output) {
-            Some(output) => output,
-            None => ReturnType::Default,
-        };
+        if let "#[async_trait]" = attribute {
+            let output = neighbours::boxed_output(&function.sig.output);
+            function.sig.output = output.unwrap_or(ReturnType::Default);
+        }
         return Some(());
     }
-    if let Some(at) = function
-        .attrs
-        .iter()
-        .position(|attr| ends_in(attr, "instrument"))
-    {
-        let attr = function.attrs.remove(at);
+    if let Some(attr) = neighbours::take_runtime_attribute(function) {
+        errors.push(
+            attr,
+            format!(
+                "`#[tokio::main]` and `#[actxmgr]` don't mix: `{name}` becomes a function that returns a context"
+            ),
+            RUNTIME_HELP,
+        );
+    }
+    if let Some(attr) = neighbours::take_instrument(function) {
         errors.push(attr, INSTRUMENT, INSTRUMENT_HELP);
         return None;
     }
-    let traced = function.body.as_ref().is_some_and(|body| {
-        let mut tokens = body.stream().into_iter();
-        tokens.any(|token| token.to_string().starts_with("__tracing_"))
-    });
-    if traced {
+    if neighbours::is_instrumented(function.body_tokens()) {
         errors.push(&function.sig.ident, INSTRUMENT, INSTRUMENT_HELP);
         return Some(());
     }
     None
-}
-
-/// `R` in `Pin<Box<dyn Future<Output = R> + ..>>`.
-fn boxed_output(output: &ReturnType) -> Option<ReturnType> {
-    struct Output(Option<Type>);
-    impl<'ast> Visit<'ast> for Output {
-        fn visit_assoc_type(&mut self, assoc: &'ast syn::AssocType) {
-            if assoc.ident == "Output" && self.0.is_none() {
-                self.0 = Some(assoc.ty.clone());
-            }
-        }
-    }
-    let mut found = Output(None);
-    found.visit_return_type(output);
-    let ty = found.0?;
-    Some(syn::parse_quote!(-> #ty))
 }
 
 /// Reports what no context can be, and takes it away.

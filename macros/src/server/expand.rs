@@ -3,10 +3,10 @@
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, FnArg, GenericParam, Ident, Pat, PatType, ReturnType};
+use syn::{Attribute, Expr, FnArg, GenericParam, Ident, Pat, PatType, ReturnType};
 
 use super::args::Args;
-use super::model::{self, Call, Model};
+use super::model::{self, Argument, Call, Invoked, MainGoesTo, Model};
 use crate::errors::Errors;
 use crate::options::mentions;
 use crate::paths::CratePath;
@@ -21,7 +21,7 @@ use crate::raw_fn::RawFn;
 //         async fn echo(yield_: impl ::aioxide::__private::Ready, worker: Worker, config: Config) -> io::Result<()> { .. }
 //         let __aioxide_workers: ::core::primitive::usize = config.workers;
 //         let config = ::aioxide::__private::argument(&config);
-//         ::aioxide::__private::server("echo", move |__aioxide_worker| {
+//         ::aioxide::__private::server(concat!(module_path!(), "::", "echo"), move |__aioxide_worker| {
 //             let __aioxide_yield = ::aioxide::__private::ready(&__aioxide_worker);
 //             let __aioxide_worker = ::aioxide::__private::worker(__aioxide_worker);
 //             let __aioxide_running = echo(__aioxide_yield, __aioxide_worker, config.get());
@@ -34,7 +34,8 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
         krate,
         yield_,
         main,
-        process,
+        main_goes_to,
+        extras,
         calls,
     } = model;
     let RawFn {
@@ -42,7 +43,11 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
     } = function;
     let name = function.name();
     let text = syn::ext::IdentExt::unraw(name).to_string();
-    let in_options = calls.iter().map(|call| call.value.clone()).collect();
+    let in_options = calls
+        .iter()
+        .map(|call| call.value.clone())
+        .chain(main.iter().chain(extras).map(Invoked::values))
+        .collect();
     let inner = inner_fn(args, function, krate, yield_, &function.body, &in_options);
     let outer = outer_signature(args, function, quote!(#krate::Server));
 
@@ -54,15 +59,25 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
     let worker_span = filled_in.next().unwrap_or_else(Span::call_site);
     let main_span = filled_in.next().unwrap_or_else(Span::call_site);
     let this_worker = located(worker_span, quote!(#krate::__private::worker(#worker)));
-    let main = Vec::from_iter(main.as_ref().map(|path| {
-        let enter = located(path.span(), quote!(#krate::__private::main));
-        let context = quote_spanned!(path.span()=> #enter(#path));
+    let mut invoked = TokenStream::new();
+    let main = Vec::from_iter(main.as_ref().map(|main| {
+        let mut context = main_context(krate, main, &mut invoked);
+        if extras.iter().any(Invoked::takes_main) {
+            let held = mixed("__aioxide_context");
+            invoked.extend(quote!(let #held = #context;));
+            context = held.to_token_stream();
+        }
         let value = located(
             main_span,
             quote!(#krate::__private::main_value(#main_value)),
         );
         (context, main_value, value)
     }));
+    let extras = extras
+        .iter()
+        .enumerate()
+        .map(|(nth, extra)| extra_call(args, krate, (nth, extra), &mut invoked));
+    let extras = Vec::from_iter(extras);
     let main_context = main.iter().map(|(context, ..)| context);
     let main_parameter = main.iter().map(|(_, parameter, _)| parameter);
     let main_value = main.iter().map(|(.., value)| value);
@@ -89,10 +104,11 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
         .unzip();
     let (lets, chain): (Vec<_>, Vec<_>) = calls.iter().map(builder_call).unzip();
 
-    let constructor = match (main.is_empty(), process) {
+    let constructor = match (main.is_empty(), main_goes_to) {
         (true, _) => quote!(server),
-        (false, false) => quote!(server_with_main),
-        (false, true) => quote!(server_with_shared_main),
+        (false, MainGoesTo::Threads) => quote!(server_with_main),
+        (false, MainGoesTo::Processes) => quote!(server_with_shared_main),
+        (false, MainGoesTo::Either) => quote!(server_with_main_for_either),
     };
     let run = model::is_main(function).then(|| quote!(.run()));
     let turbofish = turbofish(function);
@@ -102,9 +118,10 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
         #vis #outer {
             #inner
             #(#lets)*
+            #invoked
             #(#held)*
             #krate::__private::#constructor(
-                #text,
+                ::core::concat!(::core::module_path!(), "::", #text),
                 #(#main_context,)*
                 move |#worker: #krate::Worker #(, #main_parameter)*| {
                     let #ready = #krate::__private::ready(&#worker);
@@ -113,10 +130,90 @@ pub(crate) fn expand(args: &Args, function: &RawFn, model: &Model) -> TokenStrea
                     #ending
                 },
             )
+            #(#extras)*
             #(#chain)*
             #run
         }
     }
+}
+
+/// What gives the main context. What it needs before that is added to `before`.
+fn main_context(krate: &CratePath, main: &Invoked, before: &mut TokenStream) -> TokenStream {
+    let path = &main.function;
+    let span = path.span();
+    let enter = located(span, quote!(#krate::__private::main));
+    let arguments = given(krate, "__aioxide_main", &main.arguments, before);
+    if arguments.is_empty() {
+        return quote_spanned!(span=> #enter(#path));
+    }
+    quote_spanned!(span=> #enter(move || #path(#(#arguments),*)))
+}
+
+/// The builder's call for the `nth` extra. What it needs before that is added to `before`.
+fn extra_call(
+    args: &Args,
+    krate: &CratePath,
+    (nth, extra): (usize, &Invoked),
+    before: &mut TokenStream,
+) -> TokenStream {
+    let (path, name) = (&extra.function, extra.name());
+    let typed = args.options.flag("extra");
+    let method = Ident::new("extra", typed.map_or_else(Span::call_site, Ident::span));
+    let prefix = format!("__aioxide_extra{nth}");
+    let arguments = given(krate, &prefix, &extra.arguments, before);
+    if arguments.is_empty() {
+        return quote!(.#method(#name, #path));
+    }
+    let worker = mixed("__aioxide_worker");
+    if !extra.takes_main() {
+        return quote! {
+            .#method(#name, move |#worker: #krate::Worker| #path(#worker, #(#arguments),*))
+        };
+    }
+    let (held, context, main) = (
+        mixed(&prefix),
+        mixed("__aioxide_context"),
+        mixed("__aioxide_main"),
+    );
+    before.extend(quote! {
+        let #held = #krate::__private::extra_with_main(
+            &#context,
+            move |#worker: #krate::Worker, #main| #path(#worker, #(#arguments),*),
+        );
+    });
+    quote!(.#method(#name, #held))
+}
+
+/// The arguments of a function that an option calls, as they are where it is called, for each start anew. What holds
+/// them until then is added to `before`.
+fn given(
+    krate: &CratePath,
+    prefix: &str,
+    arguments: &[Argument],
+    before: &mut TokenStream,
+) -> Vec<TokenStream> {
+    let arguments = arguments.iter().enumerate();
+    let given = arguments.map(|(nth, argument)| match argument {
+        Argument::Main(word) => located(word.span(), mixed("__aioxide_main").to_token_stream()),
+        Argument::Value(value) => {
+            let held = format_ident!("{prefix}_{nth}", span = Span::mixed_site());
+            let value = match value {
+                Expr::Path(_)
+                | Expr::Lit(_)
+                | Expr::Field(_)
+                | Expr::MethodCall(_)
+                | Expr::Call(_)
+                | Expr::Macro(_) => value.to_token_stream(),
+                // What binds less than a reference.
+                _ => quote_spanned!(value.span()=> (#value)),
+            };
+            let span = value.span();
+            let hold = located(span, quote!(#krate::__private::argument));
+            before.extend(quote!(let #held = #hold(&#value);));
+            located(span, quote!(#held.get()))
+        }
+    });
+    given.collect()
 }
 
 /// The item of the right shape when there is an error: callers still compile and the body is still checked, if

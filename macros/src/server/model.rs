@@ -2,7 +2,9 @@
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{Block, Expr, ExprLit, Ident, Lit, PatType, Path, Type, TypeReference};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Block, Expr, ExprLit, Ident, Lit, Pat, PatType, Path, Type, TypeReference};
 
 use super::args::Args;
 use crate::duration::Length;
@@ -19,10 +21,88 @@ pub(crate) struct Model {
     pub(crate) krate: CratePath,
     /// The user's own token, so that errors about it and its hygiene are the user's.
     pub(crate) yield_: Ident,
-    pub(crate) main: Option<Path>,
-    pub(crate) process: bool,
+    pub(crate) main: Option<Invoked>,
+    pub(crate) main_goes_to: MainGoesTo,
+    pub(crate) extras: Vec<Invoked>,
     /// In the order of the documentation.
     pub(crate) calls: Vec<Call>,
+}
+
+/// Where the workers are that get the main context's value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MainGoesTo {
+    Threads,
+    Processes,
+    /// An expression says.
+    Either,
+}
+
+/// A function that an option names: its path alone, or called with arguments that follow what the server gives it.
+pub(crate) struct Invoked {
+    pub(crate) function: Path,
+    pub(crate) arguments: Vec<Argument>,
+}
+
+pub(crate) enum Argument {
+    /// The word `main`: the main context's value.
+    Main(Ident),
+    /// An expression of the caller's arguments.
+    Value(Expr),
+}
+
+impl Argument {
+    fn of(value: Expr) -> Argument {
+        match &value {
+            Expr::Path(path) if path.path.is_ident("main") && path.qself.is_none() => {
+                Argument::Main(Ident::new("main", path.span()))
+            }
+            _ => Argument::Value(value),
+        }
+    }
+}
+
+impl Invoked {
+    /// `path`, or `path(arguments)`.
+    fn of(value: &Expr) -> Option<Invoked> {
+        match value {
+            Expr::Path(path) if path.qself.is_none() => Some(Invoked {
+                function: path.path.clone(),
+                arguments: Vec::new(),
+            }),
+            Expr::Call(call) => {
+                let called = Invoked::of(&ungrouped((*call.func).clone()))?;
+                let arguments = call.args.iter().cloned().map(ungrouped);
+                called.arguments.is_empty().then(|| Invoked {
+                    function: called.function,
+                    arguments: arguments.map(Argument::of).collect(),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The path as it is written, without generic arguments.
+    pub(crate) fn name(&self) -> String {
+        let segments = self.function.segments.iter();
+        let names: Vec<String> = segments
+            .map(|segment| segment.ident.unraw().to_string())
+            .collect();
+        names.join("::")
+    }
+
+    pub(crate) fn takes_main(&self) -> bool {
+        let mut arguments = self.arguments.iter();
+        arguments.any(|argument| matches!(argument, Argument::Main(_)))
+    }
+
+    /// The tokens in which the caller's arguments may stand.
+    pub(crate) fn values(&self) -> TokenStream {
+        let values = self.arguments.iter().filter_map(|argument| match argument {
+            Argument::Main(_) => None,
+            Argument::Value(value) => Some(value),
+        });
+        quote!(#(#values),*)
+    }
 }
 
 /// A call of the builder.
@@ -60,16 +140,19 @@ impl Model {
         let krate = CratePath::from_options(&args.options, errors);
         let mut options = OptionCheck {
             args,
+            function,
             krate: &krate,
             calls: Vec::new(),
             errors,
         };
-        options.workers();
-        options.isolation();
-        let main = options.path("main");
-        options.extra();
-        if let Some(path) = options.path("init") {
-            options.call("init", quote!(#path));
+        options.at_least_1("workers", "4", ", or leave it out for one per core");
+        let main_goes_to = options.isolation();
+        let main = options.main();
+        let extras = options.extras();
+        for name in ["init", "on_ready"] {
+            if let Some(path) = options.path(name) {
+                options.call(name, quote!(#path));
+            }
         }
         options.stop_signals();
         for name in ["shutdown_timeout", "start_timeout"] {
@@ -80,13 +163,13 @@ impl Model {
         for name in ["restart_window", "hang_timeout"] {
             options.length(name);
         }
+        options.at_least_1("roll_overlap", "2", ", or leave it out for all at once");
         for name in ["share_port", "run_to_completion"] {
             if args.options.flag(name).is_some() {
                 options.call(name, quote!(true));
             }
         }
         let calls = options.calls;
-        let process = matches!(args.options.value("isolation"), Some((_, value)) if compact(value) == "process");
         if !args.sound || errors.len() > before {
             return Checked::Wrong {
                 yield_: yield_.ident,
@@ -97,7 +180,8 @@ impl Model {
             krate,
             yield_: yield_.ident,
             main,
-            process,
+            main_goes_to,
+            extras,
             calls,
         })
     }
@@ -321,6 +405,7 @@ fn yields_itself(attribute: &Group) -> bool {
 
 struct OptionCheck<'a> {
     args: &'a Args,
+    function: &'a RawFn,
     krate: &'a CratePath,
     calls: Vec<Call>,
     errors: &'a mut Errors,
@@ -350,8 +435,8 @@ impl OptionCheck<'_> {
         Ident::new(name, typed.map_or_else(Span::call_site, Ident::span))
     }
 
-    fn workers(&mut self) {
-        let value = self.args.options.value("workers");
+    fn at_least_1(&mut self, name: &str, example: &str, or: &str) {
+        let value = self.args.options.value(name);
         match value {
             Some((
                 _,
@@ -361,10 +446,10 @@ impl OptionCheck<'_> {
                 }),
             )) if number.base10_parse::<u64>().is_ok_and(|n| n == 0) => self.errors.push(
                 number,
-                "`workers` is at least 1, and this is 0",
-                "write for example `workers = 4`, or leave it out for one per core",
+                format!("`{name}` is at least 1, and this is 0"),
+                format!("write for example `{name} = {example}`{or}"),
             ),
-            _ => self.count("workers", "usize", "4"),
+            _ => self.count(name, "usize", example),
         }
     }
 
@@ -423,9 +508,34 @@ impl OptionCheck<'_> {
         }
     }
 
-    fn extra(&mut self) {
+    fn main(&mut self) -> Option<Invoked> {
+        let (_, value) = self.args.options.value("main")?;
+        let Some(invoked) = Invoked::of(value) else {
+            self.errors.push(
+                value,
+                format!(
+                    "`main` takes the path of a function, or a call of one, not `{}`",
+                    compact(value)
+                ),
+                "write for example `main = my_function`, or `main = my_function(config.url)`",
+            );
+            return None;
+        };
+        for argument in &invoked.arguments {
+            if let Argument::Main(main) = argument {
+                self.errors.push(
+                    main,
+                    "the main context can't take its own value",
+                    "pass arguments of this function, or constants",
+                );
+            }
+        }
+        Some(invoked)
+    }
+
+    fn extras(&mut self) -> Vec<Invoked> {
         let Some((_, value)) = self.args.options.value("extra") else {
-            return;
+            return Vec::new();
         };
         let functions: Vec<Expr> = match value {
             Expr::Array(array) => array.elems.iter().cloned().map(ungrouped).collect(),
@@ -437,35 +547,58 @@ impl OptionCheck<'_> {
                         "`extra` takes a list of functions, not `{}`",
                         compact(other)
                     ),
-                    "write for example `extra = [router, metrics]`",
+                    "write for example `extra = [router, metrics(config.port)]`",
                 );
-                return;
+                return Vec::new();
             }
         };
+        let mut extras = Vec::new();
         for function in &functions {
-            match function {
-                Expr::Path(path) => self.call("extra", quote!(#path)),
-                other => self.errors.push(
-                    other,
-                    format!("`extra` takes paths of functions, not `{}`", compact(other)),
-                    "write for example `extra = [router, metrics]`",
+            match Invoked::of(function) {
+                Some(extra) => extras.push(extra),
+                None => self.errors.push(
+                    function,
+                    format!(
+                        "`extra` takes paths of functions, or calls of them, not `{}`",
+                        compact(function)
+                    ),
+                    "write for example `extra = [router, metrics(config.port)]`",
                 ),
             }
         }
+        if !self.args.options.meant("main") {
+            for argument in extras.iter().flat_map(|extra| &extra.arguments) {
+                if let Argument::Main(main) = argument {
+                    self.errors.push(
+                        main,
+                        "`main` is the main context's value here, and this server has no main context",
+                        "add for example `main = my_function`, or pass something else",
+                    );
+                }
+            }
+        }
+        extras
     }
 
-    /// One of `words`, as a variant of the enum `of`.
-    fn word(&mut self, name: &str, of: &str, words: &[(&str, &str)]) {
-        let Some((_, value)) = self.args.options.value(name) else {
-            return;
-        };
+    /// One of `words`, as a variant of the enum `of`, or an expression of that type. Which word, if one.
+    fn word(
+        &mut self,
+        name: &str,
+        of: &str,
+        words: &[(&'static str, &str)],
+    ) -> Option<&'static str> {
+        let (_, value) = self.args.options.value(name)?;
+        let krate = self.krate;
+        let of = Ident::new(of, Span::call_site());
         let typed = compact(value);
-        if let Some((_, variant)) = words.iter().find(|(word, _)| *word == typed) {
-            let krate = self.krate;
-            let of = Ident::new(of, Span::call_site());
+        if let Some((word, variant)) = words.iter().find(|(word, _)| *word == typed) {
             let variant = Ident::new(variant, Span::call_site());
             self.call(name, quote!(#krate::#of::#variant));
-            return;
+            return Some(word);
+        }
+        if self.is_expression(value) {
+            self.call_with(name, value, quote!(#krate::#of));
+            return None;
         }
         let list: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
         let help = match nearest(&typed, words.iter().map(|(word, _)| *word)) {
@@ -474,17 +607,36 @@ impl OptionCheck<'_> {
         };
         self.errors.push(
             value,
-            format!("`{name}` is one of {}, not `{typed}`", list.join(", ")),
+            format!(
+                "`{name}` is one of {} or an expression of type `{of}`, not `{typed}`",
+                list.join(", ")
+            ),
             help,
         );
+        None
     }
 
-    fn isolation(&mut self) {
-        self.word(
-            "isolation",
-            "Isolation",
-            &[("thread", "Thread"), ("process", "Process")],
-        );
+    /// Whether it may be a value: a lone word is one only if it is an argument's name, or in capitals, as a constant's.
+    fn is_expression(&self, value: &Expr) -> bool {
+        let word = match value {
+            Expr::Lit(_) => return false,
+            Expr::Path(path) => path.path.get_ident(),
+            _ => None,
+        };
+        let Some(word) = word else { return true };
+        let mut arguments = caller_arguments(self.args, self.function);
+        !word.to_string().contains(char::is_lowercase)
+            || arguments
+                .any(|argument| matches!(&*argument.pat, Pat::Ident(pat) if pat.ident == *word))
+    }
+
+    fn isolation(&mut self) -> MainGoesTo {
+        let words = [("thread", "Thread"), ("process", "Process")];
+        match self.word("isolation", "Isolation", &words) {
+            Some("process") => MainGoesTo::Processes,
+            None if self.args.options.flag("isolation").is_some() => MainGoesTo::Either,
+            _ => MainGoesTo::Threads,
+        }
     }
 
     fn on_failure(&mut self) {

@@ -31,7 +31,7 @@ fn main_without_options() {
                     Ok(())
                 }
                 ::aioxide::__private::server(
-                        "main",
+                        ::core::concat!(::core::module_path!(), "::", "main"),
                         move |__aioxide_worker: ::aioxide::Worker| {
                             let __aioxide_yield = ::aioxide::__private::ready(&__aioxide_worker);
                             let __aioxide_worker = ::aioxide::__private::worker(__aioxide_worker);
@@ -49,8 +49,8 @@ fn main_without_options() {
 fn every_option() {
     expands(
         "workers = config.workers, isolation = process, main = database, extra = [router, metrics::run], init = log,
-        stop_signals = [SIGTERM], shutdown_timeout = 10s, start_timeout = timeout, on_failure = restart,
-        max_restarts = 3, restart_window = 1h30m, hang_timeout = 30s, share_port, run_to_completion",
+        on_ready = announce, stop_signals = [SIGTERM], shutdown_timeout = 10s, start_timeout = timeout, on_failure = restart,
+        max_restarts = 3, restart_window = 1h30m, hang_timeout = 30s, roll_overlap = 2, share_port, run_to_completion",
         "async fn echo(worker: Worker, database: Database, config: Config) { yield_().await; }",
         expect![[r#"
             fn echo(config: Config) -> ::aioxide::Server {
@@ -67,7 +67,7 @@ fn every_option() {
                 let __aioxide_start_timeout: ::core::time::Duration = timeout;
                 let config = ::aioxide::__private::argument(&config);
                 ::aioxide::__private::server_with_shared_main(
-                        "echo",
+                        ::core::concat!(::core::module_path!(), "::", "echo"),
                         ::aioxide::__private::main(database),
                         move |__aioxide_worker: ::aioxide::Worker, __aioxide_main| {
                             let __aioxide_yield = ::aioxide::__private::ready(&__aioxide_worker);
@@ -81,11 +81,12 @@ fn every_option() {
                             ::aioxide::__private::ending(__aioxide_running)
                         },
                     )
+                    .extra("router", router)
+                    .extra("metrics::run", metrics::run)
                     .workers(__aioxide_workers)
                     .isolation(::aioxide::Isolation::Process)
-                    .extra(router)
-                    .extra(metrics::run)
                     .init(log)
+                    .on_ready(announce)
                     .stop_signals([::aioxide::Signal::SIGTERM])
                     .shutdown_timeout(::core::time::Duration::new(10u64, 0u32))
                     .start_timeout(__aioxide_start_timeout)
@@ -93,8 +94,80 @@ fn every_option() {
                     .max_restarts(3)
                     .restart_window(::core::time::Duration::new(5400u64, 0u32))
                     .hang_timeout(::core::time::Duration::new(30u64, 0u32))
+                    .roll_overlap(2)
                     .share_port(true)
                     .run_to_completion(true)
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn functions_with_arguments_and_expressions() {
+    expands(
+        "isolation = config.isolation, on_failure = on_failure, main = database(config.url, 5),
+        extra = [router(config.port), metrics::run, exporter(main, config.port + 1)]",
+        "async fn echo(worker: Worker, database: Database, config: Config, on_failure: OnFailure) { yield_().await; }",
+        expect![[r#"
+            fn echo(config: Config, on_failure: OnFailure) -> ::aioxide::Server {
+                async fn echo(
+                    yield_: impl ::aioxide::__private::Ready,
+                    worker: Worker,
+                    database: Database,
+                    #[allow(unused_variables)]
+                    config: Config,
+                    #[allow(unused_variables)]
+                    on_failure: OnFailure,
+                ) {
+                    yield_().await;
+                }
+                let __aioxide_isolation: ::aioxide::Isolation = config.isolation;
+                let __aioxide_on_failure: ::aioxide::OnFailure = on_failure;
+                let __aioxide_main_0 = ::aioxide::__private::argument(&config.url);
+                let __aioxide_main_1 = ::aioxide::__private::argument(&5);
+                let __aioxide_context = ::aioxide::__private::main(move || database(
+                    __aioxide_main_0.get(),
+                    __aioxide_main_1.get(),
+                ));
+                let __aioxide_extra0_0 = ::aioxide::__private::argument(&config.port);
+                let __aioxide_extra2_1 = ::aioxide::__private::argument(&(config.port + 1));
+                let __aioxide_extra2 = ::aioxide::__private::extra_with_main(
+                    &__aioxide_context,
+                    move |__aioxide_worker: ::aioxide::Worker, __aioxide_main| exporter(
+                        __aioxide_worker,
+                        __aioxide_main,
+                        __aioxide_extra2_1.get(),
+                    ),
+                );
+                let config = ::aioxide::__private::argument(&config);
+                let on_failure = ::aioxide::__private::argument(&on_failure);
+                ::aioxide::__private::server_with_main_for_either(
+                        ::core::concat!(::core::module_path!(), "::", "echo"),
+                        __aioxide_context,
+                        move |__aioxide_worker: ::aioxide::Worker, __aioxide_main| {
+                            let __aioxide_yield = ::aioxide::__private::ready(&__aioxide_worker);
+                            let __aioxide_worker = ::aioxide::__private::worker(__aioxide_worker);
+                            let __aioxide_running = echo(
+                                __aioxide_yield,
+                                __aioxide_worker,
+                                ::aioxide::__private::main_value(__aioxide_main),
+                                config.get(),
+                                on_failure.get(),
+                            );
+                            ::aioxide::__private::ending(__aioxide_running)
+                        },
+                    )
+                    .extra(
+                        "router",
+                        move |__aioxide_worker: ::aioxide::Worker| router(
+                            __aioxide_worker,
+                            __aioxide_extra0_0.get(),
+                        ),
+                    )
+                    .extra("metrics::run", metrics::run)
+                    .extra("exporter", __aioxide_extra2)
+                    .isolation(__aioxide_isolation)
+                    .on_failure(__aioxide_on_failure)
             }
         "#]],
     );
@@ -139,7 +212,7 @@ fn arguments_of_every_kind() {
                 #[cfg(unix)]
                 let d = crate::vendored::__private::argument(&d);
                 crate::vendored::__private::server(
-                    "echo",
+                    ::core::concat!(::core::module_path!(), "::", "echo"),
                     move |__aioxide_worker: crate::vendored::Worker| {
                         let __aioxide_yield = crate::vendored::__private::ready(&__aioxide_worker);
                         let __aioxide_worker = crate::vendored::__private::worker(__aioxide_worker);
@@ -181,7 +254,7 @@ fn a_wrong_option_leaves_the_function_and_its_body() {
                 loop {}
             }
             ::core::compile_error! {
-                "unknown option `wrokers` of `#[server]`\nhelp: did you mean `workers`? the options are `workers = 4`, `isolation = process`, `main = path`, `extra = [path]`, `init = path`, `stop_signals = [SIGINT, SIGTERM]`, `shutdown_timeout = 25s`, `start_timeout = 60s`, `on_failure = restart`, `max_restarts = 10`, `restart_window = 60s`, `hang_timeout = 30s`, `share_port`, `run_to_completion`, `crate = path`"
+                "unknown option `wrokers` of `#[server]`\nhelp: did you mean `workers`? the options are `workers = 4`, `isolation = process`, `main = path`, `extra = [path]`, `init = path`, `on_ready = path`, `stop_signals = [SIGINT, SIGTERM]`, `shutdown_timeout = 25s`, `start_timeout = 60s`, `on_failure = restart`, `max_restarts = 10`, `restart_window = 60s`, `hang_timeout = 30s`, `roll_overlap = 2`, `share_port`, `run_to_completion`, `crate = path`"
             }
         "##]],
     );
@@ -244,7 +317,7 @@ fn a_broken_body_is_passed_on() {
         "",
         "async fn echo(worker: Worker) { worker. }",
         expect![[
-            r#"fn echo () -> :: aioxide :: Server { async fn echo (yield_ : impl :: aioxide :: __private :: Ready , worker : Worker) { worker . } :: aioxide :: __private :: server ("echo" , move | __aioxide_worker : :: aioxide :: Worker | { let __aioxide_yield = :: aioxide :: __private :: ready (& __aioxide_worker) ; let __aioxide_worker = :: aioxide :: __private :: worker (__aioxide_worker) ; let __aioxide_running = echo (__aioxide_yield , __aioxide_worker ,) ; :: aioxide :: __private :: ending (__aioxide_running) } ,) }"#
+            r#"fn echo () -> :: aioxide :: Server { async fn echo (yield_ : impl :: aioxide :: __private :: Ready , worker : Worker) { worker . } :: aioxide :: __private :: server (:: core :: concat ! (:: core :: module_path ! () , "::" , "echo") , move | __aioxide_worker : :: aioxide :: Worker | { let __aioxide_yield = :: aioxide :: __private :: ready (& __aioxide_worker) ; let __aioxide_worker = :: aioxide :: __private :: worker (__aioxide_worker) ; let __aioxide_running = echo (__aioxide_yield , __aioxide_worker ,) ; :: aioxide :: __private :: ending (__aioxide_running) } ,) }"#
         ]],
     );
 }

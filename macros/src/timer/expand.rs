@@ -10,7 +10,7 @@ use super::model::{Cadence, First, Model, Single};
 use super::policy::Policy;
 use crate::options::mentions;
 use crate::paths::CratePath;
-use crate::raw_fn::RawFn;
+use crate::raw_fn::{RawFn, allow_underscore};
 
 // Input:
 //     #[timer(100ms, overlap = cancel)]
@@ -50,7 +50,8 @@ pub(super) fn expand(raw: &RawFn, model: &Model<'_>) -> TokenStream {
 
     let accepted = model.params.iter().map(|Param { attrs, name, .. }| {
         let fit = expand_fitness(&private, name, name.span());
-        quote!(#(#attrs)* let #name = #fit.of(#name);)
+        let allow = allow_underscore(name);
+        quote!(#(#attrs)* #allow let #name = #fit.of(#name);)
     });
     let names_for_options = model
         .has_expressions()
@@ -74,7 +75,8 @@ pub(super) fn expand(raw: &RawFn, model: &Model<'_>) -> TokenStream {
         None => {
             let clones = model.params.iter().map(|Param { attrs, name, .. }| {
                 let clone = quote_spanned!(name.span()=> ::core::clone::Clone::clone(&#name));
-                quote!(#(#attrs)* let #name = #clone;)
+                let allow = allow_underscore(name);
+                quote!(#(#attrs)* #allow let #name = #clone;)
             });
             let run = tick_block(raw, &private, site, quote!(#tick_binding #(#bindings)*));
             quote_spanned!(site=> move |#tick| { #(#clones)* #run })
@@ -186,7 +188,8 @@ fn expand_binding(param: &Param<'_>, options: &TokenStream) -> TokenStream {
         quote!(#(#attrs)* let #name = #name; #(#attrs)* let #pat = #name;)
     } else {
         let allow = mentions(options, name).then(|| quote!(#[allow(unused_variables)]));
-        quote!(#(#attrs)* #allow let #pat = #name;)
+        let underscore = allow_underscore(name);
+        quote!(#(#attrs)* #allow #underscore let #pat = #name;)
     }
 }
 

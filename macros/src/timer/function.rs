@@ -6,6 +6,7 @@ use syn::visit::Visit;
 use syn::{Attribute, Lifetime, Pat, PatType, Receiver, ReceiverKind, ReturnType, Safety, Type};
 
 use crate::errors::Errors;
+use crate::neighbours;
 use crate::options::compact;
 use crate::raw_fn::RawFn;
 
@@ -44,7 +45,21 @@ pub(super) fn check_fn<'f>(
     let before = errors.len();
     let name = raw.name();
     let sig = &raw.sig;
-    if sig.asyncness.is_none() {
+    if let Some(attribute) = neighbours::rewritten_by(raw) {
+        let help = match attribute {
+            "#[async_trait]" => {
+                "remove `#[async_trait]`: a function that starts a timer is not async, and a trait with it is object safe"
+            }
+            _ => "put it on another function, which starts this timer: `main`, or a test",
+        };
+        errors.push(
+            name,
+            format!(
+                "`{attribute}` and `#[timer]` don't mix: `{name}` has already been rewritten and is not async any more"
+            ),
+            help,
+        );
+    } else if sig.asyncness.is_none() {
         errors.push(
             sig.fn_token,
             format!("`{name}` is not async; `#[timer]` goes on an async function"),

@@ -327,7 +327,7 @@ fn check_spread(options: &Options, errors: &mut Errors) -> bool {
     let Some((key, value)) = options.value("spread") else {
         return false;
     };
-    if !as_word(value).is_some_and(|word| word == "host") {
+    if as_word(value).is_none_or(|word| word != "host") {
         errors.push(
             value,
             format!("`spread` can only be `host`, not `{}`", compact(value)),

@@ -2,6 +2,7 @@
 //!
 //! Only the ratios within one run mean anything.
 
+mod threads;
 mod ways;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -35,5 +36,5 @@ fn many(c: &mut Criterion) {
     bench.finish();
 }
 
-criterion_group!(benches, one, many);
+criterion_group!(benches, one, many, threads::threads);
 criterion_main!(benches);

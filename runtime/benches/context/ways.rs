@@ -68,6 +68,23 @@ pub(crate) async fn aioxide_guard(seed: u64) -> io::Result<()> {
     value.exit().await
 }
 
+/// Suspended while it is entered.
+pub(crate) async fn suspended_boxed_hooks(seed: u64) -> io::Result<()> {
+    let hooks = hooks(seed);
+    let mut value = hooks.enter().await?;
+    tokio::task::yield_now().await;
+    value += 1;
+    hooks.exit(value, true).await
+}
+
+/// Suspended while it is entered.
+pub(crate) async fn suspended_guard(seed: u64) -> io::Result<()> {
+    let mut value = context(seed).await?;
+    tokio::task::yield_now().await;
+    *value += 1;
+    value.exit().await
+}
+
 pub(crate) async fn aioxide_with(seed: u64) -> io::Result<()> {
     context(seed)
         .with(async |value| {

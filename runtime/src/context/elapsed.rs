@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A `setup_timeout` or a `teardown_timeout` has passed.
+/// A `setup_timeout`, a `teardown_timeout` or the deadline of a scope has passed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {phase} of `{name}` took longer than {limit:?}")]
 pub struct Elapsed {
@@ -12,6 +12,11 @@ pub struct Elapsed {
 }
 
 impl Elapsed {
+    #[cfg(feature = "scope")]
+    pub(crate) fn new(name: &'static str, phase: &'static str, limit: Duration) -> Elapsed {
+        Elapsed { name, phase, limit }
+    }
+
     /// The function that the context was made by.
     pub fn name(&self) -> &'static str {
         self.name

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::report::in_full;
+
 #[cfg(feature = "server")]
 use crate::server::Stop;
 
@@ -52,7 +54,7 @@ impl Exit {
     pub(crate) fn of<T, E: fmt::Display>(result: &Result<T, E>) -> Exit {
         match result {
             Ok(_) => Exit::Completed,
-            Err(error) => Exit::Failed(error.to_string()),
+            Err(error) => Exit::Failed(in_full(error)),
         }
     }
 }

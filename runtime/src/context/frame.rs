@@ -12,9 +12,10 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::passage::{BySlot, ByThread, Passage, REACH, Slot, Yielder, lock};
+use super::watch::Watch;
 use super::{Elapsed, Exit, Outcome, Return};
 use crate::panic;
-use crate::teardown::{self, InnerPlace, Origin, Place, TeardownError, Wait};
+use crate::teardown::{self, Home, InnerPlace, Origin, Place, TeardownError, Wait};
 
 /// What is known about the context.
 pub(super) struct Meta<'a, R: Return> {
@@ -26,12 +27,13 @@ pub(super) struct Meta<'a, R: Return> {
     place: InnerPlace,
     /// It is known where it is entered.
     placed: bool,
-    handle: Option<Handle>,
+    home: Home,
     span: tracing::Span,
     /// Set while the function is polled, and for ever if it ends or panics there.
     over: bool,
     limits: Option<Box<Limits<R>>>,
     before: Before,
+    pub(super) watch: Option<Arc<dyn Watch>>,
     calls: Calls<'a, R>,
 }
 
@@ -227,11 +229,12 @@ impl<'a, R: Return> Frame<'a, R> {
             armed: false,
             place: InnerPlace::nowhere(),
             placed: false,
-            handle: None,
+            home: Home::Nowhere,
             span: tracing::Span::none(),
             over: false,
             limits: None,
             before: Before::Inside,
+            watch: None,
             calls,
         };
         Frame(Box::pin(Function {
@@ -298,7 +301,7 @@ impl<'a, R: Return> Meta<'a, R> {
         if !self.placed {
             self.enter_in(Place::current());
         }
-        self.handle = Handle::try_current().ok();
+        self.home = Home::current(tokio::task::try_id());
         if tracing::dispatcher::has_been_set() {
             self.span = tracing::Span::current();
         }
@@ -367,7 +370,7 @@ impl<'a, R: Return> Meta<'a, R> {
     }
 
     pub(super) fn runtime(&self) -> Option<&Handle> {
-        self.handle.as_ref()
+        self.home.handle()
     }
 
     pub(super) fn limits(&mut self, elapsed: fn(Elapsed) -> R::Body) -> &mut Limits<R> {
@@ -529,6 +532,14 @@ impl<'a, R: Return> Frame<'a, R> {
         InnerPlace::of(place.clone(), at)
     }
 
+    /// A wait for what its function has dropped, if something of that is pending.
+    #[cold]
+    fn wait_for_own(&mut self) -> Option<Wait> {
+        let place = &mut self.meta().place;
+        let pending = place.has_pending().then(|| place.place());
+        pending.and_then(|place| Wait::for_all_in(&place))
+    }
+
     /// The place of its function.
     pub(super) fn place(&mut self) -> Place {
         self.meta().place.place()
@@ -554,14 +565,18 @@ impl<'a, R: Return> Frame<'a, R> {
     /// The guard's end: gives the value back. From here on the function is tearing down.
     #[inline(always)]
     pub(super) fn give_back(&mut self, exit: Exit) {
-        self.parts().passage.exit = Some(exit);
+        let FunctionProjection { meta, passage, .. } = self.parts();
+        if let (Some(watch), false) = (&meta.watch, exit.is_success()) {
+            Arc::clone(watch).left(&exit);
+        }
+        passage.exit = Some(exit);
     }
 
     /// For what has no runtime of its own.
     pub(super) fn adopt(&mut self, runtime: impl FnOnce() -> Option<Handle>) {
-        let handle = &mut self.meta().handle;
-        if handle.is_none() {
-            *handle = runtime();
+        let home = &mut self.meta().home;
+        if !home.is_known() {
+            *home = runtime().map_or(Home::Nowhere, Home::from);
         }
     }
 
@@ -580,6 +595,9 @@ impl<'a, R: Return> Frame<'a, R> {
     /// Neither blocks nor panics.
     pub(super) fn detach(mut self, entered: bool) {
         let meta = self.meta();
+        if let Some(watch) = meta.watch.take() {
+            watch.left(&Exit::Cancelled);
+        }
         if !meta.over {
             let detach = meta.calls.detach;
             detach(self, entered);
@@ -594,6 +612,8 @@ struct Rest<'a, R: Return> {
     /// Present until it is dropped.
     frame: Option<Frame<'a, R>>,
     entered: bool,
+    /// For what a setup that is finished here has dropped: it goes before the teardown.
+    inside: Option<Wait>,
 }
 
 impl<R: Return> Unpin for Rest<'_, R> {}
@@ -616,8 +636,13 @@ impl<R: Return> Future for Rest<'_, R> {
                 Setup::Yielded => {
                     this.entered = true;
                     frame.give_back(Exit::Cancelled);
+                    this.inside = frame.wait_for_own();
                 }
             }
+        }
+        if let Some(inside) = &mut this.inside {
+            ready!(Pin::new(inside).poll(cx));
+            this.inside = None;
         }
         frame.poll_teardown(cx).map(|left| left.outcome())
     }
@@ -644,11 +669,16 @@ impl<'a, R: Return> Rest<'a, R> {
             name: meta.name,
             place: place.clone(),
             at,
-            handle: meta.handle.take(),
+            begun: !entered || matches!(meta.before, Before::Nothing),
+            handle: meta.home.take(),
             span: std::mem::replace(&mut meta.span, tracing::Span::none()),
         };
-        let frame = Some(frame);
-        (Rest { frame, entered }, origin)
+        let rest = Rest {
+            frame: Some(frame),
+            entered,
+            inside: None,
+        };
+        (rest, origin)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{self, Poll, ready};
 
 use pin_project_lite::pin_project;
@@ -10,6 +11,7 @@ use sync_wrapper::SyncWrapper;
 use tokio::runtime::Handle;
 
 use super::frame::{Frame, Left, Meta, Setup, never_yielded};
+use super::watch::Watch;
 use super::{Exit, Return};
 use crate::teardown::{self, InnerPlace, Place, Wait};
 
@@ -36,6 +38,11 @@ impl<'a, R: Return> Entering<'a, R> {
             set(frame.meta());
         }
         self
+    }
+
+    #[cfg(feature = "scope")]
+    pub(super) fn watch(&mut self) -> Option<Arc<dyn Watch>> {
+        self.frame.get_mut().as_mut()?.meta().watch.clone()
     }
 
     #[inline(always)]
@@ -96,6 +103,10 @@ impl<'a, R: Return> Entered<'a, R> {
     #[inline(always)]
     pub(super) fn value_mut(&mut self) -> &mut R::Value {
         self.frame.as_mut().and_then(Frame::value_mut).expect(GONE)
+    }
+
+    pub(super) fn watch(&mut self) -> Option<Arc<dyn Watch>> {
+        self.frame.as_mut()?.meta().watch.clone()
     }
 
     pub(super) fn name(&mut self) -> &'static str {

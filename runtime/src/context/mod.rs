@@ -10,15 +10,19 @@ mod passage;
 mod returns;
 mod stack;
 mod surface;
+mod watch;
 
 pub use elapsed::Elapsed;
 pub use exit::Exit;
 pub use group::{Group, group};
 pub use returns::{Always, Return};
-pub use stack::{Ending, ExitErrors, ExitStack};
+pub use stack::{Ending, ExitErrors, ExitStack, MemberId};
 pub use surface::{
     BorrowedContext, BorrowedEnter, BorrowedGuard, BorrowedLeave, Context, Enter, Guard, Leave,
 };
+
+#[cfg(feature = "scope")]
+pub(crate) use watch::Watch;
 
 #[doc(hidden)]
 pub use passage::Yielder;

@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 
+use crate::report::in_full;
+
 /// The declared return type of a context that cannot fail: `-> Always<T>`.
 ///
 /// `#[actxmgr]` uses it by itself for every return type that isn't called `Result`; it is written out when
@@ -161,7 +163,7 @@ pub trait Outcome {
 
 impl<E: fmt::Display> Outcome for Result<(), E> {
     fn failure(&self) -> Option<String> {
-        self.as_ref().err().map(E::to_string)
+        self.as_ref().err().map(in_full)
     }
 }
 

@@ -1,10 +1,14 @@
 //! Contexts, guards and deferred futures of any type, left in the opposite order as one unit.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
+use std::marker::PhantomData;
 use std::panic::resume_unwind;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{self, Poll};
 
 use sync_wrapper::SyncWrapper;
@@ -13,15 +17,72 @@ use tokio::runtime::Handle;
 use super::frame::{Frame, never_yielded};
 use super::futures::{Entered, Entering, catch};
 use super::{Context, Exit, Guard, Leave, Return};
-use crate::teardown::{self, TeardownError};
+use crate::report::in_full;
+use crate::teardown::{self, InPlace, TeardownError};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type Leaving = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 type Declared = Result<Members, ExitErrors>;
 
 struct Member {
+    id: u64,
     name: &'static str,
-    leave: SyncWrapper<Box<dyn FnOnce(Exit) -> Leaving + Send>>,
+    held: SyncWrapper<Box<dyn Held>>,
+}
+
+/// What a stack holds, whatever it is.
+trait Held: Send {
+    fn leave(self: Box<Self>, exit: Exit) -> Leaving;
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+impl<R> Held for Guard<R>
+where
+    R: Return<Value: Send, Body: Ending + Send> + 'static,
+{
+    fn leave(self: Box<Self>, exit: Exit) -> Leaving {
+        let leave: Leave<R> = Leave(self.0.leave(exit));
+        Box::pin(async move { leave.await.end() })
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+struct Deferred<F>(F);
+
+impl<F> Held for Deferred<F>
+where
+    F: Future<Output: Ending> + Send + 'static,
+{
+    fn leave(self: Box<Self>, _: Exit) -> Leaving {
+        Box::pin(async move { self.0.await.end() })
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        Box::new(self.0)
+    }
+}
+
+/// Names a member of an [`ExitStack`], an `M`, to [take](ExitStack::take) it out again.
+pub struct MemberId<M> {
+    id: u64,
+    member: PhantomData<fn() -> M>,
+}
+
+impl<M> Clone for MemberId<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for MemberId<M> {}
+
+impl<M> fmt::Debug for MemberId<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MemberId").field(&self.id).finish()
+    }
 }
 
 /// Those entered first come first.
@@ -110,43 +171,73 @@ impl ExitStack {
         }
     }
 
-    /// Takes over the duty to tear `guard` down.
-    pub fn push<R>(&mut self, guard: Guard<R>)
+    /// Takes over the duty to tear `guard` down, until it is [taken](Self::take) out again.
+    pub fn push<R>(&mut self, mut guard: Guard<R>) -> MemberId<Guard<R>>
     where
         R: Return<Value: Send, Body: Ending + Send> + 'static,
     {
-        let mut entered = guard.0;
-        let runtime = entered.runtime();
-        let name = entered.name();
-        self.add(name, runtime, |exit| {
-            let leave: Leave<R> = Leave(entered.leave(exit));
-            Box::pin(async move { leave.await.end() })
-        });
+        let runtime = guard.0.runtime();
+        let name = guard.0.name();
+        self.add(name, runtime, guard)
     }
 
-    /// Runs `future` when its turn comes. Its output is `()` or a `Result`.
-    pub fn defer<F>(&mut self, future: F)
+    /// Runs `future` when its turn comes, unless it is [taken](Self::take) out before. Its output is `()` or a
+    /// `Result`.
+    pub fn defer<F>(&mut self, future: F) -> MemberId<F>
     where
         F: Future<Output: Ending> + Send + 'static,
     {
-        self.add("deferred future", None, |_| {
-            Box::pin(async move { future.await.end() })
-        });
+        self.add("deferred future", None, Deferred(future))
     }
 
-    fn add(
+    /// Takes a member out again: the guard, whose context is then the caller's to leave, or the deferred future,
+    /// which then doesn't run. `None` if it is not, or no longer, in this stack.
+    ///
+    /// ```
+    /// # use aioxide::{Always, ExitStack, actxmgr};
+    /// #[actxmgr]
+    /// async fn session(id: u32) -> Always<u32> {
+    ///     yield_(id).await;
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let mut stack = ExitStack::new();
+    /// let undo = stack.defer(async { println!("the order is undone") });
+    /// let session = stack.push(session(7).await);
+    /// let session = stack.take(session).unwrap(); // it outlives the stack
+    /// drop(stack.take(undo));                     // the order stands
+    /// stack.exit().await.unwrap();
+    /// assert_eq!(*session, 7);
+    /// session.exit().await;
+    /// # }
+    /// ```
+    pub fn take<M: 'static>(&mut self, id: MemberId<M>) -> Option<M> {
+        let members = &mut self.guard.value_mut().0;
+        let at = members.iter().position(|member| member.id == id.id)?;
+        let held = members.remove(at).held.into_inner().into_any();
+        held.downcast().ok().map(|held| *held)
+    }
+
+    fn add<M>(
         &mut self,
         name: &'static str,
         runtime: Option<Handle>,
-        leave: impl FnOnce(Exit) -> Leaving + Send + 'static,
-    ) {
+        held: impl Held + 'static,
+    ) -> MemberId<M> {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
         let guard = &mut self.guard;
         // A stack that was made outside a runtime is torn down where its members are.
         guard.adopt(|| runtime.or_else(|| Handle::try_current().ok()));
         guard.value_mut().0.push(Member {
+            id,
             name,
-            leave: SyncWrapper::new(Box::new(leave)),
+            held: SyncWrapper::new(Box::new(held)),
         });
+        MemberId {
+            id,
+            member: PhantomData,
+        }
     }
 
     /// Leaves all members, the last one first, with [`Exit::Completed`].
@@ -166,14 +257,117 @@ impl ExitStack {
         self.exit_with(Exit::Completed)
     }
 
-    /// Like [`exit`](Self::exit), with another reason for leaving.
+    /// Like [`exit`](Self::exit), with another reason for leaving. With one that is no success, it first
+    /// [settles](crate::settle) the place that it is awaited in.
     pub fn exit_with(
-        mut self,
+        self,
         exit: Exit,
     ) -> impl Future<Output = Result<(), ExitErrors>> + Send + use<> {
+        Leave(self.leaving(exit))
+    }
+
+    fn leaving(mut self, exit: Exit) -> super::futures::Leaving<'static, Declared> {
         let settles = !exit.is_success();
         let leaving = self.guard.take().leave(exit);
-        Leave(if settles { leaving.settle() } else { leaving })
+        if settles { leaving.settle() } else { leaving }
+    }
+
+    /// Leaves all members with the reason that `result` gives, [`Exit::Completed`] or [`Exit::Failed`], and gives
+    /// `result` back once all have been left. After an error it first [settles](crate::settle) the place that it is
+    /// awaited in.
+    ///
+    /// # Errors
+    ///
+    /// The error in `result`; else those of the members. If both failed, those of the members are
+    /// [reported](crate::teardown).
+    ///
+    /// # Panics
+    ///
+    /// If a member does and `result` is no error, once all have been left; a panic beside an error is reported.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`exit`](Self::exit).
+    pub fn exit_as<U, B>(self, result: Result<U, B>) -> impl Future<Output = Result<U, B>>
+    where
+        B: From<ExitErrors> + fmt::Display,
+    {
+        let leaving = self.leaving(Exit::of(&result));
+        async move {
+            match result {
+                Ok(output) => {
+                    leaving.await.into_body()?;
+                    Ok(output)
+                }
+                Err(error) => {
+                    leaving.reported().await;
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    /// Runs `body` with the stack, and leaves all members, whatever becomes of `body`.
+    ///
+    /// # Errors
+    ///
+    /// That of `body`, else those of the members. If both failed, those of the members are
+    /// [reported](crate::teardown).
+    ///
+    /// # Panics
+    ///
+    /// If `body` does, once all members have been left with [`Exit::Panicked`]; if a member does.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped, the members are left like those of a stack that is dropped.
+    ///
+    /// ```
+    /// # use aioxide::{ExitStack, actxmgr};
+    /// # use std::io;
+    /// #[actxmgr]
+    /// async fn shard(number: u32) -> io::Result<u32> {
+    ///     let (number, exit) = yield_(number).await;
+    ///     println!("shard {number}: {exit}");
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let moved = ExitStack::new().with(async |stack| {
+    ///     for number in 0..3 {
+    ///         stack.enter(shard(number)).await?;
+    ///     }
+    ///     Err::<(), _>(io::Error::other("out of space"))   // all of them see it
+    /// });
+    /// assert!(moved.await.is_err());
+    /// # }
+    /// ```
+    pub async fn with<U, B>(
+        mut self,
+        body: impl AsyncFnOnce(&mut ExitStack) -> Result<U, B>,
+    ) -> Result<U, B>
+    where
+        B: From<ExitErrors> + fmt::Display,
+    {
+        let mut place = self.guard.beside();
+        let outcome = catch(InPlace::new(&mut place, body(&mut self))).await;
+        match outcome {
+            Ok(Ok(output)) => {
+                let leaving = self.guard.take().leave(Exit::Completed);
+                leaving.after_body(&place).await.into_body()?;
+                Ok(output)
+            }
+            Ok(Err(error)) => {
+                let leaving = self.guard.take().leave(Exit::Failed(in_full(&error)));
+                leaving.after_body(&place).reported().await;
+                Err(error)
+            }
+            Err(panic) => {
+                let leaving = self.guard.take().leave(Exit::Panicked);
+                leaving.after_body(&place).reported().await;
+                resume_unwind(panic)
+            }
+        }
     }
 
     /// Moves all members to a stack of their own. This one is then empty, and can be used on or dropped.
@@ -212,7 +406,7 @@ async fn leave(mut members: Members, exit: Exit) -> Result<(), ExitErrors> {
     while let Some(member) = members.0.pop() {
         let exit = exit.clone();
         let name = member.name;
-        match catch(async { member.leave.into_inner()(exit).await }).await {
+        match catch(async { member.held.into_inner().leave(exit).await }).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => errors.push((name, error)),
             Err(panic) if panicked.is_none() => panicked = Some(panic),
@@ -223,7 +417,7 @@ async fn leave(mut members: Members, exit: Exit) -> Result<(), ExitErrors> {
         for (name, error) in errors {
             teardown::report(&TeardownError::Failed {
                 name,
-                error: error.to_string(),
+                error: in_full(&error),
             });
         }
         resume_unwind(panic);
@@ -283,9 +477,17 @@ impl fmt::Display for ExitErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (name, error)) in self.0.iter().enumerate() {
             let separator = if at == 0 { "" } else { "; " };
-            write!(f, "{separator}the teardown of `{name}` failed: {error}")?;
+            write!(f, "{separator}the teardown of `{name}` failed: ")?;
+            // With all causes, if that is wanted.
+            fmt::Display::fmt(error, f)?;
         }
         Ok(())
+    }
+}
+
+impl From<ExitErrors> for io::Error {
+    fn from(errors: ExitErrors) -> Self {
+        io::Error::other(errors)
     }
 }
 

@@ -6,13 +6,20 @@ use std::future::IntoFuture;
 use std::ops::{Deref, DerefMut};
 use std::panic::resume_unwind;
 use std::pin::Pin;
+#[cfg(feature = "scope")]
+use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
 
 use super::frame::Frame;
 use super::futures::{Entered, Entering, Leaving, catch};
 use super::passage::{BySlot, ByThread, Yielder};
+#[cfg(feature = "scope")]
+use super::watch::Watch;
+use super::watch::{Run, watched};
 use super::{Always, Elapsed, Exit, Outcome, Return};
+use crate::panic;
+use crate::report::in_full;
 use crate::teardown::InPlace;
 
 macro_rules! surface {
@@ -84,8 +91,8 @@ macro_rules! surface {
             }
 
             /// Bounds the teardown, detached or not: when `limit` has passed, it is given up and the exit
-            /// fails. The time counts from when the teardown begins; waiting for inner contexts that were
-            /// dropped before is not part of it.
+            /// fails. The time counts from when the teardown begins; waiting for what is inside the context,
+            /// and was dropped, is not part of it.
             ///
             /// Left where tokio has no time driver, the context panics.
             pub fn teardown_timeout(self, limit: Duration) -> Self {
@@ -124,7 +131,8 @@ macro_rules! surface {
         impl<$($generics)* R: Return> $Guard<$($args)* R> {
             /// Tears down and waits for it, with [`Exit::Completed`].
             ///
-            /// Inner contexts whose guards this task has dropped before are waited for first.
+            /// Before and after its function's teardown it waits for the pending teardowns of what was entered
+            /// inside the context, and for no others; see [`teardown`](crate::teardown).
             ///
             /// # Errors
             ///
@@ -143,7 +151,8 @@ macro_rules! surface {
                 self.exit_with(Exit::Completed)
             }
 
-            /// Like [`exit`](Self::exit), with another reason for leaving.
+            /// Like [`exit`](Self::exit), with another reason for leaving. With one that is no success, it first
+            /// [settles](crate::settle) the place that it is awaited in.
             #[inline(always)]
             pub fn exit_with(self, exit: Exit) -> $Leave<$($args)* R> {
                 let settles = !exit.is_success();
@@ -172,7 +181,8 @@ macro_rules! surface {
 
         impl<$($generics)* T, E> $Guard<$($args)* Result<T, E>> {
             /// Leaves with the reason that `result` gives, [`Exit::Completed`] or [`Exit::Failed`], and gives
-            /// `result` back once the teardown has ended.
+            /// `result` back once the teardown has ended. After an error it first [settles](crate::settle) the
+            /// place that it is awaited in: what a `?` has dropped there is torn down before this context.
             ///
             /// # Errors
             ///
@@ -209,7 +219,8 @@ macro_rules! surface {
 
         impl<$($generics)* T> $Guard<$($args)* Always<T>> {
             /// Leaves with the reason that `result` gives, [`Exit::Completed`] or [`Exit::Failed`], and gives
-            /// `result` back once the teardown has ended.
+            /// `result` back once the teardown has ended. After an error it first [settles](crate::settle) the
+            /// place that it is awaited in: what a `?` has dropped there is torn down before this context.
             ///
             /// # Errors
             ///
@@ -273,15 +284,27 @@ macro_rules! surface {
             {
                 let mut guard = self.enter().await?;
                 let mut place = guard.0.beside();
-                let outcome = catch(InPlace::new(&mut place, body(&mut guard))).await;
-                match outcome {
-                    Ok(Ok(output)) => {
+                let watch = guard.0.watch();
+                let body = InPlace::new(&mut place, body(&mut guard));
+                match catch(watched(watch, body)).await {
+                    Ok(Run::Ended(Ok(output))) => {
                         let leaving = guard.0.leave(Exit::Completed).after_body(&place);
                         leaving.await.into_body()?;
                         Ok(output)
                     }
-                    Ok(Err(error)) => {
-                        let exit = Exit::Failed(error.to_string());
+                    Ok(Run::Interrupted(ended)) => {
+                        if let Some(Err(error)) = ended {
+                            let context = guard.0.name();
+                            panic::guarded(|| {
+                                tracing::error!(context, "the body of `{context}` failed too: {error:#}");
+                            });
+                        }
+                        let leaving = guard.0.leave(Exit::Cancelled).after_body(&place);
+                        leaving.await.into_body()?;
+                        unreachable!("the body is interrupted when the teardown is going to fail")
+                    }
+                    Ok(Run::Ended(Err(error))) => {
+                        let exit = Exit::Failed(in_full(&error));
                         guard.0.leave(exit).after_body(&place).reported().await;
                         Err(error)
                     }
@@ -297,7 +320,9 @@ macro_rules! surface {
             /// Sets up, runs `body` with the value, and tears down, whatever becomes of `body`.
             ///
             /// The exit is [`Exit::Completed`] whatever `body` gives; to fail, use the guard and
-            /// [`exit_as`]($Guard::exit_as).
+            /// [`exit_as`]($Guard::exit_as). So do inside a spawned task when `T` carries a lifetime, even
+            /// `'static`: rustc rejects an async closure over `&mut T` there ("`AsyncFnOnce` is not general
+            /// enough"), a group of such `T` included.
             ///
             /// # Panics
             ///
@@ -372,6 +397,17 @@ impl<R: Return> Context<R> {
     /// setups that leave something behind when they are cut off half-way.
     pub fn finish_setup(self) -> Self {
         Context(self.0.set(|meta| meta.finish_setup = true))
+    }
+}
+
+#[cfg(feature = "scope")]
+impl<R: Return> Context<R> {
+    pub(crate) fn watched(self, watch: Arc<dyn Watch>) -> Self {
+        Context(self.0.set(|meta| meta.watch = Some(watch)))
+    }
+
+    pub(crate) fn watch(&mut self) -> Option<Arc<dyn Watch>> {
+        self.0.watch()
     }
 }
 

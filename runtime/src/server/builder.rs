@@ -1,34 +1,21 @@
 //! The server and its options.
 
-use std::any::Any;
 use std::env;
 use std::fmt;
 use std::future::Future;
-use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
-use std::thread::available_parallelism;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::job::{Body, Extra, ExtraFn, MakeWorker, Outcome};
-use super::main_context::{MakeMain, make_main};
-use super::policy::Config;
-use super::signals::Signals;
-use super::supervisor::{Job, Setup, Supervisor};
-use super::{Isolation, OnFailure, Signal, Worker, report};
+use super::job::{Body, Extra, ExtraFn, MainRef, MakeBody, MakeMain, Outcome, main_as, make_main};
+use super::supervisor::OnReady;
+use super::{Addresses, Isolation, OnFailure, Signal, Worker};
 #[cfg(feature = "process")]
 use super::{
-    image::Origin,
-    main_context::{Decode, MainValue},
-    process::Processes,
-    wire,
-    worker_process::{self, Turn},
+    job::{Decode, MainValue},
+    line::wire,
 };
 use crate::context::{self, Context, Return};
-
-/// The environment variable that overrides the number of workers.
-const WORKERS_VARIABLE: &str = "AIOXIDE_WORKERS";
-/// More threads or processes than this are a mistake, not a wish.
-const MOST_WORKERS: usize = 65_536;
 
 /// A supervised server of several workers: what `#[server]` makes of a function, and a builder of its own.
 ///
@@ -50,26 +37,31 @@ const MOST_WORKERS: usize = 65_536;
 ///     Server::new(greet).workers(4).run()
 /// }
 /// ```
-#[must_use = "a server does nothing until it is `run`"]
+#[must_use = "a server does nothing until it is `run` or `start`ed"]
 pub struct Server {
-    name: &'static str,
-    make: MakeWorker,
-    main: Option<MakeMain>,
+    /// As the log has it.
+    pub(super) name: String,
+    /// By which a process worker finds its run.
+    pub(super) key: String,
+    pub(super) make: MakeBody,
+    pub(super) main: Option<MakeMain>,
     #[cfg(feature = "process")]
-    decode: Option<Decode>,
-    workers: Option<usize>,
-    isolation: Isolation,
-    extras: Vec<Extra>,
-    init: Option<Box<dyn FnOnce() + Send>>,
-    stop_signals: Vec<Signal>,
-    shutdown_timeout: Duration,
-    start_timeout: Duration,
-    on_failure: OnFailure,
-    max_restarts: u32,
-    restart_window: Duration,
-    hang_timeout: Option<Duration>,
-    share_port: bool,
-    run_to_completion: bool,
+    pub(super) decode: Option<Decode>,
+    pub(super) workers: Option<usize>,
+    pub(super) isolation: Isolation,
+    pub(super) extras: Vec<Extra>,
+    pub(super) init: Option<Box<dyn FnOnce() + Send>>,
+    pub(super) on_ready: Option<OnReady>,
+    pub(super) stop_signals: Vec<Signal>,
+    pub(super) shutdown_timeout: Duration,
+    pub(super) start_timeout: Duration,
+    pub(super) on_failure: OnFailure,
+    pub(super) max_restarts: u32,
+    pub(super) restart_window: Duration,
+    pub(super) hang_timeout: Option<Duration>,
+    pub(super) share_port: bool,
+    pub(super) run_to_completion: bool,
+    pub(super) roll_overlap: usize,
 }
 
 impl Server {
@@ -83,8 +75,8 @@ impl Server {
         Fut: Future + 'static,
         Fut::Output: Outcome,
     {
-        let make = move |_: Option<&(dyn Any + Send)>| Body::from_async(worker.clone());
-        Server::of(Arc::new(Mutex::new(make)), None)
+        let make = move |_: MainRef<'_>| Body::from_async(worker.clone());
+        Server::of::<F>(Arc::new(Mutex::new(make)), None)
     }
 
     /// A server with a main context: entered, in a thread of its own, before the workers start, and left
@@ -102,7 +94,7 @@ impl Server {
         Fut: Future + 'static,
         Fut::Output: Outcome,
     {
-        Server::of(
+        Server::of::<F>(
             make_worker::<R::Value, _, _>(worker),
             Some(make_main(main, None)),
         )
@@ -121,14 +113,16 @@ impl Server {
         Fut::Output: Outcome,
     {
         let main = make_main(main, Some(encode::<R::Value>));
-        let mut server = Server::of(make_worker::<R::Value, _, _>(worker), Some(main));
+        let mut server = Server::of::<F>(make_worker::<R::Value, _, _>(worker), Some(main));
         server.decode = Some(decode::<R::Value>);
         server
     }
 
-    fn of(make: MakeWorker, main: Option<MakeMain>) -> Server {
+    fn of<F>(make: MakeBody, main: Option<MakeMain>) -> Server {
+        let key = std::any::type_name::<F>();
         Server {
-            name: "server",
+            name: short_name(key).to_owned(),
+            key: key.to_owned(),
             make,
             main,
             #[cfg(feature = "process")]
@@ -137,6 +131,7 @@ impl Server {
             isolation: Isolation::Thread,
             extras: Vec::new(),
             init: None,
+            on_ready: None,
             stop_signals: vec![Signal::SIGINT, Signal::SIGTERM],
             shutdown_timeout: Duration::from_secs(25),
             start_timeout: Duration::from_secs(60),
@@ -146,17 +141,31 @@ impl Server {
             hang_timeout: None,
             share_port: false,
             run_to_completion: false,
+            roll_overlap: usize::MAX,
         }
     }
 
-    /// The name of the `#[server]` function, for the log.
-    pub(crate) fn named(mut self, name: &'static str) -> Server {
-        self.name = name;
+    /// The server's name: in the log, and in the names of its workers' threads or processes, `echo/2` for example, as
+    /// `ps` and `top` show them. By default that of its function, or the program's where that is `main`.
+    ///
+    /// A process worker finds by it which of a program's servers it belongs to. So two that run at the same time need
+    /// names of their own if they are made of the same function.
+    pub fn name(mut self, name: impl Into<String>) -> Server {
+        self.name = name.into();
+        self.key.clone_from(&self.name);
+        self
+    }
+
+    /// The path of the `#[server]` function.
+    pub(crate) fn of_function(mut self, path: &'static str) -> Server {
+        self.name = short_name(path).to_owned();
+        self.key = path.to_owned();
         self
     }
 
     /// How many workers, at least 1; by default as many as there are cores. `AIOXIDE_WORKERS` in the
-    /// environment wins over both. A number that is not allowed is told by [`run`](Server::run).
+    /// environment wins over both. A number that is not allowed is told by [`run`](Server::run),
+    /// and the log says at INFO which number it was that won.
     pub fn workers(mut self, workers: usize) -> Server {
         self.workers = Some(workers);
         self
@@ -168,13 +177,35 @@ impl Server {
         self
     }
 
-    /// Runs `function` beside the workers, with a thread or process of its own: a router, a metrics exporter.
+    /// Runs `function` beside the workers, with a thread or process of its own: a router, a metrics exporter. The
+    /// log calls it `name`.
     ///
-    /// It is `fn(Worker)` or `async fn(Worker)`. A synchronous one counts as ready at start; an asynchronous
-    /// one once it waits for its stop. Extras start with the workers and are stopped after them. One that fails
-    /// is treated as a worker that fails is, [`on_failure`](Server::on_failure) included.
-    pub fn extra<K, F: ExtraFn<K>>(mut self, function: F) -> Server {
-        self.extras.push(Extra::new(function));
+    /// It is `fn(Worker)` or `async fn(Worker)`. With a main context it may take that one's value as its second
+    /// argument; in a server without one, or of another type, it then fails when it starts. A synchronous one counts
+    /// as ready at start; an asynchronous one once it waits for its stop. The workers start when all extras are ready,
+    /// and are stopped before them. An extra that fails is treated as a worker that fails is,
+    /// [`on_failure`](Server::on_failure) included; one that returns `Ok` has ended. A rolling restart stops each extra
+    /// and starts it again, after the workers.
+    ///
+    /// ```
+    /// use aioxide::{Server, Worker};
+    ///
+    /// async fn metrics(worker: Worker, port: u16) -> std::io::Result<()> {
+    ///     let listener = worker.listen(("127.0.0.1", port)).await?;
+    ///     let serving = worker.serve(listener, async |stream| drop(stream));
+    ///     let stop = worker.stopping().await;
+    ///     serving.drain(&stop).await;
+    ///     Ok(())
+    /// }
+    ///
+    /// let port = 9100;
+    /// let server = Server::new(async |worker: Worker| drop(worker.ready().await))
+    ///     .extra("metrics", move |worker| metrics(worker, port))
+    ///     .extra("lookout", |worker: Worker| drop(worker.stopped_blocking()));
+    /// # let _ = server;
+    /// ```
+    pub fn extra<K, F: ExtraFn<K>>(mut self, name: impl Into<String>, function: F) -> Server {
+        self.extras.push(Extra::new(name.into(), function));
         self
     }
 
@@ -182,6 +213,27 @@ impl Server {
     /// allocator, affinity.
     pub fn init(mut self, function: impl FnOnce() + Send + 'static) -> Server {
         self.init = Some(Box::new(function));
+        self
+    }
+
+    /// Calls `function` once, in the supervisor, when all workers and extras are ready: to write a file with the port,
+    /// to register a service.
+    ///
+    /// The supervisor does nothing else meanwhile, so it must not block. A panic of it is logged at ERROR, and the
+    /// server goes on.
+    ///
+    /// ```
+    /// use aioxide::{Addresses, Server, Worker};
+    ///
+    /// fn announce(addresses: &Addresses) {
+    ///     println!("listening on {addresses}");
+    /// }
+    ///
+    /// let server = Server::new(async |worker: Worker| drop(worker.ready().await)).on_ready(announce);
+    /// # let _ = server;
+    /// ```
+    pub fn on_ready(mut self, function: impl FnOnce(&Addresses) + Send + 'static) -> Server {
+        self.on_ready = Some(Box::new(function));
         self
     }
 
@@ -207,7 +259,9 @@ impl Server {
         self
     }
 
-    /// What happens when a worker fails that was ready; [`OnFailure::Shutdown`] by default.
+    /// What happens when a worker fails that was ready; [`OnFailure::Shutdown`] by default. One that fails before it was
+    /// ready stops the server with exit code 1, except with [`OnFailure::Ignore`]. One that is added to a running server
+    /// and fails to start changes nothing.
     pub fn on_failure(mut self, on_failure: OnFailure) -> Server {
         self.on_failure = on_failure;
         self
@@ -228,7 +282,8 @@ impl Server {
     }
 
     /// After how long a blocked event loop is a failure of its process worker; never by default. A loop that
-    /// is blocked for 5 s is always reported.
+    /// is blocked for 5 s is always reported. Loops are looked after every second, and with a timeout below 2 s twice
+    /// within that, so that a hang is noticed within twice the timeout at the latest.
     pub fn hang_timeout(mut self, timeout: Duration) -> Server {
         self.hang_timeout = Some(timeout);
         self
@@ -241,163 +296,53 @@ impl Server {
     }
 
     /// Whether the workers run to their own end instead of to a signal: yields return at once, and the
-    /// server ends when all workers have. Not by default.
+    /// server ends when all workers have. Not by default. A worker that fails doesn't cut the others short: the server
+    /// ends with its exit code when they have ended.
     pub fn run_to_completion(mut self, to_completion: bool) -> Server {
         self.run_to_completion = to_completion;
         self
     }
 
-    /// Runs the server to its end. To be returned from `main`, outside any tokio runtime.
+    /// How many workers that have a successor may drain at once in a rolling restart; all of them by default, so that
+    /// a restart takes the time of one drain. With 1 the next worker is replaced once the one before is gone, for
+    /// servers that can't afford the memory of many. 0 is refused by [`run`](Server::run).
     ///
-    /// The thread that calls it becomes the supervisor. What goes wrong, up to an option that isn't allowed,
-    /// is logged, and written to stderr when no `tracing` subscriber is installed.
-    ///
-    /// | exit code | meaning |
-    /// | --- | --- |
-    /// | 0 | graceful |
-    /// | 1 | a worker failed, or the server could not be started |
-    /// | 2 | the main context failed |
-    /// | 3 | the shutdown timeout ran out |
-    /// | 4 | a worker failed more often than `max_restarts` within `restart_window` |
-    /// | 128 + n | forced by a second signal n: Ctrl-C 130, SIGTERM 143 |
-    ///
-    /// With process workers, the program is started again for each of them and runs up to the same call,
-    /// where it becomes the worker: what stands before it runs in every worker too, and must not read stdin.
-    ///
-    /// # Panics
-    ///
-    /// If [`init`](Server::init) does. A panic of a worker, an extra or the main context is a failure of it.
-    pub fn run(self) -> ExitCode {
-        let name = self.name;
-        match self.try_run() {
-            Ok(code) => code,
-            Err(error) => {
-                report::failure(format_args!("`{name}` cannot run: {error}"));
-                ExitCode::FAILURE
-            }
-        }
-    }
-
-    fn try_run(mut self) -> Result<ExitCode, StartError> {
-        if tokio::runtime::Handle::try_current().is_ok() {
-            return Err(StartError::InRuntime);
-        }
-        let init = self.init.take();
-        #[cfg(feature = "process")]
-        let run = match worker_process::turn().map_err(StartError::System)? {
-            Turn::Supervisor { run } => run,
-            Turn::Worker(socket) => return Ok(worker_process::run(socket, self.into_job(), init)),
-            Turn::NotMine => return Ok(ExitCode::SUCCESS),
-        };
-
-        let workers = self.number_of_workers()?;
-        if self.stop_signals.is_empty() {
-            return Err(StartError::NoStopSignal);
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::System)?;
-        let entered = runtime.enter();
-        let signals = Signals::install(&self.stop_signals).map_err(StartError::System)?;
-        let setup = Setup {
-            share_port: self.share_port,
-            hang_timeout: self.hang_timeout,
-            #[cfg(feature = "process")]
-            stop_signals: self.stop_signals.clone(),
-            #[cfg(feature = "process")]
-            processes: match self.isolation {
-                Isolation::Thread => None,
-                Isolation::Process if self.main.is_some() && self.decode.is_none() => {
-                    return Err(StartError::MainNotShared);
-                }
-                Isolation::Process => {
-                    let processes =
-                        Origin::at_start().and_then(|origin| Processes::new(origin, run));
-                    Some(processes.map_err(StartError::System)?)
-                }
-            },
-        };
-        #[cfg(not(feature = "process"))]
-        if self.isolation == Isolation::Process {
-            return Err(StartError::NoProcesses);
-        }
-        drop(entered);
-        if let Some(init) = init {
-            init();
-        }
-
-        let cores = available_parallelism().map_or(1, usize::from);
-        let config = Config {
-            workers,
-            max_workers: workers.max(cores).saturating_mul(4),
-            extra_sync: self
-                .extras
-                .iter()
-                .map(|extra| extra.ready_at_start)
-                .collect(),
-            has_main: self.main.is_some(),
-            isolation: self.isolation,
-            shutdown_timeout: self.shutdown_timeout,
-            start_timeout: self.start_timeout,
-            on_failure: self.on_failure,
-            max_restarts: self.max_restarts,
-            restart_window: self.restart_window,
-            run_to_completion: self.run_to_completion,
-            jitter: |delay| delay.mul_f64(1.0 - 0.1 * fastrand::f64()),
-        };
-        let code = runtime.block_on(Supervisor::new(config, self.into_job(), setup).run(signals));
-        runtime.shutdown_background();
-        // The policy's codes are those of the table, which fit.
-        Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
-    }
-
-    fn into_job(self) -> Job {
-        Job {
-            make: self.make,
-            main: self.main,
-            extras: self.extras,
-            #[cfg(feature = "process")]
-            decode: self.decode,
-        }
-    }
-
-    fn number_of_workers(&self) -> Result<usize, StartError> {
-        let workers = match env::var_os(WORKERS_VARIABLE) {
-            Some(value) => match value.to_str().and_then(|text| text.trim().parse().ok()) {
-                Some(workers) => workers,
-                None => {
-                    return Err(StartError::WorkersVariable(
-                        value.to_string_lossy().into_owned(),
-                    ));
-                }
-            },
-            None => match self.workers {
-                Some(workers) => workers,
-                None => available_parallelism().map_or(1, usize::from),
-            },
-        };
-        match workers {
-            1..=MOST_WORKERS => Ok(workers),
-            given => Err(StartError::Workers(given)),
-        }
+    /// ```
+    /// # use aioxide::{Server, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet).workers(8).roll_overlap(2);
+    /// ```
+    pub fn roll_overlap(mut self, workers: usize) -> Server {
+        self.roll_overlap = workers;
+        self
     }
 }
 
-fn make_worker<V, F, Fut>(worker: F) -> MakeWorker
+/// What the path of a function is called for short, the program where that says little.
+fn short_name(path: &str) -> &str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    let is_name = |part: &&str| !part.is_empty() && !part.starts_with(['{', '<']);
+    match path.rsplit("::").find(is_name) {
+        Some("main") | None => PROGRAM.get_or_init(|| {
+            let arg0 = env::args_os().next().unwrap_or_default();
+            let file = Path::new(&arg0).file_name().unwrap_or_default();
+            file.to_string_lossy().into_owned()
+        }),
+        Some(name) => name,
+    }
+}
+
+fn make_worker<V, F, Fut>(worker: F) -> MakeBody
 where
     V: Clone + Send + 'static,
     F: Fn(Worker, V) -> Fut + Clone + Send + 'static,
     Fut: Future + 'static,
     Fut::Output: Outcome,
 {
-    Arc::new(Mutex::new(move |main: Option<&(dyn Any + Send)>| {
-        let value = main.and_then(|main| main.downcast_ref::<V>()).cloned();
+    Arc::new(Mutex::new(move |main: MainRef<'_>| {
+        let value = main_as::<V>(main);
         let worker = worker.clone();
-        Body::from_async(async move |handle| match value {
-            Some(value) => worker(handle, value).await.outcome(),
-            None => Err("the main context's value is missing".to_owned()),
-        })
+        Body::from_async(async move |handle| worker(handle, value?).await.outcome())
     }))
 }
 
@@ -430,40 +375,5 @@ impl fmt::Debug for Server {
             .field("isolation", &self.isolation)
             .field("on_failure", &self.on_failure)
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a server couldn't be run at all.
-#[derive(Debug, thiserror::Error)]
-enum StartError {
-    #[error("`Server::run` was called inside a tokio runtime; call it from a plain `fn main`")]
-    InRuntime,
-    #[error("the number of workers is {0}; allowed is 1 to {MOST_WORKERS}")]
-    Workers(usize),
-    #[error("no stop signal is given; at least one is needed")]
-    NoStopSignal,
-    #[error("{WORKERS_VARIABLE} is `{0}`; allowed is a number from 1 to {MOST_WORKERS}")]
-    WorkersVariable(String),
-    #[cfg(feature = "process")]
-    #[error(
-        "the main context's value can't go to process workers; build the server with `Server::with_shared_main`, \
-         or write `isolation = process` beside `main` in `#[server]`"
-    )]
-    MainNotShared,
-    #[cfg(not(feature = "process"))]
-    #[error("process workers need the feature `process` of aioxide")]
-    NoProcesses,
-    #[error("{0}")]
-    System(std::io::Error),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_no_signal_stops_is_refused() {
-        let server = Server::new(async |_: Worker| {}).stop_signals([]);
-        assert!(matches!(server.try_run(), Err(StartError::NoStopSignal)));
     }
 }

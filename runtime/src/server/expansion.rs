@@ -17,7 +17,7 @@ where
     F: Fn(Worker) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<(), String>> + 'static,
 {
-    Server::new(worker).named(name)
+    Server::new(worker).of_function(name)
 }
 
 /// `#[server(main = ..)]` on the function `name`.
@@ -27,7 +27,7 @@ where
     F: Fn(Worker, R::Value) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<(), String>> + 'static,
 {
-    Server::with_main(main, worker).named(name)
+    Server::with_main(main, worker).of_function(name)
 }
 
 /// `#[server(isolation = process, main = ..)]` on the function `name`.
@@ -38,7 +38,46 @@ where
     F: Fn(Worker, R::Value) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<(), String>> + 'static,
 {
-    Server::with_shared_main(main, worker).named(name)
+    Server::with_shared_main(main, worker).of_function(name)
+}
+
+/// `#[server(isolation = expression, main = ..)]` on the function `name`.
+#[cfg(feature = "process")]
+pub fn server_with_main_for_either<R, F, Fut>(
+    name: &'static str,
+    main: Main<R>,
+    worker: F,
+) -> Server
+where
+    R: Return<Value: MainValue + SharedValue, Body: context::Outcome> + 'static,
+    F: Fn(Worker, R::Value) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<(), String>> + 'static,
+{
+    server_with_shared_main(name, main, worker)
+}
+
+/// `#[server(isolation = expression, main = ..)]` on the function `name`.
+#[cfg(not(feature = "process"))]
+pub fn server_with_main_for_either<R, F, Fut>(
+    name: &'static str,
+    main: Main<R>,
+    worker: F,
+) -> Server
+where
+    R: Return<Value: MainValue, Body: context::Outcome> + 'static,
+    F: Fn(Worker, R::Value) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<(), String>> + 'static,
+{
+    server_with_main(name, main, worker)
+}
+
+/// An extra that takes the value of this main context.
+pub fn extra_with_main<R, F, O>(_main: &Main<R>, extra: F) -> F
+where
+    R: Return,
+    F: FnOnce(Worker, R::Value) -> O,
+{
+    extra
 }
 
 /// What a worker's `yield_` is.

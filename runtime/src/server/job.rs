@@ -1,13 +1,18 @@
-//! What the workers of a server run, with the user's types erased.
+//! What a server runs, with the user's types erased: its workers, its extras, and the main context, which is
+//! entered before the workers start and left after all have ended.
 
 use std::any::Any;
 use std::error::Error;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use super::Worker;
+use super::line::{Ended, Identity, Line, Role, Told};
+use crate::context::{self, Context, Exit, Guard, Outcome as _, Return};
 
 /// What a worker, an extra or a connection's handler may return: `()` or `Result<(), E>`.
 #[diagnostic::on_unimplemented(
@@ -44,8 +49,8 @@ pub(crate) fn describe(error: &dyn Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        // Many errors print their source themselves.
-        if !text.contains(&cause_text) {
+        // Many errors print their source themselves, at the end.
+        if !text.ends_with(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }
@@ -79,20 +84,33 @@ impl Body {
 /// Gives a body where that is to run, because cloning for it is the user's code, which may panic or hang.
 pub(crate) type StartBody = Box<dyn FnOnce() -> Body + Send>;
 
-/// Gives a body for each start of an extra.
-pub(crate) type MakeBody = Arc<Mutex<dyn FnMut() -> Body + Send>>;
+/// The main context's value, if there is one.
+pub(crate) type MainRef<'a> = Option<&'a (dyn Any + Send)>;
 
-/// Gives a body for each start of a worker, the arguments and the main context's value cloned.
-pub(crate) type MakeWorker = Arc<Mutex<dyn FnMut(Option<&(dyn Any + Send)>) -> Body + Send>>;
+/// Gives a body for each start of a worker or an extra, the arguments and the main context's value cloned.
+pub(crate) type MakeBody = Arc<Mutex<dyn FnMut(MainRef<'_>) -> Body + Send>>;
+
+/// The main context's value as what the code that takes it says it is.
+pub(crate) fn main_as<V: Clone + 'static>(main: MainRef<'_>) -> Result<V, String> {
+    let main = main.ok_or("the main context's value is missing")?;
+    let value = main.downcast_ref::<V>().cloned();
+    value.ok_or_else(|| {
+        format!(
+            "the main context's value is no `{}`",
+            std::any::type_name::<V>()
+        )
+    })
+}
 
 /// The lock of what is shared by those that start. A panic of one of them is no reason to fail the others.
 pub(crate) fn lock<T: ?Sized>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A function that a server runs beside its workers: `fn(Worker)` or `async fn(Worker)`.
+/// A function that a server runs beside its workers: `fn(Worker)` or `async fn(Worker)`, or one of them with the
+/// main context's value as its second argument.
 ///
-/// `Kind` only tells the two apart; it is always inferred.
+/// `Kind` only tells them apart; it is always inferred.
 #[diagnostic::on_unimplemented(
     message = "an extra is `fn(Worker)` or `async fn(Worker)`, returning `()` or `Result<(), E>`",
     label = "not usable as an extra",
@@ -104,7 +122,7 @@ pub trait ExtraFn<Kind>: Clone + Send + 'static {
     const READY_AT_START: bool;
 
     #[doc(hidden)]
-    fn body(self) -> ExtraBody;
+    fn body(self, main: Option<&(dyn Any + Send)>) -> ExtraBody;
 }
 
 /// Keeps [`Body`] out of the public interface.
@@ -125,7 +143,7 @@ where
 {
     const READY_AT_START: bool = false;
 
-    fn body(self) -> ExtraBody {
+    fn body(self, _: MainRef<'_>) -> ExtraBody {
         ExtraBody(Body::from_async(self))
     }
 }
@@ -138,8 +156,43 @@ where
 {
     const READY_AT_START: bool = true;
 
-    fn body(self) -> ExtraBody {
+    fn body(self, _: MainRef<'_>) -> ExtraBody {
         ExtraBody(Body::Sync(Box::new(move |worker| self(worker).outcome())))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<F, V, Fut> ExtraFn<(AsyncKind, V, Fut)> for F
+where
+    F: FnOnce(Worker, V) -> Fut + Clone + Send + 'static,
+    V: Clone + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Outcome,
+{
+    const READY_AT_START: bool = false;
+
+    fn body(self, main: MainRef<'_>) -> ExtraBody {
+        let main = main_as::<V>(main);
+        ExtraBody(Body::from_async(async move |worker| {
+            self(worker, main?).await.outcome()
+        }))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<F, V, O> ExtraFn<(SyncKind, V, O)> for F
+where
+    F: FnOnce(Worker, V) -> O + Clone + Send + 'static,
+    V: Clone + Send + 'static,
+    O: Outcome,
+{
+    const READY_AT_START: bool = true;
+
+    fn body(self, main: MainRef<'_>) -> ExtraBody {
+        let main = main_as::<V>(main);
+        ExtraBody(Body::Sync(Box::new(move |worker| {
+            self(worker, main?).outcome()
+        })))
     }
 }
 
@@ -151,44 +204,167 @@ pub(crate) struct Extra {
 }
 
 impl Extra {
-    pub(crate) fn new<K, F: ExtraFn<K>>(function: F) -> Extra {
-        let path = std::any::type_name::<F>();
-        let name = path
-            .rsplit("::")
-            .find(|part| !part.starts_with('{'))
-            .unwrap_or(path)
-            .to_owned();
+    pub(crate) fn new<K, F: ExtraFn<K>>(name: String, function: F) -> Extra {
         Extra {
             name,
             ready_at_start: F::READY_AT_START,
-            make: Arc::new(Mutex::new(move || function.clone().body().0)),
+            make: Arc::new(Mutex::new(move |main: MainRef<'_>| {
+                function.clone().body(main).0
+            })),
         }
     }
 }
+
+/// The value of the main context, given to every worker.
+pub(crate) struct MainValue {
+    pub(crate) value: Arc<Mutex<dyn Any + Send>>,
+    /// As process workers get it.
+    #[cfg_attr(not(feature = "process"), expect(dead_code))]
+    pub(crate) encoded: Option<Arc<[u8]>>,
+}
+
+/// Makes a value of what a process worker got.
+#[cfg(feature = "process")]
+pub(crate) type Decode = fn(&[u8]) -> Result<MainValue, String>;
+
+/// Makes what process workers get of a value.
+pub(crate) type Encode<V> = fn(&V) -> Result<Arc<[u8]>, String>;
+
+/// Takes the main context's value once that has been entered.
+pub(crate) type Entered = Box<dyn FnOnce(MainValue) + Send>;
+
+/// Enters the context, tells its value, and leaves it when the worker handle is asked to stop. The last
+/// argument says whether the value goes to processes.
+pub(crate) type MakeMain = Box<dyn FnOnce(Entered, bool) -> Body + Send>;
+
+pub(crate) fn make_main<M, R>(main: M, encode: Option<Encode<R::Value>>) -> MakeMain
+where
+    M: FnOnce() -> Context<R> + Send + 'static,
+    R: Return<Body: context::Outcome> + 'static,
+    R::Value: Clone + Send + 'static,
+{
+    Box::new(move |tell, to_processes| {
+        let encode = encode.filter(|_| to_processes);
+        Body::from_async(move |worker| hold(main, encode, worker, tell))
+    })
+}
+
+async fn hold<M, R>(
+    main: M,
+    encode: Option<Encode<R::Value>>,
+    worker: Worker,
+    tell: Entered,
+) -> Result<(), String>
+where
+    M: FnOnce() -> Context<R>,
+    R: Return<Body: context::Outcome>,
+    R::Value: Clone + Send + 'static,
+{
+    let entered = tokio::select! {
+        biased;
+        _ = worker.stopping() => return Ok(()),
+        entered = main().enter() => entered,
+    };
+    let guard: Guard<R> =
+        R::into_guard(entered).map_err(|body| body.failure().unwrap_or_default())?;
+    let encoded = match encode.map(|encode| encode(&guard)).transpose() {
+        Ok(encoded) => encoded,
+        Err(error) => {
+            guard.exit_with(Exit::Failed(error.clone())).await;
+            return Err(error);
+        }
+    };
+    let value = MainValue {
+        value: Arc::new(Mutex::new(R::Value::clone(&guard))),
+        encoded,
+    };
+    tell(value);
+    let stop = worker.stopping().await;
+    match guard.exit_with(Exit::Stopped(stop)).await.failure() {
+        Some(text) => Err(text),
+        None => Ok(()),
+    }
+}
+
+/// What a server runs.
+pub(crate) struct Job {
+    pub(crate) make: MakeBody,
+    pub(crate) main: Option<MakeMain>,
+    pub(crate) extras: Vec<Extra>,
+    #[cfg(feature = "process")]
+    pub(crate) decode: Option<Decode>,
+}
+
+impl Job {
+    /// The main context's value, as it came to a worker.
+    #[cfg(feature = "process")]
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<MainValue, String> {
+        match self.decode {
+            Some(decode) => decode(bytes),
+            None => Err("this program has no main context for its processes".to_owned()),
+        }
+    }
+
+    /// What starts a worker, where it runs.
+    pub(crate) fn start(&self, role: Role, main: Option<&MainValue>) -> StartBody {
+        let make = Arc::clone(match role {
+            Role::Slot(_) => &self.make,
+            Role::Extra(extra) => &self.extras[extra].make,
+        });
+        let main = main.map(|main| Arc::clone(&main.value));
+        Box::new(move || {
+            let main = main.as_deref().map(lock);
+            lock(&make)(main.as_deref())
+        })
+    }
+
+    pub(crate) fn name(&self, role: Role) -> String {
+        match role {
+            Role::Slot(index) => format!("worker {index}"),
+            Role::Extra(extra) => self.extras[extra].name.clone(),
+        }
+    }
+}
+
+/// One run of a worker, an extra or the main context.
+pub(crate) struct Run {
+    pub(crate) identity: Identity,
+    pub(crate) line: Line,
+    pub(crate) told: Arc<Told>,
+    pub(crate) start: StartBody,
+    /// Bounds what comes after the body when that ended without having been asked to.
+    pub(crate) patience: Duration,
+}
+
+/// Carries out a run on the thread that calls it, to its end or until it is killed.
+pub(crate) type CarryOut = fn(Run, &CancellationToken) -> Ended;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn extras_are_told_apart_and_named() {
+    fn extras_are_told_apart() {
         async fn metrics(_: Worker) {}
         fn router(_: Worker) -> Result<(), std::io::Error> {
             Ok(())
         }
-        let (metrics, router) = (Extra::new(metrics), Extra::new(router));
-        assert_eq!(
-            (metrics.name.as_str(), metrics.ready_at_start),
-            ("metrics", false)
-        );
-        assert_eq!(
-            (router.name.as_str(), router.ready_at_start),
-            ("router", true)
-        );
-        assert_eq!(
-            Extra::new(|_: Worker| ()).name,
-            "extras_are_told_apart_and_named"
-        );
+        async fn exporter(_: Worker, _main: String) {}
+        fn ready_at_start<K>(function: impl ExtraFn<K>) -> bool {
+            Extra::new("extra".to_owned(), function).ready_at_start
+        }
+        assert!(!ready_at_start(metrics));
+        assert!(ready_at_start(router));
+        assert!(!ready_at_start(exporter));
+        assert!(ready_at_start(|_: Worker, _main: u8| ()));
+        assert!(!ready_at_start(async |_: Worker| ()));
+    }
+
+    #[test]
+    fn the_main_value_is_what_it_is() {
+        assert_eq!(main_as::<u8>(Some(&5_u8)), Ok(5));
+        assert!(main_as::<u8>(Some(&5_u16)).is_err_and(|error| error.contains("is no `u8`")));
+        assert!(main_as::<u8>(None).is_err_and(|error| error.contains("missing")));
     }
 
     #[test]
@@ -200,6 +376,19 @@ mod tests {
         assert_eq!(
             Err::<(), _>(Outer(inner)).outcome(),
             Err("cannot start: taken".to_owned())
+        );
+
+        // One that prints the next one itself, and whose root has a word of its own text.
+        #[derive(Debug, thiserror::Error)]
+        #[error("the disk is full: {0}")]
+        struct Outermost(#[source] Middle);
+        #[derive(Debug, thiserror::Error)]
+        #[error("flush failed")]
+        struct Middle(#[source] std::io::Error);
+        let root = std::io::Error::other("disk");
+        assert_eq!(
+            Err::<(), _>(Outermost(Middle(root))).outcome(),
+            Err("the disk is full: flush failed: disk".to_owned())
         );
     }
 }

@@ -1,39 +1,29 @@
 //! Supervised multi-worker servers.
+//!
+//! `supervisor` runs once, `worker` in every worker, and `line` is what they say to each other.
 
+mod addresses;
 mod builder;
-mod choice;
-mod event_loop;
 pub(crate) mod expansion;
-#[cfg(feature = "process")]
-mod image;
 pub(crate) mod job;
-mod link;
-mod main_context;
-mod policy;
-#[cfg(feature = "process")]
-mod process;
-mod pulse;
+mod line;
+mod options;
+mod registry;
 mod report;
-mod serving;
+mod run;
+mod running;
 mod signals;
-mod sockets;
 mod stop;
-mod stopping;
 mod supervisor;
-mod thread;
-mod watchdog;
-#[cfg(feature = "process")]
-mod wire;
 mod worker;
-#[cfg(feature = "process")]
-mod worker_process;
 
+pub use addresses::Addresses;
 pub use builder::Server;
-pub use choice::{Isolation, OnFailure, UnknownChoice};
 pub use job::{ExtraFn, Outcome};
-pub use serving::Serving;
+pub use options::{Isolation, OnFailure, UnknownChoice};
+pub use registry::is_worker;
+pub use running::{NotReady, Running};
 pub use stop::{Signal, Stop, StopReason};
-pub use stopping::Stopping;
 #[cfg(all(test, feature = "logging"))]
 pub(crate) use worker::set_thread_index;
-pub use worker::{Reloads, Worker, worker_index};
+pub use worker::{Reloads, Serving, Stopping, Tasks, Worker, worker_index};

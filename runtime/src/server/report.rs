@@ -15,14 +15,33 @@ macro_rules! log {
 }
 pub(crate) use log;
 
-/// Logs an error. A server without a tracing subscriber still says why it ended.
+/// `failed!({ pid, cause = %cause }, "…")` logs an error with these fields. A server without a tracing subscriber
+/// still says why it ended.
+macro_rules! failed {
+    ({ $($fields:tt)* }, $($message:tt)+) => {
+        if ::tracing::dispatcher::has_been_set() {
+            $crate::panic::guarded(|| {
+                ::tracing::error!(target: "aioxide::server", { $($fields)* }, $($message)+)
+            });
+        } else {
+            $crate::server::report::to_stderr(format_args!($($message)+));
+        }
+    };
+}
+pub(crate) use failed;
+
+/// As `failed!`, without fields.
 pub(crate) fn failure(message: fmt::Arguments<'_>) {
     if tracing::dispatcher::has_been_set() {
         log!(error, "{message}");
     } else {
-        // `eprintln!` would panic on a closed stderr.
-        let _ = writeln!(std::io::stderr(), "aioxide: {message}");
+        to_stderr(message);
     }
+}
+
+pub(crate) fn to_stderr(message: fmt::Arguments<'_>) {
+    // `eprintln!` would panic on a closed stderr.
+    let _ = writeln!(std::io::stderr(), "aioxide: {message}");
 }
 
 /// As [`failure`], where nothing may be held up for longer than `limit` by a log that doesn't take its line.

@@ -1,32 +1,21 @@
-//! The signals that a supervisor listens to.
+//! The handlers of the signals that a server's processes catch: the supervisor to act on them, its workers so that
+//! none of them dies of one.
 
-use std::fs::File;
 use std::io;
 use std::task::{Context, Poll};
 
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
-use super::Signal;
+use super::{Signal, report};
 
-/// What a signal asks a supervisor for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    Stop(Signal),
-    Reload,
-    ScaleUp,
-    ScaleDown,
-    Tell,
-}
-
-pub(crate) struct Signals {
+pub(crate) struct Handlers {
+    /// Stop signals first.
     streams: Vec<(Signal, Stream)>,
-    stop: Vec<Signal>,
-    had_terminal: bool,
 }
 
-impl Signals {
-    /// Installs the handlers. From here on none of these signals ends the process by itself.
-    pub(crate) fn install(stop: &[Signal]) -> io::Result<Signals> {
+impl Handlers {
+    /// From here on none of these signals ends the process by itself. To be called in a runtime.
+    pub(crate) fn install(stop: &[Signal]) -> io::Result<Handlers> {
         let others = [
             Signal::SIGHUP,
             Signal::SIGUSR1,
@@ -40,6 +29,7 @@ impl Signals {
         // One that comes in the microseconds in which it gets its handler is lost. They last longest for the
         // first, whose code has yet to be paged in; these, nobody sends to a server that starts.
         wanted.extend_from_slice(stop);
+        unblock(&wanted)?;
         // Started under nohup: a hang-up is none of this program's business.
         if is_ignored(Signal::SIGHUP) {
             wanted.retain(|signal| *signal != Signal::SIGHUP);
@@ -52,21 +42,12 @@ impl Signals {
             streams.push((wanted, stream));
         }
         streams.sort_by_key(|(signal, _)| !stop.contains(signal));
-        Ok(Signals {
-            streams,
-            stop: stop.to_vec(),
-            had_terminal: !terminal().is_err_and(is_gone),
-        })
+        Ok(Handlers { streams })
     }
 
-    /// The next signal that asks for something; stop signals first.
-    pub(crate) async fn next(&mut self) -> Asked {
-        loop {
-            let signal = std::future::poll_fn(|cx| self.poll_any(cx)).await;
-            if let Some(asked) = self.asked(signal) {
-                return asked;
-            }
-        }
+    /// The next signal; of several, stop signals first.
+    pub(crate) async fn next(&mut self) -> Signal {
+        std::future::poll_fn(|cx| self.poll_any(cx)).await
     }
 
     fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
@@ -77,44 +58,28 @@ impl Signals {
         }
         Poll::Pending
     }
-
-    fn asked(&self, signal: Signal) -> Option<Asked> {
-        match signal {
-            signal if self.stop.contains(&signal) => Some(Asked::Stop(signal)),
-            // The terminal that this server was started on has been closed.
-            Signal::SIGHUP if self.had_terminal && terminal().is_err_and(is_gone) => {
-                Some(Asked::Stop(signal))
-            }
-            Signal::SIGHUP => Some(Asked::Reload),
-            Signal::SIGUSR1 => Some(Asked::Tell),
-            Signal::SIGTTIN if self.scaling_is_meant() => Some(Asked::ScaleUp),
-            Signal::SIGTTOU if self.scaling_is_meant() => Some(Asked::ScaleDown),
-            _ => None,
-        }
-    }
-
-    /// The terminal sends SIGTTIN and SIGTTOU itself, to programs in its background.
-    fn scaling_is_meant(&self) -> bool {
-        match terminal() {
-            Ok(terminal) => rustix::termios::tcgetpgrp(terminal)
-                .is_ok_and(|group| group == rustix::process::getpgrp()),
-            Err(error) => !self.had_terminal || is_gone(error),
-        }
-    }
 }
 
-fn terminal() -> io::Result<File> {
-    File::open("/dev/tty")
-}
+/// What the launcher has blocked would never arrive, and the launcher's mask is handed down: to this process's threads and
+/// to the processes that it starts. To be called before there are any.
+fn unblock(wanted: &[Signal]) -> io::Result<()> {
+    use nix::sys::signal::{SigSet, Signal as Known};
 
-/// Whether that is why a terminal can't be opened. A process that is out of descriptors still has its own.
-fn is_gone(error: io::Error) -> bool {
-    use rustix::io::Errno;
-
-    matches!(
-        Errno::from_io_error(&error),
-        Some(Errno::NXIO | Errno::IO | Errno::NOENT)
-    )
+    let blocked = SigSet::thread_get_mask()?;
+    // The kernel's mask can tell only of what nix knows; real-time signals aren't among that.
+    let raw = wanted.iter().map(|signal| signal.as_raw());
+    let inherited: SigSet = raw
+        .chain([Known::SIGCHLD as i32])
+        .filter_map(|raw| Known::try_from(raw).ok())
+        .filter(|signal| blocked.contains(*signal))
+        .collect();
+    for signal in &inherited {
+        report::log!(
+            debug,
+            "{signal} was blocked when the server was started; it no longer is"
+        );
+    }
+    Ok(inherited.thread_unblock()?)
 }
 
 /// Whether the signal is ignored now, as far as the system tells.

@@ -109,6 +109,8 @@ pub enum StopReason {
     Restart,
     /// The server runs on with fewer workers.
     ScaleDown,
+    /// The program that [started](super::Server::start) the server has it stopped.
+    Requested,
     /// All workers have come to their end.
     Completed,
     /// The supervisor of this process worker is gone.
@@ -122,6 +124,7 @@ impl fmt::Display for StopReason {
             StopReason::Failure => f.pad("a worker failed"),
             StopReason::Restart => f.pad("rolling restart"),
             StopReason::ScaleDown => f.pad("scaled down"),
+            StopReason::Requested => f.pad("stop requested"),
             StopReason::Completed => f.pad("all workers have ended"),
             StopReason::SupervisorGone => f.pad("the supervisor is gone"),
         }
@@ -136,6 +139,14 @@ const RESERVE: Duration = Duration::from_millis(500);
 pub(crate) fn after(start: Instant, time: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     start.checked_add(time.min(FAR)).unwrap_or(start)
+}
+
+/// For ever, if there is no deadline.
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What a worker is told of the time that it has until it is ended.

@@ -27,6 +27,8 @@ pub(crate) struct Origin {
     pub(crate) place: Place,
     /// Its number in `place`.
     pub(crate) at: u64,
+    /// It was dropped half-way through.
+    pub(crate) begun: bool,
 }
 
 fn count(counter: &AtomicU64) {
@@ -41,6 +43,7 @@ pub(crate) fn detach<J: Job + Send + 'static>(origin: Origin, job: J) {
         span,
         place,
         at,
+        begun,
     } = origin;
     let Some(handle) = handle else {
         return span.in_scope(|| {
@@ -53,7 +56,7 @@ pub(crate) fn detach<J: Job + Send + 'static>(origin: Origin, job: J) {
         });
     };
     count(&COUNTERS.detached);
-    let (ticket, turn) = order::arrive(name, handle.id(), &place, at);
+    let (ticket, turn) = order::arrive(name, handle.id(), &place, at, begun);
     let task = Task {
         name,
         ticket,

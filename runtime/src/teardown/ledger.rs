@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Names a pending teardown, or a wait; a later one has a greater ticket.
-pub(crate) type Ticket = u64;
+use super::paths::Paths;
+pub(crate) use super::paths::{Range, Ticket};
 
 /// Where a context is: its place and its number there, then the place around that one and when that began in it,
 /// and so on outwards.
@@ -20,6 +20,8 @@ pub(crate) struct Arrival<P, R> {
     pub(crate) name: &'static str,
     pub(crate) runtime: R,
     pub(crate) path: Path<P>,
+    /// It was dropped half-way through. What it holds by then, others may need for their own end: it goes on at once.
+    pub(crate) begun: bool,
 }
 
 impl<P: Copy + Ord, R> Arrival<P, R> {
@@ -33,14 +35,6 @@ impl<P: Copy + Ord, R> Arrival<P, R> {
         let found = self.path.iter().find(|&&(other, _)| other == place);
         found.map(|&(_, number)| number)
     }
-}
-
-/// What is at some numbers in a place, and what is inside that.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Range<P> {
-    pub(crate) place: P,
-    pub(crate) from: u64,
-    pub(crate) to: u64,
 }
 
 /// What a wait is for. It is settled when the wait begins: whatever arrives later doesn't delay it.
@@ -102,7 +96,7 @@ pub(crate) struct Ledger<P, R, W> {
     next_ticket: Ticket,
     pending: BTreeMap<Ticket, Pending<P, R, W>>,
     /// The whole path of each that is pending.
-    paths: BTreeSet<(P, u64, Ticket)>,
+    paths: Paths<P>,
     next_drain: u64,
     drains: BTreeMap<u64, Drain<R, W>>,
 }
@@ -112,7 +106,7 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
         Ledger {
             next_ticket: 0,
             pending: BTreeMap::new(),
-            paths: BTreeSet::new(),
+            paths: Paths::new(),
             next_drain: 0,
             drains: BTreeMap::new(),
         }
@@ -126,10 +120,12 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
 
     /// A teardown is left to itself; it is pending until [`end`](Self::end). Gives its ticket, and its turn if
     /// it has to wait: for those inside it, and those that were entered after it in its place, or are inside such.
+    /// One that had begun before never has to.
     pub(crate) fn arrive(&mut self, arrival: Arrival<P, R>) -> (Ticket, Option<Turn<P>>) {
         let ticket = self.ticket();
         let mut turn = None;
-        if let Some((place, from)) = arrival.own() {
+        let own = arrival.own().filter(|_| !arrival.begun);
+        if let Some((place, from)) = own {
             let to = u64::MAX;
             turn = Some(Turn {
                 ticket,
@@ -140,7 +136,7 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
             turn = turn.filter(|turn| self.blocker(turn).is_some());
         }
         for &(place, number) in &arrival.path {
-            self.paths.insert((place, number, ticket));
+            self.paths.insert(place, number, ticket);
         }
         self.pending.insert(
             ticket,
@@ -186,21 +182,12 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
     }
 
     fn in_range(&self, range: Range<P>) -> impl Iterator<Item = (u64, Ticket)> + '_ {
-        let first = (range.place, range.from, Ticket::MIN);
-        let last = (range.place, range.to, Ticket::MAX);
-        let found = if range.from <= range.to {
-            Some(self.paths.range(first..=last))
-        } else {
-            None
-        };
-        let found = found.into_iter().flatten();
-        found.map(|&(_, number, ticket)| (number, ticket))
+        self.paths.all(range)
     }
 
     /// One of the teardowns that have to end before `turn` comes, if there are any: the one at the smallest number.
     fn blocker(&self, turn: &Turn<P>) -> Option<(u64, Ticket)> {
-        self.in_range(turn.left)
-            .find(|&(_, ticket)| ticket < turn.ticket && Some(ticket) != turn.own)
+        self.paths.first_before(turn.left, turn.ticket, turn.own)
     }
 
     /// Whether `turn` has come; if not, `waker` is kept for when it may have.
@@ -236,8 +223,8 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
         };
         let inside: Vec<Ticket> = self.in_range(all).map(|(_, ticket)| ticket).collect();
         for ticket in inside {
-            self.paths.remove(&(outer, old, ticket));
-            self.paths.insert((outer, new, ticket));
+            self.paths.remove(outer, old, ticket);
+            self.paths.insert(outer, new, ticket);
             let path = self.pending.get_mut(&ticket);
             let path = path
                 .into_iter()
@@ -259,9 +246,10 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
             name,
             runtime,
             path,
+            begun: _,
         } = ended.arrival;
         for (place, number) in path {
-            self.paths.remove(&(place, number, ticket));
+            self.paths.remove(place, number, ticket);
         }
         wake.extend(ended.waiters.into_values());
         for drain in self.drains.values_mut() {
@@ -401,7 +389,7 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
         };
         match other.arrival.number_in(place) {
             Some(number) if number == own => waiting != awaited,
-            Some(number) => number > own && awaited < waiting,
+            Some(number) => number > own && awaited < waiting && !waiter.arrival.begun,
             None => false,
         }
     }
@@ -420,6 +408,7 @@ mod tests {
             name: "test",
             runtime: path.last().map_or(0, |&(outermost, _)| outermost % 2),
             path: path.to_vec(),
+            begun: false,
         }
     }
 
@@ -649,6 +638,7 @@ mod tests {
     struct Alive {
         ticket: Ticket,
         path: Path<u8>,
+        begun: bool,
         turn: Option<Turn<u8>>,
         last: bool,
     }
@@ -660,20 +650,24 @@ mod tests {
         fn turns_are_kept_and_come(
             contexts in tree(),
             order in proptest::collection::vec(any::<Index>(), 40),
+            begun in proptest::collection::vec(any::<bool>(), 40),
             ends in proptest::collection::vec((any::<Index>(), 0u8..3), 60),
         ) {
             let mut ledger = TestLedger::new();
             let mut contexts = contexts;
             let mut alive: Vec<Alive> = Vec::new();
             let mut order = order.iter().cycle();
+            let mut begun = begun.iter().cycle();
             let mut ends = ends.iter().cycle();
             while !contexts.is_empty() || !alive.is_empty() {
                 let (index, what) = ends.next().expect("it is a cycle");
                 if !contexts.is_empty() && (*what > 0 || alive.is_empty()) {
                     let index = order.next().expect("it is a cycle").index(contexts.len());
                     let path = contexts.remove(index);
-                    let (ticket, turn) = ledger.arrive(Arrival { name: "test", runtime: 0, path: path.clone() });
-                    alive.push(Alive { ticket, path, turn, last: false });
+                    let begun = *begun.next().expect("it is a cycle");
+                    let arrival = Arrival { begun, ..arrival(&path) };
+                    let (ticket, turn) = ledger.arrive(arrival);
+                    alive.push(Alive { ticket, path, begun, turn, last: false });
                     continue;
                 }
                 let mut free = Vec::new();
@@ -683,7 +677,7 @@ mod tests {
                     if own.last {
                         continue;
                     }
-                    let waits = alive.iter().any(|other| {
+                    let waits = !own.begun && alive.iter().any(|other| {
                         other.ticket < ticket && goes_before(&other.path, &own.path)
                     });
                     let come = turn.as_mut().is_none_or(|turn| ledger.has_come(turn, ticket).0);
@@ -708,7 +702,7 @@ mod tests {
                 let ended = alive.remove(over[index.index(over.len())]);
                 end(&mut ledger, ended.ticket);
             }
-            prop_assert!(ledger.pending.is_empty() && ledger.paths.is_empty());
+            prop_assert!(ledger.pending.is_empty() && ledger.paths.len() == 0);
         }
     }
 }

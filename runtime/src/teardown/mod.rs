@@ -5,18 +5,40 @@
 //! take its error, so what goes wrong is logged with `tracing::error!`, passed to the hook installed with
 //! [`on_error`], and counted in [`stats`]. [`drain`] waits for detached teardowns before a runtime ends.
 //!
-//! **Order.** A detached teardown waits for the pending ones of contexts that were *entered after* its own
-//! and dropped before it by the same task (outside tasks: the same thread): inner before outer. What it
-//! waits for is settled when it is dropped. Hence waits form no circle, and a stuck teardown delays only
-//! contexts entered before it. Members of one [`group`](crate::group) never wait for each other. Fields of a
-//! struct and elements of a `Vec` drop first-entered first and are therefore not ordered;
+//! # Order
+//!
+//! Teardowns are ordered within *places*, which nest:
+//!
+//! - the task; outside of one, the thread;
+//! - the body of a context's `with`, each member of a [`group`](crate::group), the members of an
+//!   [`ExitStack`](crate::ExitStack) (one place for the stack);
+//! - a context's own function, in setup and in teardown, wherever it is polled;
+//! - a tick of a timer.
+//!
+//! A context belongs to the place in which it was entered, for good, wherever its guard is moved. Tasks of a
+//! `LocalSet` or of a nested runtime have places of their own, also when they are polled or dropped within another.
+//!
+//! 1. **What is awaited runs now.** `exit()`, `exit_as(Ok(..))` and the end of a `with` or a group wait only for
+//!    detached teardowns of what was entered inside them. An `exit()` that overtakes a pending teardown of its own
+//!    place says so at DEBUG.
+//! 2. **What is dropped is torn down inner first.** A detached teardown waits for those inside it, and for each that
+//!    was dropped before it and has, in its own place, an ancestor (or itself) that was entered after it. One that had
+//!    begun before it was dropped goes on at once: others may wait for a lock that it holds.
+//! 3. **Errors settle.** `exit_as(Err(..))`, and `exit_with` of anything but success, first wait for what is pending in
+//!    the place that they are awaited in, as [`settle`] does.
+//! 4. A context is over only when its function has ended and all that this has dropped is torn down.
+//!
+//! Waits form no circle. A stuck teardown delays only what contains it and what its own place entered before it. Fields
+//! of a struct and elements of a `Vec` drop first-entered first and are therefore not ordered;
 //! [`ExitStack`](crate::ExitStack) is for that.
 
 mod alarm;
 mod detached;
 mod drain;
+mod home;
 mod ledger;
 mod order;
+mod paths;
 mod place;
 mod report;
 mod settle;
@@ -28,6 +50,7 @@ pub use settle::settle;
 pub use stats::{Stats, stats};
 
 pub(crate) use detached::{Origin, detach, poll_once};
+pub(crate) use home::Home;
 pub(crate) use order::{Wait, entered, is_later_pending};
 pub(crate) use place::{InPlace, InnerPlace, Place};
 pub(crate) use report::{report, report_panic};

@@ -133,6 +133,7 @@ pub(super) fn arrive(
     runtime: runtime::Id,
     place: &Place,
     at: u64,
+    begun: bool,
 ) -> (Ticket, Option<Wait>) {
     // Numbers change under the lock, so that they are read under it.
     let mut ledger = ledger();
@@ -142,6 +143,7 @@ pub(super) fn arrive(
         name,
         runtime,
         path: place.path(at),
+        begun,
     });
     (ticket, turn.map(Wait))
 }

@@ -78,6 +78,14 @@ impl Hasher for Number {
     }
 }
 
+/// tokio's number of a task.
+#[inline]
+pub(super) fn number_of(task: task::Id) -> u64 {
+    let mut number = Number::default();
+    task.hash(&mut number);
+    number.finish()
+}
+
 fn next_of(number: u64) -> u64 {
     let counter = &NUMBERS[(number % NUMBERS.len() as u64) as usize];
     counter.0.fetch_add(1, Ordering::Relaxed)
@@ -106,11 +114,7 @@ impl Place {
     /// The number of what is entered in it now. Numbers rise.
     pub(crate) fn next(&self) -> u64 {
         match self {
-            Place::Task(id) => {
-                let mut number = Number::default();
-                id.hash(&mut number);
-                next_of(number.finish())
-            }
+            Place::Task(id) => next_of(number_of(*id)),
             Place::Thread(number) => next_of(*number),
             Place::Inner(node) => node.next.fetch_add(1, Ordering::Relaxed),
             Place::Member(..) => 1,

@@ -203,7 +203,7 @@ impl TimerBuilder {
     /// use tokio::time::{Instant, sleep};
     ///
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-    /// # async fn main() {
+    /// # async fn example() {
     /// let (start, noon) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(12 * 3600));
     /// let nightly = Timer::calendar("0 3 * * *", "UTC")
     ///     .unwrap()
@@ -213,7 +213,7 @@ impl TimerBuilder {
     /// assert_eq!(nightly.stats().completed, 1);
     /// # nightly.stop().await;
     /// # }
-    /// # main() }
+    /// # example() }
     /// ```
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = WallClock::new(clock);

@@ -61,6 +61,10 @@ impl Dues for SharedGrid {
 pub(super) struct MakeDues(Arc<dyn Fn() -> Box<dyn Dues> + Send + Sync>);
 
 impl MakeDues {
+    #[cfg_attr(
+        not(feature = "calendar"),
+        allow(dead_code, reason = "only calendars go by a clock")
+    )]
     pub(super) fn new<D: Dues + 'static>(make: impl Fn() -> D + Send + Sync + 'static) -> MakeDues {
         MakeDues(Arc::new(move || Box::new(make())))
     }

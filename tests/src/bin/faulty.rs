@@ -36,6 +36,9 @@ struct Options {
     /// Wait for as long before the server is run at all, in milliseconds.
     #[arg(long, default_value_t = 0)]
     before_run: u64,
+    /// What a task that is left waits for.
+    #[arg(long, default_value = "/dev/null")]
+    until: std::path::PathBuf,
     #[arg(skip)]
     cloned: Cloned,
 }
@@ -63,9 +66,11 @@ enum Fault {
     Return,
     Block,
     Descriptors,
+    /// There is no room for the stack of another thread.
+    Threads,
     /// It goes on, but its thread, which in a process is the main one, never ends.
     ExitHandler,
-    /// It fails, and leaves a task that waits for SIGUSR1.
+    /// It fails, and leaves a task that waits for the file `--until`.
     Task,
 }
 
@@ -123,6 +128,16 @@ fn go_wrong(fault: Fault) -> Result<(), String> {
             EXIT_HANDLER.with(|_| ());
             Ok(())
         }
+        Fault::Threads => {
+            let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+            let pages = statm.split(' ').next().and_then(|pages| pages.parse().ok());
+            let pages: u64 = pages.ok_or("the size of this process is not known")?;
+            let limit = Rlimit {
+                current: Some((pages + 256) * 4096),
+                maximum: rustix::process::getrlimit(Resource::As).maximum,
+            };
+            rustix::process::setrlimit(Resource::As, limit).map_err(|error| error.to_string())
+        }
         Fault::Descriptors => {
             let next = File::open("/dev/null").map_err(|error| error.to_string())?;
             set_descriptor_limit(next.as_raw_fd() as u64)
@@ -174,7 +189,7 @@ async fn faulty(worker: Worker, options: Options) -> Result<(), String> {
         go_wrong(fault)?;
     }
     let listener = worker
-        .listen("127.0.0.1:0")
+        .listen(fixture::address())
         .await
         .map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
@@ -189,9 +204,12 @@ async fn faulty(worker: Worker, options: Options) -> Result<(), String> {
                 Some(Fault::Descriptors) if descriptors_are_out() => set_descriptor_limit(1024)?,
                 Some(Fault::Return) => return Ok(()),
                 Some(fault @ Fault::Task) => {
+                    let until = options.until.clone();
                     worker.tasks().spawn_local(async move {
-                        let told = reloads.recv().await;
-                        info!(?told, "the task that was left is done");
+                        while !until.exists() {
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                        }
+                        info!("the task that was left is done");
                     });
                     return go_wrong(fault);
                 }

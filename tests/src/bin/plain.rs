@@ -12,7 +12,7 @@ use tracing::info;
 struct Options {
     #[command(flatten)]
     server: fixture::ServerOptions,
-    #[arg(long, default_value = "127.0.0.1:0")]
+    #[arg(long, default_value_t = fixture::address().to_string())]
     listen: String,
     /// How long a worker takes to get ready, in milliseconds.
     #[arg(long, default_value_t = 0)]
@@ -32,6 +32,9 @@ struct Options {
     /// The workers run to their own end.
     #[arg(long)]
     completes: bool,
+    /// A task of each worker goes through the SIGUSR1 in a loop.
+    #[arg(long)]
+    counts_reloads: bool,
     /// Each worker drops its listener when SIGUSR1 comes, and listens again at the next.
     #[arg(long)]
     relistens: bool,
@@ -71,6 +74,16 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
     }
     let (listening, address) = serve(&worker, &options.listen).await?;
     let mut serving = Some(listening);
+    if options.counts_reloads {
+        let mut reloads = worker.reloads();
+        worker.tasks().spawn_local(async move {
+            let mut reloaded = 0;
+            while let Some(()) = reloads.recv().await {
+                reloaded += 1;
+            }
+            info!(reloaded, "no more reloads");
+        });
+    }
     let mut reloads = worker.reloads();
     let mut ready = std::pin::pin!(yield_());
     let stop = loop {
@@ -112,7 +125,7 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
 /// Accepts connections, and closes them. Also where that is.
 async fn serve(worker: &Worker, address: &str) -> Result<(Serving, String), String> {
     let listener = worker.listen(address).await;
-    let listener = listener.map_err(|error| error.to_string())?;
+    let listener = listener.map_err(|error| format!("{error} ({:?})", error.kind()))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let serving = worker.serve(listener, async |stream| drop(stream));
     Ok((serving, address.to_string()))
@@ -120,7 +133,8 @@ async fn serve(worker: &Worker, address: &str) -> Result<(Serving, String), Stri
 
 fn init() {
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-    info!(pid = std::process::id(), threads, "init");
+    let index = worker_index();
+    info!(pid = std::process::id(), threads, ?index, "init");
 }
 
 fn main() -> ExitCode {

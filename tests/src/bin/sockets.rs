@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 use aioxide::{Worker, server};
 use aioxide_tests::fixture;
@@ -19,6 +19,21 @@ struct Options {
     /// The Unix socket's permissions.
     #[arg(long, value_parser = |text: &str| u32::from_str_radix(text, 8))]
     mode: Option<u32>,
+    /// It starts a program that tells how many sockets it has got.
+    #[arg(long)]
+    lists: bool,
+}
+
+/// How many sockets a program has that is started now.
+async fn sockets_of_a_child() -> io::Result<usize> {
+    let listing = tokio::process::Command::new("ls")
+        .args(["-l", "/proc/self/fd"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .await?;
+    let listing = String::from_utf8_lossy(&listing.stdout);
+    Ok(listing.matches("socket:").count())
 }
 
 async fn answer(mut stream: impl AsyncWrite + Unpin, index: u8) -> io::Result<()> {
@@ -28,13 +43,13 @@ async fn answer(mut stream: impl AsyncWrite + Unpin, index: u8) -> io::Result<()
 #[server]
 async fn sockets(worker: Worker, options: Options) -> io::Result<()> {
     let (index, number) = (worker.index(), worker.index() as u8);
-    let first = worker.listen("127.0.0.1:0").await?;
-    let second = worker.listen("127.0.0.1:0").await?;
+    let first = worker.listen(fixture::address()).await?;
+    let second = worker.listen(fixture::address()).await?;
     let unix = match options.mode {
         Some(mode) => worker.listen_unix_with_mode(&options.unix, mode).await?,
         None => worker.listen_unix(&options.unix).await?,
     };
-    let udp = worker.bind_udp("127.0.0.1:0").await?;
+    let udp = worker.bind_udp(fixture::address()).await?;
     info!(
         worker = index,
         first = %first.local_addr()?,
@@ -42,6 +57,10 @@ async fn sockets(worker: Worker, options: Options) -> io::Result<()> {
         udp = %udp.local_addr()?,
         "listens"
     );
+    if options.lists {
+        let sockets = sockets_of_a_child().await?;
+        info!(worker = index, sockets, "started a program");
+    }
     let address = first.local_addr()?;
     let first = worker.serve(first, move |stream| answer(stream, number));
     let second = worker.serve(second, move |stream| answer(stream, number));

@@ -2,15 +2,18 @@
 //! itself on request.
 
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use aioxide::{Isolation, Worker, server};
 use aioxide_tests::fixture;
 use clap::Parser;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio_util::net::Listener;
 use tracing::info;
 
 #[derive(Clone, Parser)]
@@ -23,6 +26,12 @@ struct Options {
     /// From this generation on, worker 0 doesn't start.
     #[arg(long)]
     broken_from: Option<u64>,
+    /// A listener of its own kind, to which nothing can be lent.
+    #[arg(long)]
+    own_listener: bool,
+    /// On which addresses it listens.
+    #[arg(long, default_values_t = [fixture::address()], value_delimiter = ',')]
+    listen: Vec<SocketAddr>,
 }
 
 /// A byte says what is wanted:
@@ -54,6 +63,22 @@ async fn answer(mut stream: TcpStream, worker: Worker, crash: Rc<Notify>) -> io:
     Ok(())
 }
 
+/// A TCP listener, but not tokio's.
+struct Own(TcpListener);
+
+impl Listener for Own {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        self.0.poll_accept(cx)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
 #[server]
 async fn traffic(worker: Worker, options: Options) -> io::Result<()> {
     let (index, generation, pid) = (worker.index(), worker.generation(), std::process::id());
@@ -62,12 +87,16 @@ async fn traffic(worker: Worker, options: Options) -> io::Result<()> {
         return Err(io::Error::other("broken"));
     }
     tokio::time::sleep(std::time::Duration::from_millis(options.slow_start)).await;
-    let listener = worker.listen("127.0.0.1:0").await?;
+    let listener = worker.listen(&options.listen[..]).await?;
     let crash = Rc::new(Notify::new());
-    let serving = worker.serve(listener, {
+    let handler = {
         let (worker, crash) = (worker.clone(), Rc::clone(&crash));
         move |stream| answer(stream, worker.clone(), Rc::clone(&crash))
-    });
+    };
+    let serving = match options.own_listener {
+        true => worker.serve(Own(listener), handler),
+        false => worker.serve(listener, handler),
+    };
     let stop = tokio::select! {
         biased;
         () = crash.notified() => {

@@ -42,6 +42,7 @@ mod parts {
     max_restarts = u32::try_from(config.workers).unwrap(),
     restart_window = 1h30m,
     hang_timeout = Duration::from_secs(30),
+    roll_overlap = config.workers,
     share_port,
     run_to_completion,
     crate = ::aioxide,

@@ -1,0 +1,174 @@
+//! A task of a scope, from its start to its end.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::ending::{ChildReturn, Ended, Failure, Name};
+use super::members::{Key, Kind};
+use super::shared::Shared;
+use super::task::{ChildError, ScopedTask};
+use crate::panic::catch;
+use crate::teardown::InnerPlace;
+
+pin_project! {
+    /// The future that is spawned: it tells the scope how the task has ended, and that it has.
+    ///
+    /// Its own output is nothing, so that nothing of the task is left to be dropped once its scope knows of the end.
+    pub(super) struct Child<F, E>
+    where
+        F: Future,
+        F::Output: ChildReturn<E>,
+        E: fmt::Display,
+        E: Send,
+        E: 'static,
+    {
+        #[pin]
+        future: Option<F>,
+        // Where its contexts are entered: inside the place that started it.
+        place: InnerPlace,
+        duty: Option<Duty<<F::Output as ChildReturn<E>>::Value, E>>,
+    }
+
+    impl<F, E> PinnedDrop for Child<F, E>
+    where
+        F: Future,
+        F::Output: ChildReturn<E>,
+        E: fmt::Display,
+        E: Send,
+        E: 'static,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(duty) = this.duty.take() {
+                // Aborted, or its runtime has ended.
+                let ended = match this.place.run(|| catch(|| this.future.set(None))) {
+                    Ok(()) => Ended::Cancelled,
+                    Err(panic) => Ended::Panicked(panic),
+                };
+                duty.end(ended, this.place);
+            }
+        }
+    }
+}
+
+impl<F, E> Future for Child<F, E>
+where
+    F: Future<Output: ChildReturn<E>>,
+    E: fmt::Display + Send + 'static,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let ended = this.place.run(|| {
+            let future = this.future.as_mut().as_pin_mut()?;
+            let ended = match catch(|| future.poll(cx)) {
+                Ok(Poll::Pending) => return None,
+                Ok(Poll::Ready(output)) => output.end(),
+                Err(panic) => Ended::Panicked(panic),
+            };
+            let dropped = catch(|| this.future.set(None));
+            Some(match (ended, dropped) {
+                (Ended::Value(_) | Ended::Cancelled, Err(panic)) => Ended::Panicked(panic),
+                (ended, _) => ended,
+            })
+        });
+        let Some(ended) = ended else {
+            return Poll::Pending;
+        };
+        if let Some(duty) = this.duty.take() {
+            duty.end(ended, this.place);
+        }
+        Poll::Ready(())
+    }
+}
+
+/// What remains to be done when the task has ended.
+struct Duty<T, E> {
+    shared: Arc<Shared<E>>,
+    key: Key,
+    name: Name,
+    result: oneshot::Sender<Result<T, ChildError>>,
+}
+
+impl<T, E: fmt::Display + Send + 'static> Duty<T, E> {
+    fn end(self, ended: Ended<T, E>, place: &mut InnerPlace) {
+        let Duty {
+            shared,
+            key,
+            name,
+            result,
+        } = self;
+        // The failure is known to the scope before anybody can hear of it from the handle.
+        let result = match ended {
+            Ended::Value(value) => Some((result, Ok(value))),
+            Ended::Failed(error) => {
+                shared.fail(&name, Failure::Error(error));
+                Some((result, Err(ChildError::Failed)))
+            }
+            Ended::Panicked(panic) => {
+                shared.fail(&name, Failure::Panic(panic));
+                Some((result, Err(ChildError::Panicked)))
+            }
+            Ended::Cancelled => None,
+        };
+        if let Some((sender, result)) = result {
+            // A value that nobody takes is dropped here, where it belongs to the task.
+            if let Err(value) = sender.send(result) {
+                if let Err(panic) = place.run(|| catch(|| drop(value))) {
+                    shared.fail(&name, Failure::Panic(panic));
+                }
+            }
+        }
+        let place = std::mem::replace(place, InnerPlace::nowhere());
+        shared.ended(key, place);
+    }
+}
+
+/// Starts `future` in the scope, by `start`; gives it back if it is too late for that.
+#[track_caller]
+pub(super) fn spawn<F, E>(
+    shared: &Arc<Shared<E>>,
+    kind: Kind,
+    name: Name,
+    future: F,
+    start: impl FnOnce(&Handle, Child<F, E>) -> JoinHandle<()>,
+) -> Result<ScopedTask<<F::Output as ChildReturn<E>>::Value>, F>
+where
+    F: Future<Output: ChildReturn<E>>,
+    E: fmt::Display + Send + 'static,
+{
+    let current;
+    let runtime = match shared.runtime() {
+        Some(runtime) => runtime,
+        None => {
+            current = Handle::current();
+            &current
+        }
+    };
+    let Some(key) = shared.admit(kind) else {
+        return Err(future);
+    };
+    let (sender, receiver) = oneshot::channel();
+    let child = Child {
+        future: Some(future),
+        place: InnerPlace::in_current(),
+        duty: Some(Duty {
+            shared: Arc::clone(shared),
+            key,
+            name,
+            result: sender,
+        }),
+    };
+    // It may run, and end, before its handle is here.
+    let task = start(runtime, child);
+    shared.started(key, task.abort_handle());
+    Ok(ScopedTask::new(receiver, task))
+}

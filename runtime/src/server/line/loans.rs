@@ -1,0 +1,53 @@
+//! Sockets that a worker accepts from in the place of others.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+/// What an accept loop is told.
+#[derive(Debug)]
+pub(crate) enum Loan {
+    /// Accept from this socket too.
+    Lent { id: u64, socket: OwnedFd },
+    /// Let go of what was lent under this number.
+    TakenBack { id: u64 },
+}
+
+/// The accept loops of a worker that take loans, by their numbers. Written from any thread.
+#[derive(Default)]
+pub(crate) struct Loans(Mutex<Registered>);
+
+#[derive(Default)]
+struct Registered {
+    next: u64,
+    serving: BTreeMap<u64, mpsc::UnboundedSender<Loan>>,
+}
+
+impl Loans {
+    /// A number for an accept loop, and what it will be told.
+    pub(crate) fn register(&self) -> (u64, mpsc::UnboundedReceiver<Loan>) {
+        let (sender, told) = mpsc::unbounded_channel();
+        let mut registered = self.lock();
+        let number = registered.next;
+        registered.next += 1;
+        registered.serving.insert(number, sender);
+        (number, told)
+    }
+
+    pub(crate) fn forget(&self, serving: u64) {
+        self.lock().serving.remove(&serving);
+    }
+
+    /// To an accept loop that is gone nothing can be lent: the socket is closed here, and stays the supervisor's.
+    pub(crate) fn tell(&self, serving: u64, loan: Loan) {
+        if let Some(told) = self.lock().serving.get(&serving) {
+            let _ = told.send(loan);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,20 @@
+//! What a worker and its supervisor say to each other. It knows neither of the two, nor whether there is a thread or
+//! a process at the other end.
+//!
+//! A worker speaks through its [`Line`] and finds what it is told in [`Told`]. Between processes, `wire` carries both.
+
+mod end;
+mod identity;
+mod loans;
+mod message;
+#[cfg(feature = "process")]
+pub(super) mod role_variable;
+mod told;
+#[cfg(feature = "process")]
+pub(super) mod wire;
+
+pub(super) use end::Line;
+pub(super) use identity::{Identity, Role, comm};
+pub(super) use loans::Loan;
+pub(super) use message::{Answer, Ended, Failure, Message, Request};
+pub(super) use told::Told;

@@ -1,0 +1,85 @@
+//! What a worker has been told.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::loans::Loans;
+use crate::server::Stop;
+
+/// Written from any thread, read by the worker's event loop.
+pub(crate) struct Told {
+    pub(crate) stop: StopCell,
+    /// How many times SIGUSR1 was told.
+    pub(crate) reloads: watch::Sender<u64>,
+    /// The number of the last ping.
+    pub(crate) pinged: watch::Sender<u64>,
+    pub(crate) loans: Loans,
+}
+
+impl Default for Told {
+    fn default() -> Told {
+        Told {
+            stop: StopCell::default(),
+            reloads: watch::Sender::new(0),
+            pinged: watch::Sender::new(0),
+            loans: Loans::default(),
+        }
+    }
+}
+
+impl Told {
+    pub(crate) fn reload(&self) {
+        self.reloads.send_modify(|count| *count += 1);
+    }
+
+    /// Has the event loop answer.
+    pub(crate) fn ping(&self, number: u64) {
+        self.pinged.send_replace(number);
+    }
+}
+
+/// Holds a worker's `Stop` once it has been asked to stop; the first request wins.
+#[derive(Default)]
+pub(crate) struct StopCell {
+    stop: Mutex<Option<Stop>>,
+    /// For threads that wait without a runtime.
+    told: Condvar,
+    /// For tasks; cancelled after `stop` is set.
+    token: CancellationToken,
+}
+
+impl StopCell {
+    pub(crate) fn set(&self, stop: Stop) {
+        let mut slot = self.lock();
+        if slot.is_none() {
+            *slot = Some(stop);
+            self.told.notify_all();
+            self.token.cancel();
+        }
+    }
+
+    pub(crate) fn get(&self) -> Option<Stop> {
+        *self.lock()
+    }
+
+    /// Ready once it is set.
+    pub(crate) fn told(&self) -> WaitForCancellationFutureOwned {
+        self.token.clone().cancelled_owned()
+    }
+
+    pub(crate) fn wait_blocking(&self) -> Stop {
+        let mut slot = self.lock();
+        loop {
+            match *slot {
+                Some(stop) => return stop,
+                None => slot = self.told.wait(slot).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Stop>> {
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,580 @@
+//! The two ends of the control socket.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+use tokio::io::Interest;
+use tokio::net::UnixStream as TokioStream;
+
+use super::WireError;
+use super::frame::{Attached, Decoder, Outbox};
+use super::message::{ToSupervisor, ToWorker};
+
+/// The most descriptors that the kernel lets a message carry. With room for all of them, one that doesn't
+/// arrive has met the limit of open files.
+const MAX_DESCRIPTORS: usize = 253;
+
+/// The supervisor's end: never blocks.
+pub(in crate::server) struct SupervisorEnd {
+    socket: TokioStream,
+    outbox: Outbox<OwnedFd>,
+    inbox: Inbox,
+}
+
+impl SupervisorEnd {
+    /// Must be called in a runtime.
+    pub(in crate::server) fn new(socket: UnixStream) -> io::Result<SupervisorEnd> {
+        socket.set_nonblocking(true)?;
+        Ok(SupervisorEnd {
+            socket: TokioStream::from_std(socket)?,
+            outbox: Outbox::new(),
+            inbox: Inbox::new(),
+        })
+    }
+
+    /// Sends what can be sent at once; [`next`](Self::next) sees to the rest. SIGUSR1 is told once,
+    /// however often it comes before the worker reads it.
+    pub(in crate::server) fn send(
+        &mut self,
+        message: &ToWorker,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<(), WireError> {
+        match message {
+            ToWorker::Tell => self.outbox.push_once(message)?,
+            _ => self.outbox.push(message, descriptor)?,
+        }
+        self.flush()
+    }
+
+    /// Sends the main context's value, after what has been sent so far.
+    pub(in crate::server) fn send_main(&mut self, value: Arc<[u8]>) -> Result<(), WireError> {
+        self.outbox.push_main(value);
+        self.flush()
+    }
+
+    /// The worker's next message, none once it has closed its end. Also sends what is still to be sent.
+    /// Loses nothing when dropped.
+    pub(in crate::server) async fn next(&mut self) -> Result<Option<ToSupervisor>, WireError> {
+        loop {
+            if let Some((message, _)) = self.inbox.decoder.next()? {
+                return Ok(Some(message));
+            }
+            if self.inbox.closed {
+                return Ok(None);
+            }
+            let interest = match self.outbox.is_empty() {
+                true => Interest::READABLE,
+                false => Interest::READABLE | Interest::WRITABLE,
+            };
+            let ready = self.socket.ready(interest).await?;
+            let SupervisorEnd {
+                socket,
+                outbox,
+                inbox,
+            } = &mut *self;
+            if ready.is_writable() {
+                flush(outbox, |bytes, descriptor| {
+                    socket.try_io(Interest::WRITABLE, || write(&*socket, bytes, descriptor))
+                })?;
+            }
+            if ready.is_readable() {
+                ignore_would_block(socket.try_io(Interest::READABLE, || inbox.read(&*socket)))?;
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), WireError> {
+        flush(&mut self.outbox, |bytes, descriptor| {
+            write(&self.socket, bytes, descriptor)
+        })
+    }
+}
+
+/// The worker's end, for the thread that reads it.
+pub(in crate::server) struct WorkerEnd {
+    sender: Sender,
+    inbox: Inbox,
+}
+
+/// What a worker's end has to say.
+#[derive(Debug)]
+pub(in crate::server) enum Next {
+    Message(ToWorker, Attached<OwnedFd>),
+    /// The supervisor is gone.
+    Closed,
+    TimedOut,
+}
+
+impl WorkerEnd {
+    pub(in crate::server) fn new(socket: OwnedFd) -> io::Result<WorkerEnd> {
+        let socket = UnixStream::from(socket);
+        socket.set_nonblocking(true)?;
+        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let shared = Shared {
+            socket,
+            wake,
+            outbox: Mutex::new(Outbox::new()),
+        };
+        Ok(WorkerEnd {
+            sender: Sender(Arc::new(shared)),
+            inbox: Inbox::new(),
+        })
+    }
+
+    pub(in crate::server) fn sender(&self) -> Sender {
+        self.sender.clone()
+    }
+
+    /// Whether the supervisor is gone, whatever it has sent before.
+    pub(in crate::server) fn is_closed(&self) -> io::Result<bool> {
+        let mut polled = [PollFd::new(&self.sender.0.socket, PollFlags::empty())];
+        poll(&mut polled, Some(Instant::now()))?;
+        Ok(polled[0].revents().contains(PollFlags::HUP))
+    }
+
+    /// Waits for the supervisor's next message, until a time at most. Also sends what could not be sent
+    /// at once.
+    pub(in crate::server) fn next(&mut self, until: Option<Instant>) -> Result<Next, WireError> {
+        let Shared { socket, wake, .. } = &*self.sender.0;
+        loop {
+            if let Some((message, attached)) = self.inbox.decoder.next()? {
+                return Ok(Next::Message(message, attached));
+            }
+            if self.inbox.closed {
+                return Ok(Next::Closed);
+            }
+            let mut wanted = PollFlags::IN;
+            if !self.sender.outbox().is_empty() {
+                wanted |= PollFlags::OUT;
+            }
+            let mut polled = [
+                PollFd::new(socket, wanted),
+                PollFd::new(wake, PollFlags::IN),
+            ];
+            if !poll(&mut polled, until)? {
+                return Ok(Next::TimedOut);
+            }
+            let [on_socket, on_wake] = polled.map(|fd| fd.revents());
+            if !on_wake.is_empty() {
+                ignore_would_block(rustix::io::read(wake, &mut [0; 8]).map_err(io::Error::from))?;
+            }
+            self.sender.flush(&mut self.sender.outbox())?;
+            if on_socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                ignore_would_block(self.inbox.read(socket))?;
+            }
+        }
+    }
+}
+
+/// Sends to the supervisor, from any thread of a worker.
+#[derive(Clone)]
+pub(in crate::server) struct Sender(Arc<Shared>);
+
+struct Shared {
+    socket: UnixStream,
+    /// Tells the reading thread that there is something to be sent.
+    wake: OwnedFd,
+    outbox: Mutex<Outbox<OwnedFd>>,
+}
+
+impl Sender {
+    /// Never blocks.
+    pub(in crate::server) fn send(&self, message: &ToSupervisor) -> Result<(), WireError> {
+        let mut outbox = self.outbox();
+        outbox.push(message, None)?;
+        self.flush(&mut outbox)?;
+        if !outbox.is_empty() {
+            let told = rustix::io::write(&self.0.wake, &1_u64.to_ne_bytes());
+            ignore_would_block(told.map_err(io::Error::from))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all has been sent, or until a time at most: whether it has.
+    pub(in crate::server) fn finish(&self, until: Instant) -> Result<bool, WireError> {
+        loop {
+            let mut outbox = self.outbox();
+            self.flush(&mut outbox)?;
+            if outbox.is_empty() {
+                return Ok(true);
+            }
+            drop(outbox);
+            if !poll(
+                &mut [PollFd::new(&self.0.socket, PollFlags::OUT)],
+                Some(until),
+            )? {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn flush(&self, outbox: &mut Outbox<OwnedFd>) -> Result<(), WireError> {
+        flush(outbox, |bytes, descriptor| {
+            write(&self.0.socket, bytes, descriptor)
+        })
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox<OwnedFd>> {
+        self.0.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What has come in from the other side.
+struct Inbox {
+    decoder: Decoder<OwnedFd>,
+    closed: bool,
+    buffer: Box<[u8]>,
+}
+
+impl Inbox {
+    fn new() -> Inbox {
+        Inbox {
+            decoder: Decoder::new(),
+            closed: false,
+            buffer: vec![0; 16 * 1024].into(),
+        }
+    }
+
+    /// Reads once.
+    fn read(&mut self, socket: impl AsFd) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let into = &mut [IoSliceMut::new(&mut self.buffer)];
+        let received =
+            match rustix::net::recvmsg(socket, into, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Ok(received) => received,
+                // The other side died with something unread; what it wrote has been read.
+                Err(Errno::CONNRESET) => {
+                    self.closed = true;
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            };
+        let descriptors = control.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => {
+                Some(descriptors.map(Attached::Descriptor))
+            }
+            _ => None,
+        });
+        let lost = received
+            .flags
+            .contains(ReturnFlags::CTRUNC)
+            .then_some(Attached::Lost);
+        self.decoder.push(
+            &self.buffer[..received.bytes],
+            descriptors.flatten().chain(lost),
+        );
+        self.closed = received.bytes == 0;
+        Ok(())
+    }
+}
+
+/// Sends as much as `write` takes. When nobody is left to read it, it is dropped; reading says so.
+fn flush(
+    outbox: &mut Outbox<OwnedFd>,
+    mut write: impl FnMut(&[u8], Option<&OwnedFd>) -> io::Result<usize>,
+) -> Result<(), WireError> {
+    while let Some((bytes, descriptor)) = outbox.front()? {
+        match write(bytes, descriptor) {
+            Ok(sent) => outbox.advance(sent),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => return Ok(()),
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => outbox.clear(),
+                _ => return Err(error.into()),
+            },
+        }
+    }
+    Ok(())
+}
+
+fn write(socket: impl AsFd, bytes: &[u8], descriptor: Option<&OwnedFd>) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = descriptor.map(|descriptor| [descriptor.as_fd()]);
+    if let Some(descriptors) = &descriptors {
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    Ok(rustix::net::sendmsg(
+        socket,
+        &[IoSlice::new(bytes)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?)
+}
+
+/// False once it is `until`.
+fn poll(fds: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<bool> {
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let timeout = left.map(|left| {
+            Timespec::try_from(left).unwrap_or(Timespec {
+                tv_sec: i64::MAX,
+                tv_nsec: 0,
+            })
+        });
+        match rustix::event::poll(fds, timeout.as_ref()) {
+            Ok(0) if left == Some(Duration::ZERO) => return Ok(false),
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn ignore_would_block<T>(result: io::Result<T>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::fd::AsRawFd;
+    use std::process::{Command, Stdio};
+
+    use crate::server::line::Role;
+    use crate::server::line::wire::message::{Answer, Assignment, encode_main};
+    use crate::server::line::wire::{Assembly, decode_main};
+
+    fn pair() -> (SupervisorEnd, WorkerEnd) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (
+            SupervisorEnd::new(ours).unwrap(),
+            WorkerEnd::new(theirs.into()).unwrap(),
+        )
+    }
+
+    fn role() -> Assignment {
+        Assignment {
+            server: "echo".to_owned(),
+            role: Role::Slot(1),
+            count: 4,
+            generation: 2,
+            shutdown_timeout: Duration::from_secs(25),
+            stop_signals: vec![2, 15],
+            run_to_completion: false,
+            main: true,
+        }
+    }
+
+    fn message(end: &mut WorkerEnd) -> (ToWorker, Attached<OwnedFd>) {
+        match end.next(None).unwrap() {
+            Next::Message(message, attached) => (message, attached),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn both_ends_understand_each_other() {
+        let (mut supervisor, mut worker) = pair();
+        supervisor.send(&ToWorker::Hello(role()), None).unwrap();
+        worker
+            .sender()
+            .send(&ToSupervisor::Hello { pid: 7 })
+            .unwrap();
+        assert_eq!(message(&mut worker).0, ToWorker::Hello(role()));
+        assert_eq!(
+            supervisor.next().await.unwrap(),
+            Some(ToSupervisor::Hello { pid: 7 })
+        );
+
+        let past = Some(Instant::now());
+        assert!(matches!(worker.next(past).unwrap(), Next::TimedOut));
+        supervisor.send(&ToWorker::Tell, None).unwrap();
+        assert!(!worker.is_closed().unwrap());
+        drop(supervisor);
+        assert!(worker.is_closed().unwrap());
+        assert_eq!(message(&mut worker).0, ToWorker::Tell);
+        assert!(matches!(worker.next(None).unwrap(), Next::Closed));
+        worker.sender().send(&ToSupervisor::Ready).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_worker_said_is_read_before_its_death() {
+        let (mut supervisor, worker) = pair();
+        supervisor.send(&ToWorker::Ping(1), None).unwrap();
+        let ended = ToSupervisor::Ended {
+            failure: Some("no space".to_owned()),
+            overran: false,
+        };
+        worker.sender().send(&ended).unwrap();
+        assert!(worker.sender().finish(Instant::now()).unwrap());
+        drop(worker);
+        supervisor.send(&ToWorker::Ping(2), None).unwrap();
+        assert_eq!(supervisor.next().await.unwrap(), Some(ended));
+        assert_eq!(supervisor.next().await.unwrap(), None);
+        assert_eq!(supervisor.next().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_large_main_value_and_sockets_arrive_while_the_supervisor_never_blocks() {
+        let (mut supervisor, mut worker) = pair();
+        let value: Vec<String> = (0..200_000).map(|n| n.to_string()).collect();
+        supervisor.send_main(encode_main(&value).unwrap()).unwrap();
+        for request in 0..200 {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let answer = ToWorker::Answer {
+                request,
+                answer: Answer::Socket,
+            };
+            supervisor.send(&answer, Some(listener.into())).unwrap();
+        }
+        let reading = std::thread::spawn(move || {
+            let (mut assembly, mut whole, mut sockets) = (Assembly::default(), None, 0);
+            while whole.is_none() || sockets < 200 {
+                match message(&mut worker) {
+                    (ToWorker::Main { bytes, last }, Attached::Nothing) => {
+                        whole = assembly.add(&bytes, last).unwrap();
+                    }
+                    (ToWorker::Answer { request, .. }, Attached::Descriptor(socket)) => {
+                        assert_eq!(request, sockets);
+                        let flags = rustix::io::fcntl_getfd(&socket).unwrap();
+                        assert!(
+                            flags.contains(rustix::io::FdFlags::CLOEXEC),
+                            "what the worker starts would get it"
+                        );
+                        assert!(std::net::TcpListener::from(socket).local_addr().is_ok());
+                        sockets += 1;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            worker.sender().send(&ToSupervisor::Ready).unwrap();
+            decode_main::<Vec<String>>(&whole.unwrap()).unwrap()
+        });
+        assert_eq!(supervisor.next().await.unwrap(), Some(ToSupervisor::Ready));
+        assert!(reading.join().unwrap() == value);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_does_not_read_fills_its_queue_only() {
+        let (mut supervisor, _worker) = pair();
+        let refused = (0..100_000)
+            .map(ToWorker::Ping)
+            .find_map(|ping| supervisor.send(&ping, None).err());
+        assert!(matches!(refused, Some(WireError::QueueFull)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_worker_could_not_send_at_once_its_reading_thread_sends() {
+        let (mut supervisor, mut worker) = pair();
+        let sender = worker.sender();
+        let mut sent = 0;
+        while sent == 0 || sender.outbox().is_empty() {
+            sender
+                .send(&ToSupervisor::Reported("x".repeat(10_000)))
+                .unwrap();
+            sent += 1;
+        }
+        assert!(!sender.finish(Instant::now()).unwrap());
+        let reading =
+            std::thread::spawn(move || assert!(matches!(worker.next(None).unwrap(), Next::Closed)));
+        for _ in 0..sent {
+            assert!(matches!(
+                supervisor.next().await.unwrap(),
+                Some(ToSupervisor::Reported(_))
+            ));
+        }
+        assert!(sender.finish(Instant::now()).unwrap());
+        drop(supervisor);
+        reading.join().unwrap();
+    }
+
+    /// It waits for what the supervisor says, and has to learn that there is something to send.
+    #[tokio::test]
+    async fn a_reading_thread_that_waits_is_woken_when_the_socket_is_full() {
+        let (mut supervisor, mut worker) = pair();
+        let sender = worker.sender();
+        let (reads, reading) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            loop {
+                match worker.next(None).unwrap() {
+                    Next::Message(ToWorker::Ping(_), _) => reads.send(()).unwrap(),
+                    Next::Closed => return,
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        for _ in 0..20 {
+            supervisor.send(&ToWorker::Ping(1), None).unwrap();
+            reading.recv().unwrap();
+            let mut sent = 0;
+            while sent < 100 && (sent == 0 || sender.outbox().is_empty()) {
+                sender
+                    .send(&ToSupervisor::Reported("x".repeat(10_000)))
+                    .unwrap();
+                sent += 1;
+            }
+            for _ in 0..sent {
+                let heard = tokio::time::timeout(Duration::from_secs(30), supervisor.next()).await;
+                assert!(matches!(heard, Ok(Ok(Some(ToSupervisor::Reported(_))))));
+            }
+        }
+        drop(supervisor);
+        thread.join().unwrap();
+    }
+
+    /// In a process of its own, because the limit of open files holds for all threads.
+    #[test]
+    fn a_descriptor_without_room_is_lost_and_its_message_is_not() {
+        const ALONE: &str = "AIOXIDE_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            let name = "server::line::wire::ends::tests::a_descriptor_without_room_is_lost_and_its_message_is_not";
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command
+                .args(["--exact", name])
+                .env(ALONE, "1")
+                .stdin(Stdio::null());
+            let output = command.output().unwrap();
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stdout)
+            );
+            return;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        let _entered = runtime.enter();
+        let (mut supervisor, mut worker) = pair();
+        let answer = ToWorker::Answer {
+            request: 1,
+            answer: Answer::Socket,
+        };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        supervisor.send(&answer, Some(listener.into())).unwrap();
+        supervisor.send(&ToWorker::Ping(1), None).unwrap();
+
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let before = getrlimit(Resource::Nofile);
+        let free = std::fs::File::open("/dev/null").unwrap().as_raw_fd() as u64;
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(free),
+                ..before
+            },
+        )
+        .unwrap();
+        let (received, attached) = message(&mut worker);
+        assert_eq!(received, answer);
+        assert!(matches!(attached, Attached::Lost));
+        assert_eq!(message(&mut worker).0, ToWorker::Ping(1));
+        setrlimit(Resource::Nofile, before).unwrap();
+    }
+}

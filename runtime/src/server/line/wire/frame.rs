@@ -1,0 +1,547 @@
+//! Frames, without a system call.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::message::{Bytes, ToWorker};
+use super::{MAX_FRAME, MAX_QUEUE, MAX_QUEUED, PROTOCOL, VERSION, WireError};
+
+const MAGIC: &[u8; 8] = b"aioxide\0";
+
+/// A little-endian length of what follows; the top bit says that a descriptor comes along.
+const HEADER: usize = 4;
+const WITH_DESCRIPTOR: u32 = 1 << 31;
+
+/// What a part of the main value may take of a frame, its message's own bytes left aside.
+const PART: usize = MAX_FRAME - 64;
+
+pub(super) fn greeting() -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&PROTOCOL.to_le_bytes());
+    bytes.push(VERSION.len() as u8);
+    bytes.extend_from_slice(VERSION.as_bytes());
+    bytes
+}
+
+fn encode<M: Serialize>(message: &M, with_descriptor: bool) -> Result<Vec<u8>, WireError> {
+    let mut bytes = vec![0; HEADER];
+    message.serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map())?;
+    if bytes.len() > MAX_FRAME {
+        return Err(WireError::FrameTooLong(bytes.len()));
+    }
+    let mut header = (bytes.len() - HEADER) as u32;
+    if with_descriptor {
+        header |= WITH_DESCRIPTOR;
+    }
+    bytes[..HEADER].copy_from_slice(&header.to_le_bytes());
+    Ok(bytes)
+}
+
+/// The descriptor that comes with a message.
+#[derive(Debug, PartialEq)]
+pub(in crate::server) enum Attached<F> {
+    Nothing,
+    Descriptor(F),
+    /// This process had no room for it: too many open files.
+    Lost,
+}
+
+/// Takes bytes and descriptors as they arrive and gives the messages they make.
+///
+/// Descriptors arrive in order and not after their frame's last byte; which frame one belongs to only the
+/// frame knows. One that no frame claims is dropped.
+pub(super) struct Decoder<F> {
+    greeted: bool,
+    bytes: Vec<u8>,
+    /// How many of `bytes` have been decoded.
+    done: usize,
+    descriptors: VecDeque<Attached<F>>,
+}
+
+impl<F> Decoder<F> {
+    pub(super) fn new() -> Decoder<F> {
+        Decoder {
+            greeted: false,
+            bytes: Vec::new(),
+            done: 0,
+            descriptors: VecDeque::new(),
+        }
+    }
+
+    /// To be followed by [`next`](Self::next) until that gives none, which bounds what is kept.
+    pub(super) fn push(
+        &mut self,
+        bytes: &[u8],
+        descriptors: impl IntoIterator<Item = Attached<F>>,
+    ) {
+        self.bytes.drain(..self.done);
+        self.done = 0;
+        self.bytes.extend_from_slice(bytes);
+        self.descriptors.extend(descriptors);
+    }
+
+    /// The next message that has come in whole. After an error there is no other.
+    pub(super) fn next<M: DeserializeOwned>(
+        &mut self,
+    ) -> Result<Option<(M, Attached<F>)>, WireError> {
+        if !self.greeted {
+            match greeting_length(&self.bytes)? {
+                Some(length) => self.done = length,
+                None => {
+                    self.descriptors.clear();
+                    return Ok(None);
+                }
+            }
+            self.greeted = true;
+        }
+        let rest = &self.bytes[self.done..];
+        let Some((header, rest)) = rest.split_first_chunk::<HEADER>() else {
+            self.drop_unclaimed();
+            return Ok(None);
+        };
+        let header = u32::from_le_bytes(*header);
+        let length = (header & !WITH_DESCRIPTOR) as usize;
+        if length > MAX_FRAME - HEADER {
+            return Err(WireError::FrameTooLong(length.saturating_add(HEADER)));
+        }
+        let Some(payload) = rest.get(..length) else {
+            self.drop_unclaimed();
+            return Ok(None);
+        };
+        let message = rmp_serde::from_slice(payload)?;
+        let attached = if header & WITH_DESCRIPTOR == 0 {
+            Attached::Nothing
+        } else {
+            self.descriptors
+                .pop_front()
+                .ok_or(WireError::NoDescriptor)?
+        };
+        self.done += HEADER + length;
+        Ok(Some((message, attached)))
+    }
+
+    /// Only a frame that has begun can still claim a descriptor.
+    fn drop_unclaimed(&mut self) {
+        let begun = self.done < self.bytes.len();
+        self.descriptors.truncate(usize::from(begun));
+    }
+}
+
+/// How long the other side's greeting is, once it is here and ours.
+fn greeting_length(bytes: &[u8]) -> Result<Option<usize>, WireError> {
+    let seen = bytes.len().min(MAGIC.len());
+    if bytes[..seen] != MAGIC[..seen] {
+        return Err(WireError::Stranger);
+    }
+    let Some(&[low, high, length]) = bytes[seen..].first_chunk::<3>() else {
+        return Ok(None);
+    };
+    let Some(version) = bytes[seen + 3..].get(..usize::from(length)) else {
+        return Ok(None);
+    };
+    let protocol = u16::from_le_bytes([low, high]);
+    if protocol != PROTOCOL {
+        let version = String::from_utf8_lossy(version).into_owned();
+        return Err(WireError::Version { version, protocol });
+    }
+    Ok(Some(seen + 3 + version.len()))
+}
+
+/// What is to be sent. Bounded: who doesn't read doesn't cost memory.
+pub(super) struct Outbox<F> {
+    frames: VecDeque<Frame<F>>,
+    /// How much of the first frame is out.
+    sent: usize,
+    /// The bytes of all frames.
+    queued: usize,
+    main: Option<Main>,
+}
+
+struct Frame<F> {
+    bytes: Vec<u8>,
+    descriptor: Option<F>,
+}
+
+/// Bytes, and the descriptor that goes with the first of them.
+type Front<'a, F> = (&'a [u8], Option<&'a F>);
+
+/// A main value of which some is still to be made into frames.
+struct Main {
+    value: Arc<[u8]>,
+    done: usize,
+}
+
+impl<F> Outbox<F> {
+    /// Begins with the greeting.
+    pub(super) fn new() -> Outbox<F> {
+        let greeting = Frame {
+            bytes: greeting(),
+            descriptor: None,
+        };
+        Outbox {
+            queued: greeting.bytes.len(),
+            frames: VecDeque::from([greeting]),
+            sent: 0,
+            main: None,
+        }
+    }
+
+    pub(super) fn push<M: Serialize>(
+        &mut self,
+        message: &M,
+        descriptor: Option<F>,
+    ) -> Result<(), WireError> {
+        let bytes = encode(message, descriptor.is_some())?;
+        if self.frames.len() >= MAX_QUEUE || self.queued + bytes.len() > MAX_QUEUED {
+            return Err(WireError::QueueFull);
+        }
+        self.queued += bytes.len();
+        self.frames.push_back(Frame { bytes, descriptor });
+        Ok(())
+    }
+
+    /// As [`push`](Self::push), unless the same message is waiting already.
+    pub(super) fn push_once<M: Serialize>(&mut self, message: &M) -> Result<(), WireError> {
+        let bytes = encode(message, false)?;
+        let begun = usize::from(self.sent > 0);
+        if self
+            .frames
+            .iter()
+            .skip(begun)
+            .any(|frame| frame.bytes == bytes)
+        {
+            return Ok(());
+        }
+        self.push(message, None)
+    }
+
+    /// Sends `value` in parts, whenever nothing else is waiting.
+    pub(super) fn push_main(&mut self, value: Arc<[u8]>) {
+        self.main = Some(Main { value, done: 0 });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.main.is_none()
+    }
+
+    /// What to send now.
+    pub(super) fn front(&mut self) -> Result<Option<Front<'_, F>>, WireError> {
+        if self.frames.is_empty() {
+            if let Some(bytes) = self.next_part()? {
+                self.queued += bytes.len();
+                self.frames.push_back(Frame {
+                    bytes,
+                    descriptor: None,
+                });
+            }
+        }
+        let sent = self.sent;
+        Ok(self
+            .frames
+            .front()
+            .map(|frame| (&frame.bytes[sent..], frame.descriptor.as_ref())))
+    }
+
+    fn next_part(&mut self) -> Result<Option<Vec<u8>>, WireError> {
+        let Some(main) = &mut self.main else {
+            return Ok(None);
+        };
+        let end = main.value.len().min(main.done + PART);
+        let last = end == main.value.len();
+        let bytes = Bytes(main.value[main.done..end].to_owned());
+        main.done = end;
+        if last {
+            self.main = None;
+        }
+        encode(&ToWorker::Main { bytes, last }, false).map(Some)
+    }
+
+    /// So many bytes of the front are out, and its descriptor with them.
+    pub(super) fn advance(&mut self, bytes: usize) {
+        let Some(frame) = self.frames.front_mut() else {
+            return;
+        };
+        if bytes > 0 {
+            frame.descriptor = None;
+        }
+        self.sent += bytes;
+        if self.sent >= frame.bytes.len() {
+            self.queued -= frame.bytes.len();
+            self.frames.pop_front();
+            self.sent = 0;
+        }
+    }
+
+    /// Drops everything: nobody will read it.
+    pub(super) fn clear(&mut self) {
+        self.frames.clear();
+        self.sent = 0;
+        self.queued = 0;
+        self.main = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use crate::server::line::wire::MAX_MAIN;
+    use crate::server::line::wire::message::{
+        Answer, Assembly, Reason, ToSupervisor, Wanted, encode_main,
+    };
+
+    /// All that an outbox has to send, and where in it which descriptor goes out.
+    fn drain(outbox: &mut Outbox<u32>) -> (Vec<u8>, Vec<(usize, u32)>) {
+        let (mut bytes, mut descriptors) = (Vec::new(), Vec::new());
+        while let Some((front, descriptor)) = outbox.front().unwrap() {
+            descriptors.extend(descriptor.map(|&descriptor| (bytes.len(), descriptor)));
+            bytes.extend_from_slice(front);
+            let sent = front.len();
+            outbox.advance(sent);
+        }
+        (bytes, descriptors)
+    }
+
+    fn decode_all<M: DeserializeOwned>(
+        decoder: &mut Decoder<u32>,
+        to: &mut Vec<(M, Attached<u32>)>,
+    ) -> Result<(), WireError> {
+        while let Some(message) = decoder.next()? {
+            to.push(message);
+        }
+        Ok(())
+    }
+
+    fn message() -> impl Strategy<Value = (ToWorker, Option<u32>)> {
+        let bytes = proptest::collection::vec(any::<u8>(), 0..3000).prop_map(Bytes);
+        prop_oneof![
+            any::<u64>().prop_map(|n| (ToWorker::Ping(n), None)),
+            Just((ToWorker::Tell, None)),
+            (any::<i32>(), any::<std::time::Duration>()).prop_map(|(signal, left)| {
+                (
+                    ToWorker::Stop {
+                        reason: Reason::Signal(signal),
+                        left,
+                    },
+                    None,
+                )
+            }),
+            (bytes, any::<bool>()).prop_map(|(bytes, last)| (ToWorker::Main { bytes, last }, None)),
+            (any::<u64>(), any::<u32>()).prop_map(|(request, descriptor)| {
+                (
+                    ToWorker::Answer {
+                        request,
+                        answer: Answer::Socket,
+                    },
+                    Some(descriptor),
+                )
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_stream_gives_the_same_messages(
+            messages in proptest::collection::vec(message(), 0..20),
+            cuts in proptest::collection::vec(any::<Index>(), 0..40),
+        ) {
+            let mut outbox = Outbox::new();
+            for (message, descriptor) in &messages {
+                outbox.push(message, *descriptor).unwrap();
+            }
+            let (bytes, descriptors) = drain(&mut outbox);
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+
+            let mut decoder = Decoder::new();
+            let mut decoded = Vec::new();
+            for cut in cuts.windows(2) {
+                let within = descriptors.iter().filter(|(at, _)| (cut[0]..cut[1]).contains(at));
+                decoder.push(&bytes[cut[0]..cut[1]], within.map(|(_, fd)| Attached::Descriptor(*fd)));
+                decode_all::<ToWorker>(&mut decoder, &mut decoded).unwrap();
+            }
+            let expected: Vec<_> = messages
+                .into_iter()
+                .map(|(message, fd)| (message, fd.map_or(Attached::Nothing, Attached::Descriptor)))
+                .collect();
+            prop_assert_eq!(decoded, expected);
+            prop_assert!(decoder.descriptors.is_empty());
+        }
+
+        #[test]
+        fn garbage_is_an_error_and_takes_no_memory(
+            greeted in any::<bool>(),
+            garbage in proptest::collection::vec(
+                proptest::collection::vec(any::<u8>(), 0..200), 0..40
+            ),
+        ) {
+            let mut decoder = Decoder::new();
+            if greeted {
+                decoder.push(&greeting(), []);
+            }
+            let mut decoded = Vec::new();
+            for chunk in &garbage {
+                decoder.push(chunk, [Attached::Descriptor(1), Attached::Lost]);
+                if decode_all::<ToSupervisor>(&mut decoder, &mut decoded).is_err() {
+                    prop_assert!(decode_all::<ToSupervisor>(&mut decoder, &mut decoded).is_err());
+                    break;
+                }
+                prop_assert!(decoder.bytes.len() <= MAX_FRAME + 200);
+                prop_assert!(decoder.descriptors.len() <= 1);
+            }
+        }
+
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn a_main_value_arrives_whole(length in 0..3 * MAX_FRAME) {
+            let value: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            let mut outbox = Outbox::<u32>::new();
+            outbox.push_main(value.clone().into());
+            let (bytes, _) = drain(&mut outbox);
+            prop_assert!(outbox.is_empty());
+            let mut decoder = Decoder::<u32>::new();
+            decoder.push(&bytes, []);
+            let mut assembly = Assembly::default();
+            let mut whole = None;
+            while let Some((message, _)) = decoder.next().unwrap() {
+                let ToWorker::Main { bytes, last } = message else { panic!("{message:?}") };
+                prop_assert!(whole.is_none());
+                whole = assembly.add(&bytes, last).unwrap();
+            }
+            prop_assert_eq!(whole, Some(value));
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused_and_named() {
+        let mut other = MAGIC.to_vec();
+        other.extend_from_slice(&[7, 0, 6]);
+        other.extend_from_slice(b"12.3.4");
+        let mut decoder = Decoder::<u32>::new();
+        decoder.push(&other, []);
+        let error = decoder.next::<ToWorker>().unwrap_err().to_string();
+        assert!(
+            error.contains("aioxide 12.3.4 (wire protocol 7)"),
+            "{error}"
+        );
+        assert!(
+            error.contains(&format!("aioxide {VERSION} (wire protocol {PROTOCOL})")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_stranger_is_recognised_by_its_first_byte() {
+        let mut decoder = Decoder::<u32>::new();
+        decoder.push(b"#", []);
+        assert!(matches!(
+            decoder.next::<ToWorker>(),
+            Err(WireError::Stranger)
+        ));
+    }
+
+    #[test]
+    fn a_long_frame_is_refused_before_it_is_read_and_not_sent() {
+        let mut decoder = Decoder::<u32>::new();
+        decoder.push(&greeting(), []);
+        decoder.push(&(MAX_FRAME as u32).to_le_bytes(), []);
+        assert!(matches!(
+            decoder.next::<ToWorker>(),
+            Err(WireError::FrameTooLong(_))
+        ));
+
+        let text = "x".repeat(MAX_FRAME);
+        let wanted = Wanted::Tcp {
+            text,
+            addresses: Vec::new(),
+            all: true,
+        };
+        let error = Outbox::<u32>::new()
+            .push(&ToSupervisor::Listen { request: 1, wanted }, None)
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("where at most 65536 are allowed"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_message_without_its_descriptor_is_an_error() {
+        let mut outbox = Outbox::new();
+        outbox
+            .push(
+                &ToWorker::Answer {
+                    request: 1,
+                    answer: Answer::Socket,
+                },
+                Some(1),
+            )
+            .unwrap();
+        let mut decoder = Decoder::<u32>::new();
+        decoder.push(&drain(&mut outbox).0, []);
+        assert!(matches!(
+            decoder.next::<ToWorker>(),
+            Err(WireError::NoDescriptor)
+        ));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_tells_once() {
+        let mut outbox = Outbox::<u32>::new();
+        for _ in 0..MAX_QUEUE {
+            outbox.push_once(&ToWorker::Tell).unwrap();
+        }
+        let refused =
+            (0..MAX_QUEUE as u64).filter(|n| outbox.push(&ToWorker::Ping(*n), None).is_err());
+        assert_eq!(
+            refused.count(),
+            2,
+            "the greeting and one Tell had a place each"
+        );
+    }
+
+    #[test]
+    fn other_messages_overtake_a_main_value() {
+        let mut outbox = Outbox::<u32>::new();
+        outbox.push_main(vec![0; 2 * PART].into());
+        let greeting = outbox.front().unwrap().unwrap().0.len();
+        outbox.advance(greeting);
+        outbox.front().unwrap();
+        outbox.push(&ToWorker::Tell, None).unwrap();
+        let (bytes, _) = drain(&mut outbox);
+        let mut decoder = Decoder::<u32>::new();
+        decoder.push(&super::greeting(), []);
+        decoder.push(&bytes, []);
+        let kinds = std::iter::from_fn(|| decoder.next::<ToWorker>().unwrap());
+        let kinds: Vec<bool> = kinds
+            .map(|(message, _)| message == ToWorker::Tell)
+            .collect();
+        assert_eq!(kinds, [false, true, false]);
+    }
+
+    #[test]
+    fn a_main_value_has_a_limit_at_both_ends() {
+        let long = "x".repeat(MAX_MAIN);
+        let error = encode_main(&long).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "a main context's value of 16777221 bytes, where at most 16777216 are allowed"
+        );
+        let mut assembly = Assembly::default();
+        assembly.add(&Bytes(vec![0; MAX_MAIN]), false).unwrap();
+        assert!(assembly.add(&Bytes(vec![0]), true).is_err());
+    }
+}

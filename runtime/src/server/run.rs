@@ -1,0 +1,331 @@
+//! Runs a server: in the thread that calls, to its end, or beside the rest of the program.
+
+use std::env;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::builder::Server;
+use super::job::Job;
+use super::registry::{self, RunError, Turn};
+use super::running::Running;
+use super::supervisor::{Config, GiveUp, Requests, Seats, Setup, Signals, Supervisor, Teller};
+use super::worker::event_loop;
+use super::{Isolation, report};
+#[cfg(feature = "process")]
+use super::{
+    supervisor::{Origin, Processes},
+    worker::process as worker_process,
+};
+
+/// The environment variable that overrides the number of workers.
+const WORKERS_VARIABLE: &str = "AIOXIDE_WORKERS";
+/// More threads or processes than this are a mistake, not a wish.
+const MOST_WORKERS: usize = 65_536;
+
+impl Server {
+    /// Runs the server to its end. To be returned from `main`, outside any tokio runtime.
+    ///
+    /// The thread that calls it becomes the supervisor. What goes wrong, up to an option that isn't allowed,
+    /// is logged, and written to stderr when no `tracing` subscriber is installed.
+    ///
+    /// | exit code | meaning |
+    /// | --- | --- |
+    /// | 0 | graceful |
+    /// | 1 | a worker failed, or the server could not be started |
+    /// | 2 | the main context failed |
+    /// | 3 | the shutdown timeout ran out, and nothing else failed |
+    /// | 4 | a worker failed more often than `max_restarts` within `restart_window` |
+    /// | 128 + n | forced by a second signal n: Ctrl-C 130, SIGTERM 143 |
+    ///
+    /// With process workers, the program is started again for each of them and runs up to the same call, where it becomes
+    /// the worker and from which it returns when the worker has ended: what stands before and after the call runs in
+    /// every worker too, and what stands before must not read stdin. [`is_worker`](crate::is_worker) tells the two
+    /// apart.
+    ///
+    /// A program may run several servers, one after the other or each in a thread of its own. In a process worker the
+    /// call that it belongs to is found by the server's [name](Server::name) and by how many of that name were called
+    /// before. Calls that are over in the supervisor's process return at once there, with success; those of servers that
+    /// run beside the worker's return when the worker has ended. A server can't be run inside a worker of another one.
+    ///
+    /// # Panics
+    ///
+    /// Inside a tokio runtime, as [`Runtime::block_on`] does: it would block that for as long as the server runs. Use
+    /// [`start`](Server::start) there. And if [`init`](Server::init) panics; a panic of a worker, an extra or the
+    /// main context is a failure of it.
+    #[must_use = "the exit code is `main`'s to return"]
+    #[track_caller]
+    pub fn run(self) -> ExitCode {
+        let is_nested = registry::refuse_nested().is_err();
+        if tokio::runtime::Handle::try_current().is_ok() && !is_nested {
+            panic!(
+                "cannot run a server from within a tokio runtime: `Server::run` blocks the thread until the server \
+                 has ended; call it from a plain `fn main`, without `#[tokio::main]`, or use `Server::start` here"
+            );
+        }
+        let name = self.name.clone();
+        match self.try_run() {
+            Ok(code) => code,
+            Err(error) => {
+                report::failure(format_args!("`{name}` cannot run: {error}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    /// Starts the server in the background and returns at once: for tests, and for programs that have a runtime, and
+    /// signal handlers, of their own.
+    ///
+    /// It differs from [`run`](Server::run) in this:
+    ///
+    /// - No signal handlers are installed. [`Running`] stops, reloads and scales the server.
+    /// - Workers are threads, whatever [`isolation`](Server::isolation) says.
+    /// - It never ends the process: a thread that can't be ended is left, and what would be the exit code comes from
+    ///   [`Running::stop`] and [`Running::wait`].
+    ///
+    /// Many may run in one program. [`init`](Server::init) is called for each, before this returns. A server that
+    /// can't be started, because an option isn't allowed for example, is one that has ended with exit code 1;
+    /// [`Running::ready`] says why, and so does the log.
+    ///
+    /// May be called inside a tokio runtime and outside; the server has a thread and a runtime of its own. See
+    /// [`Running`] for an example.
+    ///
+    /// # Panics
+    ///
+    /// If [`init`](Server::init) does.
+    pub fn start(self) -> Running {
+        let name = self.name.clone();
+        let (requester, requests) = Requests::new(None);
+        let (teller, progress) = Teller::new();
+        let running = Running::new(name.clone(), requester, progress);
+        if let Err(error) = self.try_start(requests, teller.clone()) {
+            report::failure(format_args!("`{name}` cannot run: {error}"));
+            teller.failed(|| error.to_string());
+            teller.ended(1);
+        }
+        running
+    }
+
+    fn try_start(mut self, requests: Requests, teller: Teller) -> Result<(), StartError> {
+        registry::refuse_nested()?;
+        let workers = self.number_of_workers()?;
+        self.check_roll_overlap()?;
+        let (name, late) = (self.name.clone(), teller.clone());
+        let give_up: GiveUp = Arc::new(move |code| {
+            late.ended(code);
+            report::failure(format_args!(
+                "`{name}` did not come to its end by its deadline; what still runs of it is left"
+            ));
+        });
+        let runtime = supervisor_runtime()?;
+        self.initialise(workers);
+        let seats = Seats::threads(self.name.clone(), event_loop::run);
+        let supervisor = self.supervise(workers, seats, teller.clone(), give_up);
+        std::thread::Builder::new()
+            .name("supervisor".to_owned())
+            .spawn(move || {
+                let code = runtime.block_on(supervisor().run(requests));
+                runtime.shutdown_background();
+                teller.ended(code);
+            })
+            .map_err(StartError::Thread)?;
+        Ok(())
+    }
+
+    fn try_run(mut self) -> Result<ExitCode, StartError> {
+        registry::refuse_nested()?;
+        let has_processes = self.isolation == Isolation::Process;
+        let turn = registry::turn(&self.key, has_processes)?;
+        #[cfg(not(feature = "process"))]
+        let Turn::Supervisor(registration) = turn;
+        #[cfg(feature = "process")]
+        let registration = match turn {
+            Turn::Supervisor(registration) => registration,
+            Turn::Worker(socket, _registration) => {
+                let init = self.init.take();
+                return Ok(worker_process::run(socket, self.into_job(), init));
+            }
+            Turn::Elsewhere => return Ok(ExitCode::SUCCESS),
+        };
+
+        let workers = self.number_of_workers()?;
+        if self.stop_signals.is_empty() {
+            return Err(StartError::NoStopSignal);
+        }
+        self.check_roll_overlap()?;
+        let runtime = supervisor_runtime()?;
+        let entered = runtime.enter();
+        let signals = Signals::install(&self.stop_signals).map_err(StartError::System)?;
+        let seats = match self.isolation {
+            Isolation::Thread => Seats::threads(self.name.clone(), event_loop::run),
+            #[cfg(feature = "process")]
+            Isolation::Process if self.main.is_some() && self.decode.is_none() => {
+                return Err(StartError::MainNotShared);
+            }
+            #[cfg(feature = "process")]
+            Isolation::Process => {
+                let run = registration.id();
+                let processes = Origin::at_start().and_then(|origin| Processes::new(origin, run));
+                let processes = processes.map_err(StartError::System)?;
+                let signals = self.stop_signals.clone();
+                Seats::processes(self.name.clone(), event_loop::run, processes, signals)
+            }
+            #[cfg(not(feature = "process"))]
+            Isolation::Process => return Err(StartError::NoProcesses),
+        };
+        drop(entered);
+        self.initialise(workers);
+
+        // Nobody asks but the signals, and nobody watches.
+        let (_, requests) = Requests::new(Some(signals));
+        let (teller, _) = Teller::new();
+        let give_up: GiveUp = Arc::new(|code| std::process::exit(code));
+        let supervisor = self.supervise(workers, seats, teller, give_up);
+        let code = runtime.block_on(supervisor().run(requests));
+        runtime.shutdown_background();
+        drop(registration);
+        // The policy's codes are those of the table, which fit.
+        Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+    }
+
+    /// What gives the supervisor, in the thread in which that is to run.
+    fn supervise(
+        mut self,
+        workers: usize,
+        seats: Seats,
+        teller: Teller,
+        give_up: GiveUp,
+    ) -> impl FnOnce() -> Supervisor + Send {
+        let cores = available_parallelism().map_or(1, usize::from);
+        let config = Config {
+            workers,
+            max_workers: workers.max(cores).saturating_mul(4),
+            extra_sync: self
+                .extras
+                .iter()
+                .map(|extra| extra.ready_at_start)
+                .collect(),
+            has_main: self.main.is_some(),
+            can_kill: seats.can_kill(),
+            shutdown_timeout: self.shutdown_timeout,
+            start_timeout: self.start_timeout,
+            on_failure: self.on_failure,
+            max_restarts: self.max_restarts,
+            restart_window: self.restart_window,
+            run_to_completion: self.run_to_completion,
+            roll_overlap: self.roll_overlap,
+            jitter: |delay| delay.mul_f64(1.0 - 0.1 * fastrand::f64()),
+        };
+        let setup = Setup {
+            share_port: self.share_port,
+            hang_timeout: self.hang_timeout,
+            on_ready: self.on_ready.take(),
+            seats,
+            teller,
+            give_up,
+        };
+        let job = self.into_job();
+        move || Supervisor::new(config, job, setup)
+    }
+
+    /// The user's `init`, and what only a log that it may have installed can tell.
+    fn initialise(&mut self, workers: usize) {
+        if let Some(init) = self.init.take() {
+            init();
+        }
+        if let Some(given) = self.workers.filter(|given| *given != workers) {
+            report::log!(
+                info,
+                workers,
+                given,
+                "{WORKERS_VARIABLE}={workers} overrides the {given} workers that the program asks for"
+            );
+        }
+    }
+
+    fn check_roll_overlap(&self) -> Result<(), StartError> {
+        if self.roll_overlap == 0 {
+            return Err(StartError::RollOverlap);
+        }
+        Ok(())
+    }
+
+    fn into_job(self) -> Job {
+        Job {
+            make: self.make,
+            main: self.main,
+            extras: self.extras,
+            #[cfg(feature = "process")]
+            decode: self.decode,
+        }
+    }
+
+    fn number_of_workers(&self) -> Result<usize, StartError> {
+        let cores = || available_parallelism().map_or(1, usize::from);
+        let Some(variable) = env::var_os(WORKERS_VARIABLE) else {
+            return match self.workers.unwrap_or_else(cores) {
+                workers @ 1..=MOST_WORKERS => Ok(workers),
+                given => Err(StartError::Workers(given)),
+            };
+        };
+        match variable.to_str().and_then(|text| text.trim().parse().ok()) {
+            Some(workers @ 1..=MOST_WORKERS) => Ok(workers),
+            _ => Err(StartError::WorkersVariable(
+                variable.to_string_lossy().into_owned(),
+            )),
+        }
+    }
+}
+
+fn supervisor_runtime() -> Result<Runtime, StartError> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(StartError::System)
+}
+
+/// Why a server couldn't be run at all.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("the number of workers is {0}; allowed is 1 to {MOST_WORKERS}")]
+    Workers(usize),
+    #[error("no stop signal is given; at least one is needed")]
+    NoStopSignal,
+    #[error("`roll_overlap` is 0; allowed is 1 or more")]
+    RollOverlap,
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("{WORKERS_VARIABLE} is `{0}`; allowed is a number from 1 to {MOST_WORKERS}")]
+    WorkersVariable(String),
+    #[cfg(feature = "process")]
+    #[error(
+        "the main context's value can't go to process workers; build the server with `Server::with_shared_main`, \
+         or write `isolation = process` beside `main` in `#[server]`"
+    )]
+    MainNotShared,
+    #[cfg(not(feature = "process"))]
+    #[error("process workers need the feature `process` of aioxide")]
+    NoProcesses,
+    #[error("the supervisor's thread could not be started: {0}")]
+    Thread(std::io::Error),
+    #[error("{0}")]
+    System(std::io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Worker;
+
+    #[test]
+    fn a_roll_in_which_no_worker_may_drain_is_refused() {
+        let server = Server::new(async |_: Worker| {}).roll_overlap(0);
+        assert!(matches!(server.try_run(), Err(StartError::RollOverlap)));
+    }
+
+    #[test]
+    fn a_server_that_no_signal_stops_is_refused() {
+        let server = Server::new(async |_: Worker| {}).stop_signals([]);
+        assert!(matches!(server.try_run(), Err(StartError::NoStopSignal)));
+    }
+}

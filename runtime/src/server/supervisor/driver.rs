@@ -1,0 +1,325 @@
+//! The driver: carries what happens to the policy, and out what it decides.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::absence::{Absence, GAP};
+use super::asked::Asked;
+use super::inbox::Input;
+use super::live::Live;
+use super::policy::{Action, Config, Event, Policy, WorkerId};
+use super::progress::Teller;
+use super::pulse::{self, Finding};
+use super::requests::Requests;
+use super::seats::{Leaving, Seats, Thread};
+use super::sockets::{Kernel, Sockets};
+use super::watchdog::{GiveUp, Watchdog};
+use super::who::about;
+use crate::panic;
+use crate::server::Addresses;
+use crate::server::job::{Job, MainValue};
+use crate::server::line::Role;
+use crate::server::report;
+use crate::server::stop::{after, sleep_until};
+
+/// How much of what is said is heard out before a deadline that is due is judged.
+const TURN: usize = 64;
+
+/// What threads that have told their end get to be gone, once all else is done.
+const LAST_DESTRUCTORS: Duration = Duration::from_secs(1);
+
+pub(crate) struct Supervisor {
+    pub(super) policy: Policy,
+    pub(super) config: Config,
+    pub(super) epoch: Instant,
+    pub(super) job: Job,
+    pub(super) seats: Seats,
+    pub(super) sockets: Sockets,
+    pub(super) main: Option<Thread>,
+    pub(super) main_value: Option<MainValue>,
+    pub(super) workers: BTreeMap<WorkerId, Live>,
+    pub(super) leaving: Leaving,
+    pub(super) generations: BTreeMap<Role, u64>,
+    pub(super) inbox: mpsc::UnboundedReceiver<Input>,
+    pub(super) supervisor: mpsc::UnboundedSender<Input>,
+    pub(super) hang_timeout: Option<Duration>,
+    /// What carrying out actions brought about; told once all of them are carried out.
+    pub(super) arisen: VecDeque<Event>,
+    /// When the workers' pulses are felt next.
+    pub(super) pulses_at: Duration,
+    absence: Absence,
+    /// When the driver last did something.
+    turned_at: Duration,
+    pub(super) watchdog: Watchdog,
+    pub(super) on_ready: Option<OnReady>,
+    /// Tells those who hold the server how far it has come.
+    pub(super) teller: Teller,
+    /// The failure that made the server stop, and those told since.
+    pub(super) told: BTreeSet<String>,
+    pub(super) stopping: bool,
+    pub(super) exit: Option<i32>,
+}
+
+/// What the driver was waiting for.
+enum Happened {
+    Asked(Asked),
+    Input(Input),
+    Deadline,
+}
+
+/// The user's function that is told where the server listens.
+pub(crate) type OnReady = Box<dyn FnOnce(&Addresses) + Send>;
+
+/// What a supervisor needs to know beside what its policy does.
+pub(crate) struct Setup {
+    pub(crate) share_port: bool,
+    pub(crate) hang_timeout: Option<Duration>,
+    pub(crate) seats: Seats,
+    pub(crate) on_ready: Option<OnReady>,
+    pub(crate) teller: Teller,
+    /// What becomes of a server that doesn't come to its end.
+    pub(crate) give_up: GiveUp,
+}
+
+impl Supervisor {
+    pub(crate) fn new(config: Config, job: Job, setup: Setup) -> Supervisor {
+        let (supervisor, inbox) = mpsc::unbounded_channel();
+        Supervisor {
+            policy: Policy::new(config.clone()),
+            // A thread that is blocked can't be ended, so it is only reported.
+            hang_timeout: setup.hang_timeout.filter(|_| setup.seats.can_kill()),
+            config,
+            epoch: Instant::now(),
+            job,
+            sockets: Sockets::new(Kernel, setup.share_port),
+            seats: setup.seats,
+            main: None,
+            main_value: None,
+            workers: BTreeMap::new(),
+            leaving: Leaving::new(),
+            generations: BTreeMap::new(),
+            inbox,
+            supervisor,
+            watchdog: Watchdog::new(setup.give_up),
+            on_ready: setup.on_ready,
+            teller: setup.teller,
+            arisen: VecDeque::new(),
+            pulses_at: pulse::interval(setup.hang_timeout),
+            absence: Absence::watch(),
+            turned_at: Duration::ZERO,
+            told: BTreeSet::new(),
+            stopping: false,
+            exit: None,
+        }
+    }
+
+    /// Runs the server to its end and gives its exit code.
+    pub(crate) async fn run(mut self, mut requests: Requests) -> i32 {
+        let actions = self.policy.start(self.now());
+        self.act(actions);
+        // What is left of the turn that a deadline grants which is due; and whether those that have something to say
+        // have had the time to.
+        let (mut left, mut heard_out) = (TURN, false);
+        loop {
+            if let Some(code) = self.exit {
+                if !self.leaving.join(LAST_DESTRUCTORS) {
+                    report::log!(warn, "destructors of thread-local values are cut");
+                }
+                let Supervisor {
+                    job, main_value, ..
+                } = self;
+                // The user's destructors, which no longer have a say in the code.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop((job, main_value)))) {
+                    let panic = panic::into_text(panic);
+                    report::log!(
+                        error,
+                        panic,
+                        "what the workers were made of panicked when dropped"
+                    );
+                }
+                return code;
+            }
+            let deadline = self.next_deadline();
+            let is_due = deadline.is_some_and(|at| at <= self.now());
+            let listens = left > 0 || !is_due;
+            let wake = sleep_until(deadline.map(|at| self.at(at)));
+            let happened = tokio::select! {
+                // Signals are read before deaths, and both before deadlines are judged; but those don't wait for ever.
+                biased;
+                asked = requests.next(), if listens => Happened::Asked(asked),
+                Some(input) = self.inbox.recv(), if listens => Happened::Input(input),
+                () = wake => Happened::Deadline,
+            };
+            self.make_up_for_gap(deadline);
+            match happened {
+                Happened::Asked(asked) => self.asked(asked),
+                Happened::Input(input) => self.received(input),
+                Happened::Deadline if !heard_out => {
+                    heard_out = true;
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Happened::Deadline => {
+                    (left, heard_out) = (TURN, false);
+                    self.time_has_come();
+                    continue;
+                }
+            }
+            left = if is_due { left - 1 } else { TURN };
+            self.seats.keep(|image| self.policy.uses(image));
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let pulses = self
+            .workers
+            .values()
+            .any(|live| live.turning)
+            .then_some(self.pulses_at);
+        self.policy.next_deadline().into_iter().chain(pulses).min()
+    }
+
+    /// Moves all deadlines there are by the time for which this process did not run. To be done before anything new
+    /// is decided, whose deadline then is right already.
+    pub(super) fn make_up_for_gap(&mut self, deadline: Option<Duration>) {
+        let now = self.now();
+        let out = now.saturating_sub(std::mem::replace(&mut self.turned_at, now));
+        let late = deadline.map_or(Duration::ZERO, |at| now.saturating_sub(at));
+        if late <= GAP && !(late.is_zero() && out > GAP) {
+            self.absence.forget();
+            return;
+        }
+        let absent = self.absence.take();
+        if absent.is_zero() {
+            return;
+        }
+        let gap = absent.max(late);
+        self.policy.gap(gap);
+        self.pulses_at = self.pulses_at.saturating_add(gap);
+        for live in self.workers.values_mut() {
+            live.pulse.gap(gap);
+        }
+        self.set_watchdog();
+        report::log!(
+            warn,
+            ?gap,
+            "the server was suspended; all deadlines move by that"
+        );
+    }
+
+    pub(super) fn time_has_come(&mut self) {
+        let now = self.now();
+        if self.pulses_at <= now {
+            self.pulses_at = now + pulse::interval(self.hang_timeout);
+            self.feel_pulses(now);
+            self.sockets.look_after_files(false);
+        }
+        let actions = self.policy.tick(now);
+        self.act(actions);
+    }
+
+    pub(super) fn feel_pulses(&mut self, now: Duration) {
+        let (mut blocked, mut hung) = (Vec::new(), Vec::new());
+        let hang_timeout = self.hang_timeout;
+        for (id, live) in self.workers.iter_mut().filter(|(_, live)| live.turning) {
+            let (role, pid) = (live.role, live.seat.pid());
+            let hang_timeout = hang_timeout.filter(|_| live.must_answer());
+            match live.pulse.check(now, hang_timeout) {
+                None => {}
+                Some(Finding::Ask(number)) => live.seat.ping(number),
+                Some(Finding::Blocked(time)) => blocked.push((role, pid, time)),
+                Some(Finding::Hung) if is_traced(pid) => live.pulse.excuse(now),
+                Some(Finding::Hung) => hung.push((*id, role, pid)),
+            }
+        }
+        for (role, pid, time) in blocked {
+            let who = self.who(role, pid);
+            let name = &who.name;
+            about!(
+                who,
+                failure,
+                {},
+                "the event loop of {name} has been blocked for {time:.1?}"
+            );
+        }
+        for (id, role, pid) in hung {
+            let (who, time) = (self.who(role, pid), hang_timeout.unwrap_or_default());
+            let name = &who.name;
+            about!(
+                who,
+                failure,
+                { cause = "hangs" },
+                "{name} hangs: its event loop has been blocked for {time:?}"
+            );
+            self.happened(Event::Hung(id));
+        }
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// A time of the policy's on the clock of the drivers.
+    pub(super) fn at(&self, time: Duration) -> Instant {
+        after(self.epoch, time)
+    }
+
+    pub(super) fn happened(&mut self, event: Event) {
+        let actions = self.policy.on(self.now(), event);
+        self.act(actions);
+    }
+
+    pub(super) fn asked(&mut self, asked: Asked) {
+        if matches!(asked, Asked::Reload) {
+            self.sockets.look_after_files(true);
+        }
+        self.happened(match asked {
+            Asked::Stop(signal) => Event::StopSignal(signal),
+            Asked::StopRequested => Event::StopRequested,
+            Asked::Reload => Event::Reload,
+            Asked::ScaleUp => Event::ScaleUp,
+            Asked::ScaleDown => Event::ScaleDown,
+            Asked::Scale(workers) => Event::Scale(workers),
+            Asked::Tell => Event::Tell,
+        });
+    }
+
+    pub(super) fn received(&mut self, input: Input) {
+        match input {
+            Input::Worker(id, message) => self.worker_said(id, message),
+            #[cfg(feature = "process")]
+            Input::Process(id, message, taken) => {
+                self.worker_said(id, message);
+                drop(taken);
+            }
+            Input::Main(message) => self.main_said(message),
+            Input::MainEntered(value) => {
+                self.main_value = Some(value);
+                self.happened(Event::MainEntered);
+            }
+        }
+        self.pass_on_loans();
+    }
+
+    pub(super) fn act(&mut self, actions: Vec<Action>) {
+        self.carry_out(actions);
+        while let Some(event) = self.arisen.pop_front() {
+            let actions = self.policy.on(self.now(), event);
+            self.carry_out(actions);
+        }
+        self.pass_on_loans();
+    }
+}
+
+/// Whether a debugger holds the process, which then can't answer.
+fn is_traced(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|tracer| tracer.trim() != "0")
+}

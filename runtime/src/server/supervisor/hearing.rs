@@ -1,0 +1,174 @@
+//! What workers and the main context say, as the events of the policy.
+
+use super::driver::Supervisor;
+use super::policy::{Ending, Event, WorkerId};
+use super::who::{Who, about};
+use crate::server::line::{Ended, Failure, Message, Role};
+use crate::server::report;
+
+impl Supervisor {
+    pub(super) fn worker_said(&mut self, id: WorkerId, message: Message) {
+        match message {
+            Message::Ready => {
+                let now = self.now();
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.ready = true;
+                    live.pulse.ready(now);
+                    let (role, pid) = (live.role, live.seat.pid());
+                    let who = self.who(role, pid);
+                    about!(who, debug, {}, "{} is ready", who.name);
+                }
+                self.happened(Event::Ready(id));
+            }
+            Message::Pong(number) => {
+                let now = self.now();
+                if let Some(live) = self.workers.get_mut(&id) {
+                    if !live.turning {
+                        live.turning = true;
+                        // While no loop turned, nothing was due.
+                        self.pulses_at = self.pulses_at.max(now);
+                    }
+                    if let Some(blocked) = live.pulse.answered(now, number) {
+                        let (role, pid) = (live.role, live.seat.pid());
+                        let who = self.who(role, pid);
+                        let name = &who.name;
+                        about!(
+                            who,
+                            warn,
+                            {},
+                            "the event loop of {name} turns again, after {blocked:.1?}"
+                        );
+                    }
+                }
+            }
+            #[cfg(feature = "process")]
+            Message::Signalled(signal) => self.happened(Event::WorkerSignalled(id, signal)),
+            Message::Request(request, reply) => {
+                let answer = self.answer(id, request);
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.refused |= answer.is_err() && live.seat.is_stopping();
+                }
+                // The worker may have dropped its `listen`; the slot keeps the socket.
+                let _ = reply.send(answer);
+            }
+            Message::Accepts { serving, socket } => self.sockets.accepts(id, serving, socket),
+            Message::AcceptsNoMore { serving } => self.sockets.accepts_no_more(id, serving),
+            #[cfg(feature = "process")]
+            Message::Exiting => {
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.turning = false;
+                }
+            }
+            Message::Ending(failure) => {
+                let Some(live) = self.workers.get_mut(&id) else {
+                    return;
+                };
+                // Of one that was asked meanwhile, or that is an extra, nothing is done before it is gone.
+                if live.seat.is_stopping() || matches!(live.role, Role::Extra(_)) {
+                    return;
+                }
+                live.ending = true;
+                let (role, pid, starting) = (live.role, live.seat.pid(), !live.ready);
+                let overran = false;
+                let who = self.who(role, pid);
+                let ending = self.judge(&who, starting, Ended { failure, overran });
+                self.sockets.leaving(id);
+                self.happened(Event::Ending(id, ending));
+                // What the policy makes nothing of before the worker is gone counts then.
+                if let Some(live) = self.workers.get_mut(&id) {
+                    live.ending = live.seat.is_stopping();
+                }
+            }
+            Message::Ended(mut ended) => {
+                let Some(live) = self.workers.get(&id) else {
+                    return;
+                };
+                if live.ending {
+                    ended.failure = ended.failure.filter(Failure::is_of_the_end_itself);
+                }
+                let who = self.who(live.role, live.seat.pid());
+                let (name, pid) = (&who.name, who.pid);
+                let (starting, refused) = (!live.ready, live.refused);
+                self.sockets.ended(id);
+                let ending = match ended.failure {
+                    // Without a socket it has to give up: that is what it was asked to do.
+                    Some(failure @ (Failure::Error(_) | Failure::Panic(_)))
+                        if starting && refused =>
+                    {
+                        let cause = failure.to_string();
+                        match self.told.contains(&cause) {
+                            true => about!(
+                                who,
+                                info,
+                                { cause = cause.as_str() },
+                                "{name} (pid {pid}) failed likewise"
+                            ),
+                            false => about!(
+                                who,
+                                info,
+                                { cause = cause.as_str() },
+                                "{name} was stopped while it was starting: {cause}"
+                            ),
+                        }
+                        Ending::Clean
+                    }
+                    #[cfg(feature = "process")]
+                    Some(failure @ Failure::StopSignal(_)) => {
+                        about!(
+                            who,
+                            info,
+                            { cause = %failure },
+                            "{name} (pid {pid}) was {failure}"
+                        );
+                        Ending::KilledByStopSignal
+                    }
+                    _ => self.judge(&who, starting, ended),
+                };
+                // Known until then by what the policy has to report of it.
+                self.happened(Event::Ended(id, ending));
+                if let Some(live) = self.workers.remove(&id) {
+                    live.seat.leave(&self.leaving);
+                }
+            }
+        }
+    }
+
+    pub(super) fn main_said(&mut self, message: Message) {
+        match message {
+            // It waits for its stop; that it was entered has been told, and its end counts when it is gone.
+            Message::Ready | Message::Pong(_) | Message::Ending(_) => {}
+            Message::Accepts { .. } | Message::AcceptsNoMore { .. } => {}
+            #[cfg(feature = "process")]
+            Message::Signalled(_) | Message::Exiting => {}
+            Message::Request(_, reply) => {
+                let _ = reply.send(Err(std::io::Error::new(
+                    std::io::ErrorKind::Unsupported,
+                    "the main context has no listening sockets",
+                )));
+            }
+            Message::Ended(ended) => {
+                let ending = self.judge(&Who::main(), false, ended);
+                if let Some(main) = self.main.take() {
+                    self.leaving.add(main);
+                }
+                self.happened(match self.main_value {
+                    None if ending == Ending::Failed => Event::MainFailed,
+                    _ => Event::MainLeft(ending),
+                });
+            }
+        }
+    }
+
+    /// Tells a failure, and the policy's word for it.
+    fn judge(&mut self, who: &Who, starting: bool, ended: Ended) -> Ending {
+        if let Some(failure) = &ended.failure {
+            self.tell_failure(who, starting, failure);
+        }
+        match (ended.failure, ended.overran) {
+            (Some(_), true) => Ending::OverranAndFailed,
+            (Some(_), false) => Ending::Failed,
+            (None, true) => Ending::Overran,
+            (None, false) => Ending::Clean,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What runs once in a server: it starts the workers, watches over them, and owns the listening sockets.
+//!
+//! `policy` decides. `driver` waits for what happens; `hearing` makes events of it, `acting` carries out what the
+//! policy makes of those, `telling` logs it.
+
+mod absence;
+mod acting;
+mod asked;
+mod driver;
+mod hearing;
+#[cfg(feature = "process")]
+mod image;
+mod inbox;
+mod live;
+mod policy;
+mod progress;
+mod pulse;
+mod requests;
+mod seats;
+mod signals;
+mod sockets;
+mod telling;
+mod watchdog;
+mod who;
+
+pub(super) use asked::Asked;
+pub(super) use driver::{OnReady, Setup, Supervisor};
+#[cfg(feature = "process")]
+pub(super) use image::Origin;
+pub(super) use policy::Config;
+pub(super) use progress::{Progress, Teller};
+pub(super) use requests::{Requester, Requests};
+#[cfg(feature = "process")]
+pub(super) use seats::Processes;
+pub(super) use seats::Seats;
+pub(super) use signals::Signals;
+pub(super) use watchdog::GiveUp;

@@ -1,0 +1,245 @@
+//! The words of the policy: what happened, what is to be done, and what is only logged.
+
+use std::time::Duration;
+
+use crate::server::OnFailure;
+use crate::server::line::Role;
+use crate::server::stop::{Signal, StopReason};
+
+/// What the policy has to know of a server's options.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// How many workers to start, at least 1.
+    pub(crate) workers: usize,
+    /// How many workers SIGTTIN may scale to.
+    pub(crate) max_workers: usize,
+    /// One per extra: whether it is a sync fn, which counts as ready at start.
+    pub(crate) extra_sync: Vec<bool>,
+    /// Whether there is a main context to enter before, and to leave after, everything else.
+    pub(crate) has_main: bool,
+    /// Whether a worker can be ended whose event loop is blocked: a process, not a thread.
+    pub(crate) can_kill: bool,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) start_timeout: Duration,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) max_restarts: u32,
+    pub(crate) restart_window: Duration,
+    pub(crate) run_to_completion: bool,
+    /// How many predecessors may drain at once in a roll, at least 1.
+    pub(crate) roll_overlap: usize,
+    /// Spreads a backoff, so that slots that failed together don't start together. The identity in
+    /// tests.
+    pub(crate) jitter: fn(Duration) -> Duration,
+}
+
+/// One life of a worker, from its spawn to its end. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WorkerId(pub(crate) u64);
+
+/// A version of the executable. 0 is what runs the supervisor. When the driver first meets a higher
+/// number, it opens what is then on disk and keeps it for as long as [`Policy::uses`] it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Image(pub(crate) u64);
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It returned without an error, or exited with 0.
+    Clean,
+    /// As `Clean`, but what it still had to do at its deadline was cut off.
+    Overran,
+    /// It returned an error, panicked, died, or couldn't be spawned.
+    Failed,
+    /// It failed, and something was cut off at its deadline.
+    OverranAndFailed,
+    /// A stop signal killed it before its handlers existed: it was asked to leave.
+    KilledByStopSignal,
+}
+
+impl Ending {
+    pub(super) fn has_failed(self) -> bool {
+        matches!(self, Ending::Failed | Ending::OverranAndFailed)
+    }
+
+    pub(super) fn has_overrun(self) -> bool {
+        matches!(self, Ending::Overran | Ending::OverranAndFailed)
+    }
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The main context has been entered.
+    MainEntered,
+    /// Entering the main context failed.
+    MainFailed,
+    /// The main context is gone: after [`Action::LeaveMain`] or [`Action::DropEnter`] it always
+    /// comes to this, or to the deadline.
+    MainLeft(Ending),
+    /// A worker reached its yield.
+    Ready(WorkerId),
+    /// A worker has come to its end without having been asked, and takes leave: what it left to be done is
+    /// still done, until its deadline. [`Event::Ended`] follows, where this end counts no more.
+    Ending(WorkerId, Ending),
+    /// A worker is gone, or its spawn failed. Once per spawn.
+    Ended(WorkerId, Ending),
+    /// A worker's event loop has been blocked for the hang timeout.
+    Hung(WorkerId),
+    /// A process worker caught this stop signal and reports it.
+    #[cfg_attr(not(any(feature = "process", test)), expect(dead_code))]
+    WorkerSignalled(WorkerId, Signal),
+    /// A stop signal to the supervisor; SIGHUP too, once the controlling terminal is gone.
+    StopSignal(Signal),
+    /// The program has the server stopped. Asked for again, nothing is forced.
+    StopRequested,
+    /// SIGHUP.
+    Reload,
+    /// SIGTTIN.
+    ScaleUp,
+    /// SIGTTOU.
+    ScaleDown,
+    /// As many workers as this are wanted.
+    Scale(usize),
+    /// SIGUSR1.
+    Tell,
+}
+
+/// What the driver is to do, in the order given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Enter the main context, on its own thread.
+    EnterMain,
+    /// Give up entering the main context: drop what is half entered, or leave it if it was entered
+    /// after all.
+    DropEnter {
+        /// Told to its teardown.
+        reason: StopReason,
+        /// When it is given up.
+        by: Duration,
+    },
+    /// Start a worker. A spawn that fails is [`Event::Ended`] with [`Ending::Failed`].
+    Spawn {
+        /// The new worker.
+        id: WorkerId,
+        /// What it is for.
+        role: Role,
+        /// The executable that it runs, with process workers.
+        image: Image,
+    },
+    /// Ask a worker to stop. At most once per worker.
+    Stop {
+        /// The worker.
+        id: WorkerId,
+        /// Why.
+        reason: StopReason,
+        /// When it will be killed.
+        by: Duration,
+    },
+    /// SIGKILL a process worker; drop a thread worker's future, so that it returns within a second.
+    Kill(WorkerId),
+    /// Close all sockets that the supervisor holds for this role.
+    Close(Role),
+    /// Close the sockets held for this worker's role that the worker didn't ask for.
+    CloseUnasked(WorkerId),
+    /// Stop listening on the sockets held for this role that a sibling serves too, until the role's
+    /// next worker asks for them. Leave alone what a worker of it that is neither told to stop nor killed has
+    /// already asked for.
+    Park(Role),
+    /// Tell a worker of a SIGUSR1.
+    Tell(WorkerId),
+    /// Leave the main context.
+    LeaveMain {
+        /// Told to its teardown.
+        reason: StopReason,
+        /// When it is given up.
+        by: Duration,
+    },
+    /// Something to log.
+    Report(Report),
+    /// End the process, whatever still runs in it. The last action of all.
+    Exit(i32),
+}
+
+/// What the driver only logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// All workers and extras are ready.
+    AllReady,
+    /// The server stops.
+    Stopping {
+        /// What made it stop.
+        reason: StopReason,
+        /// When the budget ends.
+        by: Duration,
+    },
+    /// A second stop signal: everything is killed.
+    Forced(Signal),
+    /// A worker wasn't ready within the start timeout.
+    StartTimedOut(WorkerId),
+    /// A worker hadn't stopped at its deadline.
+    StopTimedOut(WorkerId),
+    /// The main context wasn't left at its deadline.
+    MainTimedOut,
+    /// A worker was killed and is still not gone. From here on it counts as gone.
+    Stuck {
+        /// The worker.
+        id: WorkerId,
+        /// How many there have been so far.
+        total: usize,
+    },
+    /// A worker returned without having been asked: a failure.
+    ReturnedUnasked(WorkerId),
+    /// A worker failed; its role is filled again after a backoff.
+    Backoff {
+        /// The role.
+        role: Role,
+        /// How long.
+        delay: Duration,
+    },
+    /// A role failed more often than it may, so the server stops.
+    TooManyFailures {
+        /// The role.
+        role: Role,
+        /// How often it failed within the restart window.
+        failures: usize,
+    },
+    /// That worker may have read newer settings than its siblings: a SIGHUP was given up before.
+    SettingsMayDiffer(Role),
+    /// A worker failed; its role stays vacant.
+    Vacant(Role),
+    /// An extra has come to its own end.
+    ExtraEnded(Role),
+    /// A rolling restart of this many slots begins.
+    RollStarted {
+        /// How many.
+        slots: usize,
+        /// The executable that they get, with process workers.
+        image: Image,
+    },
+    /// The rolling restart is complete.
+    RollDone,
+    /// A successor failed to start, so the rolling restart ends here.
+    RollGivenUp {
+        /// Whose successor it is.
+        role: Role,
+        /// Whether workers now run different images.
+        mixed: bool,
+    },
+    /// The number of workers changed.
+    Scaled {
+        /// How many there were.
+        from: usize,
+        /// How many there are to be.
+        to: usize,
+    },
+    /// A worker that was to be added failed to start, so there are as many as before it.
+    ScaleGivenUp {
+        /// Its slot, and so how many there are to be.
+        slot: usize,
+    },
+    /// No more, or no fewer, workers than there are.
+    ScaleLimit {
+        /// How many there are to be.
+        workers: usize,
+    },
+}

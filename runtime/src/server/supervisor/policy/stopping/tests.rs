@@ -1,0 +1,340 @@
+use super::super::event::{Action as A, Event as E, Report as R, *};
+use super::super::harness::*;
+use crate::server::OnFailure;
+use crate::server::stop::StopReason;
+
+#[test]
+fn entering_main_failed_exits_2() {
+    let (mut server, _) = Server::new(Config {
+        has_main: true,
+        ..config()
+    });
+    assert_eq!(server.on(E::MainFailed), [A::Exit(2)]);
+    assert_eq!(server.on(E::StopSignal(TERM)), []);
+    assert_eq!(server.policy.next_deadline(), None);
+}
+
+#[test]
+fn entering_stop_signal_drops_the_enter_and_exits_0() {
+    let (mut server, _) = Server::new(Config {
+        has_main: true,
+        ..config()
+    });
+    let (reason, by) = (StopReason::Signal(TERM), server.now + 25 * SECOND);
+    assert_eq!(
+        server.on(E::StopSignal(TERM)),
+        [server.stopping(reason), A::DropEnter { reason, by }]
+    );
+    assert_eq!(server.on(E::MainEntered), []);
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(0)]);
+}
+
+#[test]
+fn entering_two_stop_signals_force() {
+    let (mut server, _) = Server::new(Config {
+        has_main: true,
+        ..config()
+    });
+    server.on(E::StopSignal(TERM));
+    server.wait(SECOND);
+    assert_eq!(
+        server.on(E::StopSignal(INT)),
+        [A::Report(R::Forced(INT)), A::Exit(130)]
+    );
+}
+
+#[test]
+fn entering_dropped_but_never_gone_exits_3() {
+    let (mut server, _) = Server::new(Config {
+        has_main: true,
+        ..config()
+    });
+    server.on(E::StopSignal(TERM));
+    assert_eq!(
+        server.wait(25 * SECOND),
+        [A::Report(R::MainTimedOut), A::Exit(3)]
+    );
+}
+
+#[test]
+fn starting_stop_signal_stops_with_0() {
+    let (mut server, _) = Server::new(config());
+    let reason = StopReason::Signal(INT);
+    assert_eq!(
+        server.on(E::StopSignal(INT)),
+        [
+            server.stopping(reason),
+            A::Close(S0),
+            A::Close(S1),
+            server.stop(0, reason, 25 * SECOND),
+            server.stop(1, reason, 25 * SECOND),
+        ]
+    );
+    assert_eq!(server.ready(1), []);
+    assert_eq!(server.killed_by_stop_signal(0), []);
+    assert_eq!(server.clean(1), [A::Exit(0)]);
+}
+
+#[test]
+fn stopping_goes_from_workers_to_extras_to_main() {
+    let mut server = Server::serving(Config {
+        extra_sync: vec![true],
+        has_main: true,
+        ..config()
+    });
+    let reason = StopReason::Signal(TERM);
+    assert_eq!(
+        deeds(server.on(E::StopSignal(TERM))),
+        [
+            A::Close(S0),
+            A::Close(S1),
+            server.stop(1, reason, 23 * SECOND),
+            server.stop(2, reason, 23 * SECOND),
+        ]
+    );
+    server.clean(1);
+    assert_eq!(
+        server.clean(2),
+        [A::Close(X0), server.stop(0, reason, 24 * SECOND)]
+    );
+    let by = server.now + 25 * SECOND;
+    assert_eq!(server.clean(0), [A::LeaveMain { reason, by }]);
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(0)]);
+}
+
+#[test]
+fn stopping_failed_teardown_exits_1() {
+    let mut server = Server::serving(config());
+    server.on(E::StopSignal(TERM));
+    server.failed(0);
+    assert_eq!(server.clean(1), [A::Exit(1)]);
+}
+
+#[test]
+fn stopping_drain_deadline_kills_and_exits_3_unless_a_failure_was_told() {
+    for (ending, code) in [(Ending::Clean, 3), (Ending::Failed, 1)] {
+        let mut server = Server::serving(config());
+        server.on(E::StopSignal(TERM));
+        server.on(E::Ended(id(0), ending));
+        assert_eq!(
+            server.wait(25 * SECOND),
+            [A::Report(R::StopTimedOut(id(1))), A::Kill(id(1))]
+        );
+        assert_eq!(server.policy.exit_code(), code, "the watchdog's");
+        assert_eq!(server.failed(1), [A::Exit(code)]);
+    }
+}
+
+#[test]
+fn stopping_stuck_thread_is_named_and_exits_3() {
+    let mut server = Server::serving(Config {
+        can_kill: false,
+        ..config()
+    });
+    server.on(E::StopSignal(TERM));
+    server.clean(0);
+    assert_eq!(
+        server.wait(26 * SECOND),
+        [
+            A::Report(R::StopTimedOut(id(1))),
+            A::Kill(id(1)),
+            A::Report(R::Stuck {
+                id: id(1),
+                total: 1
+            }),
+            A::Exit(3)
+        ]
+    );
+}
+
+#[test]
+fn stopping_leaves_main_its_share_whatever_is_stuck() {
+    let config = Config {
+        has_main: true,
+        shutdown_timeout: SECOND,
+        workers: 1,
+        ..config()
+    };
+    let mut server = Server::serving(config);
+    server.on(E::StopSignal(TERM));
+    let start = server.now;
+    assert_eq!(server.wait(ms(500)).last(), Some(&A::Kill(id(0))));
+    assert_eq!(
+        server.wait(ms(500)),
+        [
+            A::Report(R::Stuck {
+                id: id(0),
+                total: 1
+            }),
+            A::LeaveMain {
+                reason: StopReason::Signal(TERM),
+                by: start + 2 * SECOND
+            },
+        ]
+    );
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(3)]);
+}
+
+#[test]
+fn stopping_signals_within_500_ms_belong_to_the_first() {
+    let mut server = Server::serving(config());
+    server.on(E::StopSignal(TERM));
+    server.wait(ms(500));
+    assert_eq!(server.on(E::StopSignal(TERM)), []);
+    server.wait(ms(1));
+    assert_eq!(
+        server.on(E::StopSignal(INT)),
+        [A::Report(R::Forced(INT)), A::Kill(id(0)), A::Kill(id(1))]
+    );
+    assert_eq!(server.failed(0), []);
+    assert_eq!(server.failed(1), [A::Exit(130)]);
+}
+
+#[test]
+fn stopping_for_a_failure_takes_the_first_signal_gracefully() {
+    let mut server = Server::serving(config());
+    server.failed(0);
+    server.wait(SECOND);
+    assert_eq!(server.on(E::StopSignal(TERM)), []);
+    server.wait(SECOND);
+    assert_eq!(
+        server.on(E::StopSignal(TERM))[0],
+        A::Report(R::Forced(TERM))
+    );
+}
+
+#[test]
+fn forced_waits_a_second_at_most() {
+    let mut server = Server::serving(config());
+    server.on(E::StopSignal(TERM));
+    server.wait(SECOND);
+    server.on(E::StopSignal(TERM));
+    assert_eq!(server.wait(ms(999)), []);
+    assert_eq!(server.wait(ms(1)), [A::Exit(143)]);
+}
+
+#[test]
+fn forced_does_not_wait_for_threads() {
+    let mut server = Server::serving(Config {
+        can_kill: false,
+        ..config()
+    });
+    server.on(E::StopSignal(TERM));
+    server.wait(SECOND);
+    assert_eq!(
+        server.on(E::StopSignal(INT)),
+        [A::Report(R::Forced(INT)), A::Exit(130)]
+    );
+}
+
+#[test]
+fn leaving_main_failed_exits_2_unless_something_failed_before() {
+    for (ending, code) in [(Ending::Clean, 2), (Ending::Failed, 1)] {
+        let mut server = Server::serving(Config {
+            has_main: true,
+            workers: 1,
+            ..config()
+        });
+        server.on(E::StopSignal(TERM));
+        server.on(E::Ended(id(0), ending));
+        assert_eq!(server.on(E::MainLeft(Ending::Failed)), [A::Exit(code)]);
+    }
+}
+
+#[test]
+fn leaving_main_deadline_exits_3() {
+    let mut server = Server::serving(Config {
+        has_main: true,
+        workers: 1,
+        ..config()
+    });
+    server.on(E::StopSignal(TERM));
+    server.clean(0);
+    assert_eq!(
+        server.wait(25 * SECOND),
+        [A::Report(R::MainTimedOut), A::Exit(3)]
+    );
+}
+
+#[test]
+fn leaving_main_second_signal_forces() {
+    let mut server = Server::serving(Config {
+        has_main: true,
+        workers: 1,
+        ..config()
+    });
+    server.on(E::StopSignal(TERM));
+    server.clean(0);
+    server.wait(SECOND);
+    assert_eq!(
+        server.on(E::StopSignal(INT)),
+        [A::Report(R::Forced(INT)), A::Exit(130)]
+    );
+}
+
+#[test]
+fn what_was_cut_off_does_not_outweigh_a_failure() {
+    for (ending, code) in [(Ending::Overran, 3), (Ending::OverranAndFailed, 1)] {
+        let mut server = Server::serving(config());
+        server.on(E::StopSignal(TERM));
+        server.on(E::Ended(id(0), ending));
+        assert_eq!(server.clean(1), [A::Exit(code)]);
+
+        let mut server = Server::serving(config());
+        server.failed(0);
+        assert_eq!(server.on(E::Ended(id(1), ending)), [A::Exit(1)]);
+    }
+    for (ending, code) in [(Ending::Overran, 3), (Ending::OverranAndFailed, 2)] {
+        let mut server = Server::serving(Config {
+            has_main: true,
+            ..config()
+        });
+        server.on(E::StopSignal(TERM));
+        server.clean(0);
+        server.clean(1);
+        assert_eq!(server.on(E::MainLeft(ending)), [A::Exit(code)]);
+    }
+}
+
+#[test]
+fn too_many_failures_keep_their_code_when_the_main_context_is_late() {
+    let mut server = Server::serving(Config {
+        has_main: true,
+        workers: 1,
+        on_failure: OnFailure::Restart,
+        max_restarts: 0,
+        ..config()
+    });
+    server.failed(0);
+    assert_eq!(
+        server.wait(25 * SECOND),
+        [A::Report(R::MainTimedOut), A::Exit(4)]
+    );
+}
+
+#[test]
+fn a_stop_that_is_requested_is_graceful_and_forces_nothing() {
+    let mut server = Server::serving(config());
+    let requested = StopReason::Requested;
+    assert_eq!(server.on(E::StopRequested)[0], server.stopping(requested));
+    server.wait(SECOND);
+    assert_eq!(server.on(E::StopRequested), []);
+    assert_eq!(server.on(E::StopSignal(TERM)), [], "the first signal");
+    server.clean(0);
+    assert_eq!(server.clean(1), [A::Exit(0)]);
+}
+
+#[test]
+fn a_stop_that_is_requested_while_entering_drops_the_main_context() {
+    let (mut server, _) = Server::new(Config {
+        has_main: true,
+        ..config()
+    });
+    let by = server.now + 25 * SECOND;
+    let reason = StopReason::Requested;
+    assert_eq!(
+        deeds(server.on(E::StopRequested)),
+        [A::DropEnter { reason, by }]
+    );
+    assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(0)]);
+}

@@ -1,0 +1,24 @@
+//! The server's listening sockets. They belong to the supervisor, so that they outlive every worker.
+//!
+//! A slot has one `SO_REUSEPORT` socket per address; the kernel spreads connections over them. A slot
+//! keeps its sockets across its workers: the backlog waits for the successor, and a worker that takes over
+//! shares them with the one it replaces. Where the kernel doesn't balance (not Linux), all slots share one
+//! socket.
+//!
+//! `table` decides and makes no system call. `kernel` makes them, with what `inet` and `unix` know of their families.
+
+mod calls;
+mod inet;
+mod kernel;
+mod name;
+mod system;
+mod table;
+#[cfg(test)]
+mod tests;
+mod unix;
+
+pub(super) use kernel::Kernel;
+
+pub(super) use table::Order;
+
+pub(super) type Sockets = table::Table<Kernel>;

@@ -1,0 +1,174 @@
+//! Who accepts in the place of a worker that can't.
+//!
+//! The socket of a slot of which no worker stays is lent to a sibling that serves the same address with an accept loop
+//! of ours, so that nobody waits in its backlog and nobody is reset. It is taken back when a worker of the slot accepts
+//! again. Both have the same socket, so that what one leaves waiting the other takes.
+
+use super::state::{Held, Loan, Order, Table};
+use crate::server::report;
+use crate::server::supervisor::policy::WorkerId;
+use crate::server::supervisor::sockets::name::{Kind, Name};
+use crate::server::supervisor::sockets::system::System;
+
+impl<S: System> Table<S> {
+    /// An accept loop of a worker, `serving`, accepts from the socket with this [identity](System::identity), and can take
+    /// others. It gets the further addresses of the name that it has asked for.
+    pub(crate) fn accepts(&mut self, worker: WorkerId, serving: u64, identity: u64) {
+        let Some(claim) = self.workers.get_mut(&worker).filter(|claim| !claim.closed) else {
+            return;
+        };
+        let slot = claim.slot;
+        let own = self.names.iter().find_map(|(name, shared)| {
+            let held = shared.slots.get(&slot)?;
+            let (Kind::Tcp, address) = name.inet()? else {
+                return None;
+            };
+            (held.identity == identity && held.workers.contains(&worker)).then_some(address)
+        });
+        let Some(first) = own else { return };
+
+        let mut names = vec![Name::Inet(Kind::Tcp, first)];
+        for pinned in self.pins.values().filter(|to| to.first() == Some(&first)) {
+            names.extend(pinned[1..].iter().map(|at| Name::Inet(Kind::Tcp, *at)));
+        }
+        for name in &names[1..] {
+            let Some(shared) = self.names.get_mut(name) else {
+                continue;
+            };
+            let Some(held) = shared.slots.get_mut(&slot) else {
+                continue;
+            };
+            if !held.workers.contains(&worker) {
+                continue;
+            }
+            match held.give(&mut self.system) {
+                Ok(socket) => {
+                    shared.given = true;
+                    self.loans += 1;
+                    self.orders.push(Order::Lend {
+                        to: worker,
+                        serving,
+                        loan: self.loans,
+                        socket,
+                    });
+                }
+                Err(error) => report::log!(error, "cannot listen on {name}: {error}"),
+            }
+        }
+        claim.serving.insert(serving, names.into_iter().collect());
+        self.lend_and_take_back();
+    }
+
+    /// An accept loop has ended, and let go of all that it had.
+    pub(crate) fn accepts_no_more(&mut self, worker: WorkerId, serving: u64) {
+        if let Some(claim) = self.workers.get_mut(&worker) {
+            claim.serving.remove(&serving);
+        }
+        self.lend_and_take_back();
+    }
+
+    /// What the workers are to be told, in turn.
+    pub(crate) fn take_orders(&mut self) -> Vec<Order<S::Socket>> {
+        std::mem::take(&mut self.orders)
+    }
+
+    /// Lends what nobody attends to, and takes back what is attended to again or whose borrower is on its way out.
+    pub(super) fn lend_and_take_back(&mut self) {
+        for (name, shared) in &mut self.names {
+            for held in shared.slots.values_mut() {
+                let Some(loan) = held.loan else { continue };
+                let borrower = self.workers.get(&loan.to);
+                let accepts = borrower.is_some_and(|claim| {
+                    !claim.leaving && !claim.closed && claim.serving.contains_key(&loan.serving)
+                });
+                if !accepts || held.is_attended(name, &self.workers) {
+                    held.loan = None;
+                    self.orders.push(loan.taken_back());
+                }
+            }
+        }
+        if !S::BALANCES {
+            return;
+        }
+        let idle: Vec<_> = self
+            .names
+            .iter()
+            .flat_map(|(name, shared)| {
+                let idle = |held: &Held<S>| {
+                    held.listening && held.loan.is_none() && !held.is_held(&self.workers)
+                };
+                let slots = shared.slots.iter().filter(move |(_, held)| idle(held));
+                slots.map(move |(slot, _)| (name.clone(), *slot))
+            })
+            .collect();
+        for (name, slot) in idle {
+            let Some((to, serving)) = self.stand_in(&name) else {
+                continue;
+            };
+            let Some(held) = self
+                .names
+                .get_mut(&name)
+                .and_then(|shared| shared.slots.get_mut(&slot))
+            else {
+                continue;
+            };
+            match self.system.duplicate(&held.socket) {
+                Ok(socket) => {
+                    self.loans += 1;
+                    let loan = self.loans;
+                    held.loan = Some(Loan {
+                        id: loan,
+                        to,
+                        serving,
+                    });
+                    self.orders.push(Order::Lend {
+                        to,
+                        serving,
+                        loan,
+                        socket,
+                    });
+                }
+                Err(error) => {
+                    report::log!(warn, %name, ?slot, %error, "cannot lend a listening socket");
+                }
+            }
+        }
+    }
+
+    /// The worker of the same address that has the fewest loans.
+    fn stand_in(&self, name: &Name) -> Option<(WorkerId, u64)> {
+        let shared = self.names.get(name)?;
+        let accepting = shared.slots.values().flat_map(|held| &held.workers);
+        let willing = accepting.filter_map(|worker| {
+            let claim = self.workers.get(worker)?;
+            let (serving, _) = claim
+                .serving
+                .iter()
+                .find(|(_, names)| names.contains(name))?;
+            (!claim.leaving && !claim.closed).then_some((*worker, *serving))
+        });
+        willing.min_by_key(|(worker, _)| (self.loans_of(*worker), *worker))
+    }
+
+    fn loans_of(&self, worker: WorkerId) -> usize {
+        let held = self.names.values().flat_map(|shared| shared.slots.values());
+        held.filter(|held| held.loan.is_some_and(|loan| loan.to == worker))
+            .count()
+    }
+
+    /// Of sockets that their slots no longer have.
+    pub(super) fn take_back_all(&mut self, closed: Vec<Held<S>>) {
+        let loans = closed.into_iter().filter_map(|held| held.loan);
+        self.orders.extend(loans.map(Loan::taken_back));
+    }
+}
+
+impl Loan {
+    fn taken_back<T>(self) -> Order<T> {
+        Order::TakeBack {
+            from: self.to,
+            serving: self.serving,
+            loan: self.id,
+        }
+    }
+}

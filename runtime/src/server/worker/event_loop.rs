@@ -1,0 +1,148 @@
+//! Runs one worker to its end: the same for thread and process workers.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::index::{mark_thread, set_thread_index};
+use super::shared::Shared;
+use super::stopping::Stopping;
+use crate::panic;
+use crate::server::job::{Body, Run};
+use crate::server::line::{Ended, Failure};
+use crate::server::stop::{after, without_reserve};
+use crate::server::{Worker, report};
+
+/// What detached teardowns get at least, and all that they get once the worker is killed: a little less than
+/// the second after which a thread that is still there counts as stuck.
+const LAST_TEARDOWNS: Duration = Duration::from_millis(900);
+
+/// Runs a worker on this thread until it has ended or `kill` is cancelled.
+pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
+    let Run {
+        identity,
+        line,
+        told,
+        start,
+        patience,
+    } = run;
+    let worker = Arc::new(Shared::new(identity, line, told));
+    let index = worker.identity.index;
+    let _mark = mark_thread(index);
+    let handle = Worker {
+        shared: Arc::clone(&worker),
+    };
+    let failure = match std::panic::catch_unwind(AssertUnwindSafe(start)) {
+        Err(payload) => Some(Failure::Panic(panic::into_text(payload))),
+        Ok(Body::Sync(run)) => {
+            failure_of(std::panic::catch_unwind(AssertUnwindSafe(|| run(handle))))
+        }
+        Ok(Body::Async(make)) => {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .thread_name(&worker.identity.comm)
+                .on_thread_start(move || set_thread_index(index))
+                .build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => {
+                    let failure =
+                        runtime.block_on(to_its_end(&worker, || make(handle), patience, kill));
+                    // Dropping it would wait for blocking tasks without a limit.
+                    runtime.shutdown_background();
+                    failure
+                }
+                Err(error) => Some(Failure::Spawn(format!("no event loop: {error}"))),
+            }
+        }
+    };
+    Ended {
+        failure,
+        overran: worker.overran.load(Ordering::Relaxed),
+    }
+}
+
+async fn to_its_end(
+    worker: &Arc<Shared>,
+    make: impl FnOnce() -> LocalBoxFuture<'static, Result<(), String>>,
+    patience: Duration,
+    kill: &CancellationToken,
+) -> Option<Failure> {
+    // Before the first ping can come, which would be taken for an old one.
+    let pinged = worker.told.pinged.subscribe();
+    worker.line.pong(0);
+    let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings(pinged));
+    let body = AssertUnwindSafe(async { make().await }).catch_unwind();
+    let failure = tokio::select! {
+        biased;
+        ended = body => failure_of(ended),
+        () = kill.cancelled() => None,
+    };
+
+    let completed = worker.identity.to_completion.is_some() && failure.is_none();
+    if worker.told.stop.get().is_none() && !kill.is_cancelled() && !completed {
+        // Somebody else is to take its place, whatever is left to be done here.
+        worker.line.ending(failure.clone());
+    }
+    let unasked = after(Instant::now(), without_reserve(patience));
+    worker.tasks.close();
+    let settled = async {
+        let asked = async {
+            let stop = Stopping::new(Arc::clone(worker), false).await;
+            tokio::time::sleep_until(stop.deadline()).await;
+        };
+        let in_time = tokio::select! {
+            biased;
+            () = worker.tasks.wait() => true,
+            () = asked => false,
+            () = tokio::time::sleep_until(unasked), if worker.told.stop.get().is_none() => false,
+        };
+        if !in_time {
+            worker.overran.store(true, Ordering::Relaxed);
+            report::log!(
+                warn,
+                worker = worker.identity.index, role = worker.identity.role(),
+                tasks = worker.tasks.len(),
+                spawned_at = %worker.tasks.places(),
+                "tasks cut at the deadline"
+            );
+        }
+        worker.cut_connections().await;
+        let asked = worker.told.stop.get().map(|stop| stop.deadline());
+        crate::drain(
+            asked
+                .unwrap_or(unasked)
+                .saturating_duration_since(Instant::now())
+                .max(LAST_TEARDOWNS),
+        )
+        .await
+    };
+    let drained = tokio::select! {
+        biased;
+        drained = settled => drained,
+        () = kill.cancelled() => {
+            worker.cut_connections().await;
+            crate::drain(LAST_TEARDOWNS).await
+        }
+    };
+    if !drained.abandoned.is_empty() {
+        worker.overran.store(true, Ordering::Relaxed);
+        report::log!(error, worker = worker.identity.index, role = worker.identity.role(), contexts = ?drained.abandoned, "teardowns cut at the deadline");
+    }
+    pings.abort();
+    failure
+}
+
+fn failure_of(ended: std::thread::Result<Result<(), String>>) -> Option<Failure> {
+    match ended {
+        Ok(Ok(())) => None,
+        Ok(Err(text)) => Some(Failure::Error(text)),
+        Err(payload) => Some(Failure::Panic(panic::into_text(payload))),
+    }
+}

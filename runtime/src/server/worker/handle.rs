@@ -1,0 +1,340 @@
+//! The handle that a worker's code gets.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, ToSocketAddrs, UdpSocket, UnixListener};
+
+use super::reloads::Reloads;
+use super::shared::Shared;
+use super::stopping::Stopping;
+use super::tasks::Tasks;
+use crate::server::line::Request;
+use crate::server::{Isolation, Stop};
+
+/// A worker's own handle: who it is, its listening sockets, and how it learns that it is to stop.
+///
+/// A `#[server]` function gets it as its first argument. It is cheap to clone and may be sent to other
+/// threads; sockets and tasks belong to the worker's event loop.
+#[derive(Clone)]
+pub struct Worker {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Worker {
+    /// The worker's index, from 0 up to but not including [`count`](Worker::count). A worker that is
+    /// started again keeps its predecessor's.
+    ///
+    /// # Panics
+    ///
+    /// In an extra, which has none.
+    pub fn index(&self) -> usize {
+        match self.shared.identity.index {
+            Some(index) => index,
+            None => panic!(
+                "`{}` is an extra of the server and has no worker index",
+                self.shared.name()
+            ),
+        }
+    }
+
+    /// How many workers the server had when this one was started.
+    pub fn count(&self) -> usize {
+        self.shared.identity.count
+    }
+
+    /// How many times this worker's slot has been started before: 0 at first.
+    pub fn generation(&self) -> u64 {
+        self.shared.identity.generation
+    }
+
+    /// Whether this worker is a thread or a process.
+    pub fn isolation(&self) -> Isolation {
+        self.shared.identity.isolation
+    }
+
+    /// Makes the worker ready, once polled, and waits for its stop: what `yield_()` is in a
+    /// `#[server]` function, for a [`Server`](crate::server::Server) built without the attribute.
+    ///
+    /// The future is cancel-safe; a worker once ready stays ready.
+    pub fn ready(&self) -> Stopping {
+        Stopping::ready(Arc::clone(&self.shared))
+    }
+
+    /// Waits for the worker's stop without making the worker ready. For parts of a worker that end on
+    /// their own. In an extra it makes the extra ready, as [`ready`](Worker::ready) does.
+    pub fn stopping(&self) -> Stopping {
+        Stopping::new(
+            Arc::clone(&self.shared),
+            self.shared.identity.index.is_none(),
+        )
+    }
+
+    /// Whether the worker has been asked to stop. For code that can't await, in a loop of `spawn_blocking`.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.told.stop.get().is_some()
+    }
+
+    /// Blocks the thread until the worker is asked to stop: for synchronous extras.
+    ///
+    /// On an event loop it would block that for good; use [`stopping`](Worker::stopping) there.
+    pub fn stopped_blocking(&self) -> Stop {
+        if self.shared.identity.index.is_none() {
+            self.shared.announce_ready();
+        }
+        self.shared.told.stop.wait_blocking()
+    }
+
+    /// A stream with an item for each SIGUSR1 that the server gets from now on, until the worker is asked to stop:
+    /// then it ends. Several in quick succession may become one, as signals do.
+    ///
+    /// ```no_run
+    /// # async fn _f(worker: aioxide::Worker) {
+    /// let mut reloads = worker.reloads();
+    /// tokio::task::spawn_local(async move {
+    ///     while let Some(()) = reloads.recv().await {
+    ///         println!("reading the settings anew");
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn reloads(&self) -> Reloads {
+        Reloads::new(&self.shared.told)
+    }
+
+    /// Tasks to be waited for before the worker ends, until its deadline at the longest.
+    ///
+    /// Spawn on it what must not be cut off when the worker's function returns:
+    /// `worker.tasks().spawn(job)`, or `spawn_local` what isn't `Send`. What is cut at the deadline is logged at WARN
+    /// with the places where it was spawned. The connections of [`serve`](Worker::serve) aren't among them:
+    /// [`Serving::drain`](crate::server::Serving::drain) waits for those.
+    pub fn tasks(&self) -> &Tasks {
+        &self.shared.tasks
+    }
+
+    /// A listener on `addr`, shared with the other workers: the kernel spreads connections over them.
+    ///
+    /// The socket belongs to the supervisor, one for each worker and address, and outlives this worker:
+    /// its successor, after a failure or in a rolling restart, gets the same one, so that no connection is
+    /// lost, not even one still in the backlog. While there is no successor yet, another worker accepts from the
+    /// socket, if it accepts by [`serve`](Worker::serve) from a tokio listener. With an accept loop of your own nobody
+    /// can: after a second the socket stops listening, which resets what waits in its backlog, so that new connections
+    /// go to the other workers.
+    ///
+    /// Asked for again, the same address gives the same socket. Port 0 picks a free port, the same for all workers.
+    ///
+    /// A name may stand for several addresses, as `localhost` does for `127.0.0.1` and `[::1]`. All of them are bound,
+    /// but those that this machine doesn't have. The listener is that of the first;
+    /// [`serve`](Worker::serve) accepts from the further ones too. An accept loop of your own, `axum::serve` among
+    /// them, has the first only: nothing listens on the others, and a warning says so. Call
+    /// [`listen_first`](Worker::listen_first) for each address there, or for just one.
+    ///
+    /// An IPv6 socket takes IPv4 connections as well if the system has it so, but leaves them to the socket that has
+    /// the same port on IPv4: `[::]:80` and `0.0.0.0:80` stand side by side.
+    ///
+    /// Dropping the listener doesn't close the port while the worker lives; [`unlisten`](Worker::unlisten)
+    /// does. When the whole server stops, or scales down, connections that are in the backlog at that
+    /// instant are reset (unless the system sets `net.ipv4.tcp_migrate_req`): only restarts are free of loss.
+    ///
+    /// # Errors
+    ///
+    /// When `addr` doesn't resolve or one of its addresses can't be bound; the error names it. An address on which
+    /// another server listens is refused, also if that one allows sharing, unless this server is built with
+    /// [`share_port`](crate::server::Server::share_port). The other way round, a program of the same user that sets
+    /// `SO_REUSEPORT` is refused while a single worker has the address. As soon as a second one asks for it, Linux lets
+    /// such a program in, and gives it a share of the connections.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future is safe; the socket, if it was opened, waits for the next call.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use aioxide::{Worker, server};
+    /// #[server(workers = 4)]
+    /// async fn main(worker: Worker) -> std::io::Result<()> {
+    ///     let listener = worker.listen("localhost:8888").await?; // 127.0.0.1 and ::1
+    ///     let serving = worker.serve(listener, async |mut stream| {
+    ///         tokio::io::AsyncWriteExt::write_all(&mut stream, b"hello\n").await
+    ///     });
+    ///     let stop = yield_().await;
+    ///     serving.drain(&stop).await;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, as of a synchronous extra. So do the other methods that give a socket.
+    pub async fn listen(&self, addr: impl ToSocketAddrs + fmt::Debug) -> io::Result<TcpListener> {
+        let all = true;
+        let fd = self
+            .inet_socket(addr, |asked, addrs| Request::Listen { asked, addrs, all })
+            .await?;
+        TcpListener::from_std(fd.into())
+    }
+
+    /// As [`listen`](Worker::listen), on the first address of `addr` that can be bound, as
+    /// [`TcpListener::bind`] does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen`](Worker::listen), when none can be bound.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
+    pub async fn listen_first(
+        &self,
+        addr: impl ToSocketAddrs + fmt::Debug,
+    ) -> io::Result<TcpListener> {
+        let all = false;
+        let fd = self
+            .inet_socket(addr, |asked, addrs| Request::Listen { asked, addrs, all })
+            .await?;
+        TcpListener::from_std(fd.into())
+    }
+
+    /// A listener on the Unix socket `path`, readable and writable by this user only (mode 0600). One socket
+    /// is shared by all workers. A stale file, to which nobody listens, is replaced; of two servers that start at once
+    /// on a path, one fails. A relative path is one of this worker's working directory.
+    ///
+    /// The file has its permissions from the moment at which it can be found, and is removed when the last worker
+    /// gives the socket up. If somebody else removes it, a warning says so, and the next rolling restart makes it
+    /// again.
+    ///
+    /// On Linux, `@name` is an abstract name: it has no file and no permissions, and every program of the same network
+    /// namespace can connect. Write `./@name` for a file that is called so.
+    ///
+    /// # Errors
+    ///
+    /// When another program listens there, or the file can't be made; the error names the path.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
+    pub async fn listen_unix(&self, path: impl AsRef<Path>) -> io::Result<UnixListener> {
+        self.listen_unix_with_mode(path, 0o600).await
+    }
+
+    /// As [`listen_unix`](Worker::listen_unix), with the permissions given: `0o660` for the group too. Those of
+    /// a socket that is open already stay.
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen_unix`](Worker::listen_unix).
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
+    pub async fn listen_unix_with_mode(
+        &self,
+        path: impl AsRef<Path>,
+        mode: u32,
+    ) -> io::Result<UnixListener> {
+        let path = absolute(path.as_ref())?;
+        let fd = self.socket(Request::ListenUnix { path, mode }).await?;
+        UnixListener::from_std(fd.into())
+    }
+
+    /// A UDP socket bound to `addr`, one for each worker; the kernel spreads flows over them. Kept by the
+    /// supervisor as listeners are.
+    ///
+    /// While a worker and its successor overlap in a rolling restart they share datagrams, and a change in
+    /// the number of workers moves flows from one to another.
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen`](Worker::listen).
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
+    pub async fn bind_udp(&self, addr: impl ToSocketAddrs + fmt::Debug) -> io::Result<UdpSocket> {
+        let fd = self
+            .inet_socket(addr, |asked, addrs| Request::BindUdp { asked, addrs })
+            .await?;
+        UdpSocket::from_std(fd.into())
+    }
+
+    /// Gives up this worker's socket on `addr`, written as it was when it was asked for, or a Unix socket by
+    /// its path: once its listeners are dropped the port brings no new connections to this worker. All that was
+    /// asked for by that name is given up: TCP and UDP, and with port 0 every port.
+    ///
+    /// # Errors
+    ///
+    /// When this worker holds no socket of that name; the error names it.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future is safe; the socket may be given up or not.
+    pub async fn unlisten(&self, addr: impl fmt::Display) -> io::Result<()> {
+        let line = &self.shared.line;
+        let asked = addr.to_string();
+        // The supervisor's working directory need not be this worker's.
+        let path = std::path::absolute(&asked).ok();
+        let path = path.and_then(|path| path.into_os_string().into_string().ok());
+        let (not_found, asked) = match (line.request(Request::Unlisten { asked }).await, path) {
+            (Err(error), Some(asked)) if error.kind() == io::ErrorKind::NotFound => (error, asked),
+            (given_up, _) => return given_up.map(drop),
+        };
+        match line.request(Request::Unlisten { asked }).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(not_found),
+            given_up => given_up.map(drop),
+        }
+    }
+
+    async fn inet_socket(
+        &self,
+        addr: impl ToSocketAddrs + fmt::Debug,
+        request: impl FnOnce(String, Vec<SocketAddr>) -> Request,
+    ) -> io::Result<OwnedFd> {
+        let asked = format!("{addr:?}").trim_matches('"').to_owned();
+        match tokio::net::lookup_host(addr).await {
+            Ok(addrs) => self.socket(request(asked, addrs.collect())).await,
+            // What a name stood for when it was first asked for is kept: no outage of the name service
+            // keeps a worker from starting again.
+            Err(error) => self
+                .socket(request(asked.clone(), Vec::new()))
+                .await
+                .map_err(|_| {
+                    io::Error::new(error.kind(), format!("cannot resolve `{asked}`: {error}"))
+                }),
+        }
+    }
+
+    async fn socket(&self, request: Request) -> io::Result<OwnedFd> {
+        let granted = self.shared.line.request(request).await?;
+        granted.ok_or_else(|| io::Error::other("the supervisor's answer has no socket"))
+    }
+}
+
+/// The path of a Unix socket, for the supervisor, whose working directory need not be this worker's.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    if path.as_os_str().as_bytes().starts_with(b"@") {
+        return Ok(path.to_owned());
+    }
+    std::path::absolute(path).map_err(|error| {
+        let path = path.display();
+        io::Error::new(error.kind(), format!("cannot listen on {path}: {error}"))
+    })
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let identity = &self.shared.identity;
+        f.debug_struct("Worker")
+            .field("name", &identity.name)
+            .field("count", &identity.count)
+            .field("generation", &identity.generation)
+            .field("isolation", &identity.isolation)
+            .field("stop", &self.shared.told.stop.get())
+            .finish()
+    }
+}

@@ -1,0 +1,113 @@
+//! What an accept loop accepts from: its own listener, and what is lent to it.
+
+use std::any::Any;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::net::Listener;
+
+use super::shared::Shared;
+use crate::server::line::{Loan, Message};
+use crate::server::report;
+
+/// The listeners of one accept loop.
+pub(super) struct Listeners<L> {
+    /// The first is its own, the others have the numbers of their loans.
+    listeners: Vec<(Option<u64>, L)>,
+    /// Who is asked first, so that a busy one doesn't keep the others waiting.
+    next: usize,
+    borrowing: Option<Borrowing<L>>,
+}
+
+/// How loans come, if the listener is of a kind that the supervisor can lend.
+struct Borrowing<L> {
+    worker: Arc<Shared>,
+    serving: u64,
+    told: mpsc::UnboundedReceiver<Loan>,
+    make: fn(OwnedFd) -> io::Result<L>,
+}
+
+impl<L: Listener + 'static> Listeners<L> {
+    pub(super) fn new(worker: &Arc<Shared>, listener: L) -> Listeners<L> {
+        let borrowing = Borrowing::for_listener(worker, &listener);
+        Listeners {
+            listeners: vec![(None, listener)],
+            next: 0,
+            borrowing,
+        }
+    }
+
+    /// The next connection of any of them. Cancel-safe.
+    pub(super) async fn accept(&mut self) -> io::Result<(L::Io, L::Addr)> {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(L::Io, L::Addr)>> {
+        self.poll_loans(cx);
+        for _ in 0..self.listeners.len() {
+            let now = self.next;
+            self.next = (now + 1) % self.listeners.len();
+            let accepted = self.listeners[now].1.poll_accept(cx);
+            if accepted.is_ready() {
+                return accepted;
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_loans(&mut self, cx: &mut Context<'_>) {
+        let Some(borrowing) = &mut self.borrowing else {
+            return;
+        };
+        while let Poll::Ready(Some(loan)) = borrowing.told.poll_recv(cx) {
+            match loan {
+                Loan::Lent { id, socket } => match (borrowing.make)(socket) {
+                    Ok(listener) => self.listeners.push((Some(id), listener)),
+                    Err(error) => {
+                        let identity = &borrowing.worker.identity;
+                        report::log!(warn, worker = identity.index, role = identity.role(), %error, "cannot accept in the place of another worker");
+                    }
+                },
+                Loan::TakenBack { id } => {
+                    self.listeners.retain(|(loan, _)| *loan != Some(id));
+                    self.next = 0;
+                }
+            }
+        }
+    }
+}
+
+impl<L: 'static> Borrowing<L> {
+    /// tokio's TCP listeners: a Unix socket is one for all workers, and of others nothing is known.
+    fn for_listener(worker: &Arc<Shared>, listener: &L) -> Option<Borrowing<L>> {
+        let listener = (listener as &dyn Any).downcast_ref::<TcpListener>()?;
+        let socket = rustix::fs::fstat(listener.as_fd()).ok()?.st_ino;
+        let (serving, told) = worker.told.loans.register();
+        worker.line.say(Message::Accepts { serving, socket });
+        Some(Borrowing {
+            worker: Arc::clone(worker),
+            serving,
+            told,
+            make: |socket| {
+                let listener: Box<dyn Any> = Box::new(TcpListener::from_std(socket.into())?);
+                let listener = listener.downcast::<L>();
+                listener
+                    .map(|listener| *listener)
+                    .map_err(|_| io::ErrorKind::InvalidInput.into())
+            },
+        })
+    }
+}
+
+impl<L> Drop for Borrowing<L> {
+    fn drop(&mut self) {
+        let serving = self.serving;
+        self.worker.told.loans.forget(serving);
+        self.worker.line.say(Message::AcceptsNoMore { serving });
+    }
+}

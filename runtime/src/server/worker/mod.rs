@@ -1,0 +1,28 @@
+//! What runs in every worker.
+
+#[cfg(feature = "process")]
+mod control;
+pub(super) mod event_loop;
+mod failures;
+mod handle;
+mod index;
+mod listeners;
+#[cfg(feature = "process")]
+pub(super) mod process;
+mod reloads;
+mod serving;
+mod shared;
+#[cfg(feature = "process")]
+pub(super) mod started;
+mod stopping;
+mod tasks;
+
+pub use handle::Worker;
+pub(super) use index::is_on_worker_thread;
+#[cfg(all(test, feature = "logging"))]
+pub(crate) use index::set_thread_index;
+pub use index::worker_index;
+pub use reloads::Reloads;
+pub use serving::Serving;
+pub use stopping::Stopping;
+pub use tasks::Tasks;

@@ -1,0 +1,87 @@
+//! The future that waits for the one request to stop that a worker ever gets.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::shared::Shared;
+use crate::server::Stop;
+
+/// A future of a worker's [`Stop`]: ready once the worker is asked to stop, and from then on. A server that
+/// [runs to completion](crate::server::Server::run_to_completion) gives it at once.
+///
+/// It may be cloned, polled again after it was ready, and dropped at any time: nothing is lost.
+/// [`Worker::stopping`](crate::server::Worker::stopping) and [`Worker::ready`](crate::server::Worker::ready) give it.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Stopping {
+    worker: Arc<Shared>,
+    /// Whether the first poll makes the worker ready.
+    announce: bool,
+    at_once: Option<Stop>,
+    waiting: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl Stopping {
+    /// The worker's yield.
+    pub(crate) fn ready(worker: Arc<Shared>) -> Stopping {
+        let at_once = worker.identity.to_completion;
+        Stopping {
+            worker,
+            announce: true,
+            at_once,
+            waiting: None,
+        }
+    }
+
+    pub(crate) fn new(worker: Arc<Shared>, announce: bool) -> Stopping {
+        Stopping {
+            worker,
+            announce,
+            at_once: None,
+            waiting: None,
+        }
+    }
+}
+
+impl Future for Stopping {
+    type Output = Stop;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Stop> {
+        let this = &mut *self;
+        if std::mem::take(&mut this.announce) {
+            this.worker.announce_ready();
+        }
+        let cell = &this.worker.told.stop;
+        loop {
+            if let Some(stop) = cell.get().or(this.at_once) {
+                return Poll::Ready(stop);
+            }
+            let waiting = this.waiting.get_or_insert_with(|| Box::pin(cell.told()));
+            ready!(waiting.as_mut().poll(cx));
+            this.waiting = None;
+        }
+    }
+}
+
+impl Clone for Stopping {
+    fn clone(&self) -> Stopping {
+        Stopping {
+            worker: Arc::clone(&self.worker),
+            announce: self.announce,
+            at_once: self.at_once,
+            waiting: None,
+        }
+    }
+}
+
+impl fmt::Debug for Stopping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stopping")
+            .field("stop", &self.worker.told.stop.get())
+            .finish()
+    }
+}

@@ -1,8 +1,0 @@
-use aioxide::timer;
-
-#[timer(100ms, on_error = |_, _| {})]
-async fn heartbeat() {}
-
-fn main() {
-    let _timer = heartbeat();
-}
