@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep};
 struct Cut {
     lease: MemoryLease,
     cut: Arc<AtomicBool>,
+    /// While it is cut off nothing is answered, not even an error.
+    silent: bool,
 }
 
 impl Cut {
@@ -21,11 +23,13 @@ impl Cut {
         Cut {
             lease: lease.clone(),
             cut: Arc::default(),
+            silent: false,
         }
     }
 
-    fn check(&self) -> Result<(), LeaseError> {
+    async fn check(&self) -> Result<(), LeaseError> {
         match self.cut.load(SeqCst) {
+            true if self.silent => std::future::pending().await,
             true => Err(LeaseError::store("reach the store", "it is cut off")),
             false => Ok(()),
         }
@@ -39,7 +43,7 @@ impl Lease for Cut {
         owner: &Owner,
         ttl: Duration,
     ) -> Result<Option<Held>, LeaseError> {
-        self.check()?;
+        self.check().await?;
         self.lease.hold(name, owner, ttl).await
     }
 
@@ -50,12 +54,12 @@ impl Lease for Cut {
         due: SystemTime,
         at: Progress,
     ) -> Result<(), LeaseError> {
-        self.check()?;
+        self.check().await?;
         self.lease.record(name, token, due, at).await
     }
 
     async fn release(&self, name: &str, token: Token) -> Result<(), LeaseError> {
-        self.check()?;
+        self.check().await?;
         self.lease.release(name, token).await
     }
 
@@ -98,7 +102,7 @@ async fn one_runs_and_a_clean_stop_hands_over() {
     let first = start(timer(), 'a', &log, 10);
     sleep(ms(5)).await;
     let second = start(timer(), 'b', &log, 10);
-    sleep(ms(300)).await;
+    sleep(ms(345)).await; // between two ticks
     assert_eq!(second.stats().started, 0);
     assert_eq!(second.next_due(), None, "it isn't its turn");
     assert!(first.next_due().is_some());
@@ -124,9 +128,6 @@ async fn after_a_crash_another_goes_on_within_the_ttl() {
             .ttl(ms(3000))
             .clock(wall.clone())
     };
-    // Its runtime ends at once, as a process does that is killed.
-    let crashed = tokio::task::LocalSet::new();
-    drop(crashed);
     let cut = Cut::of(&lease);
     let first = start(
         every(1000)
@@ -175,7 +176,11 @@ async fn a_holder_that_cant_renew_drops_its_ticks_before_the_lease_is_over() {
         running.0.fetch_sub(1, SeqCst);
     }
 
-    for overlap in [Overlap::Skip, Overlap::Allow(4)] {
+    for (overlap, silent) in [
+        (Overlap::Skip, false),
+        (Overlap::Skip, true),
+        (Overlap::Allow(4), false),
+    ] {
         let (store, wall) = (MemoryLease::new(), wall());
         let both = Arc::<Running>::default();
         let asked = Arc::<AtomicUsize>::default();
@@ -201,7 +206,10 @@ async fn a_holder_that_cant_renew_drops_its_ticks_before_the_lease_is_over() {
                 }
             })
         };
-        let cut = Cut::of(&store);
+        let cut = Cut {
+            silent,
+            ..Cut::of(&store)
+        };
         let first = timer(cut.clone());
         sleep(ms(700)).await;
         assert!(first.stats().running > 0);
@@ -354,6 +362,68 @@ async fn with_allow_the_oldest_that_isnt_done_counts() {
         .map(|(_, due, _)| *due)
         .collect();
     assert_eq!(by_b, [200, 300, 400, 500]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_goes_on_where_it_was_cut_off() {
+    // Cut off until its ticks were asked to end, and until they were dropped.
+    for outage in [2_450, 6_000] {
+        let (lease, wall, log) = (MemoryLease::new(), wall(), Log::default());
+        let cut = Cut::of(&lease);
+        let timer = every(1000).single_by(cut.clone()).ttl(ms(3000));
+        let timer = timer
+            .grace(ms(300))
+            .missed(Missed::Burst(20))
+            .overlap(Overlap::Queue(20));
+        let seen = log.clone();
+        let timer = timer.clock(wall.clone()).start(move |tick| {
+            started(&seen, 'a', &tick);
+            // The one that is cut short takes long.
+            let length = if seen.lock().unwrap().len() == 2 {
+                60_000
+            } else {
+                10
+            };
+            async move {
+                tokio::select! {
+                    () = tick.cancelled() => {}
+                    () = sleep(ms(length)) => {}
+                }
+            }
+        });
+        sleep(ms(1_100)).await;
+        cut.cut.store(true, SeqCst);
+        sleep(ms(outage)).await;
+        assert_eq!(timer.stats().cancelled, 1, "after {outage} ms");
+        cut.cut.store(false, SeqCst);
+        sleep(ms(9_900 - outage)).await;
+        timer.stop().await;
+        let dues: Vec<u64> = log.lock().unwrap().iter().map(|(_, due, _)| *due).collect();
+        let mut expected = vec![0, 1000];
+        expected.extend((1..=10).map(|k| k * 1000));
+        assert_eq!(dues, expected, "after {outage} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_due_in_a_crash_before_the_first_record_is_not_lost() {
+    let (lease, wall, log) = (MemoryLease::new(), wall(), Log::default());
+    let cut = Cut::of(&lease);
+    let timer = |lease: Cut| {
+        let timer = every(60_000).single_by(lease).ttl(ms(3000));
+        timer.clock(wall.clone())
+    };
+    sleep(ms(5_000)).await; // 15 s before the first due time
+    let first = start(timer(cut.clone()), 'a', &log, 0);
+    sleep(ms(14_000)).await;
+    cut.cut.store(true, SeqCst);
+    let second = start(timer(Cut::of(&lease)), 'b', &log, 0);
+    sleep(ms(6_000)).await;
+    second.stop().await;
+    first.stop().await;
+    let log = log.lock().unwrap();
+    let runs: Vec<(char, u64)> = log.iter().map(|(who, due, _)| (*who, *due)).collect();
+    assert_eq!(runs.last(), Some(&('b', 20_000)), "{runs:?}");
 }
 
 #[timer(100ms, single = lease, ttl = 3s, delivery = at_most_once, name = "sweep")]

@@ -364,20 +364,21 @@ fn check_phase(options: &Options, errors: &mut Errors) -> bool {
 fn check_single(cadence: &Cadence, options: &Options, errors: &mut Errors) -> Option<Single> {
     let key = options.flag("single");
     let lease = options.value("single").map(|(_, lease)| lease.clone());
-    for option in ["ttl", "delivery"] {
-        if let (Some((key, _)), None, false) = (
-            options.value(option),
-            &lease,
-            options.meant("single") && options.flag("single").is_none(),
-        ) {
-            errors.push(
-                key,
-                format!("`{option}` is that of a lease, and there is none"),
-                format!(
-                    "write `single = lease` for a lease among the arguments, or remove `{option}`"
-                ),
-            );
-        }
+    // A `single` that was refused has had its error.
+    let refused = key.is_none() && options.meant("single");
+    if let (Some((ttl, _)), None, false) = (options.value("ttl"), &lease, refused) {
+        errors.push(
+            ttl,
+            "`ttl` is that of a lease, and there is none",
+            "write `single = lease` for a lease among the arguments, or remove `ttl`",
+        );
+    }
+    if let (Some((delivery, _)), None, false) = (options.value("delivery"), key, refused) {
+        errors.push(
+            delivery,
+            "`delivery` says what counts when another goes on, which needs `single`",
+            "add `single`, or `single = lease`, or remove `delivery`",
+        );
     }
     let key = key?;
     if let Cadence::After(_) = cadence {

@@ -98,7 +98,7 @@ pub struct TimerBuilder {
     clock: WallClock,
     single: Option<Single>,
     ttl: Duration,
-    delivery: Delivery,
+    delivery: Option<Delivery>,
     #[cfg(feature = "calendar")]
     zone: Option<jiff::tz::TimeZone>,
 }
@@ -136,7 +136,7 @@ impl TimerBuilder {
             clock: WallClock::SYSTEM,
             single: None,
             ttl: TTL,
-            delivery: Delivery::default(),
+            delivery: None,
             #[cfg(feature = "calendar")]
             zone: None,
         }
@@ -220,11 +220,16 @@ impl TimerBuilder {
         self
     }
 
-    /// In a worker of a server: of the timers of this name in all workers one runs, the supervisor says which. When its
-    /// worker stops, fails or is replaced, another one goes on after its ticks have ended; no due time runs twice or is
-    /// lost. An interval's grid is shared by all: its due times are whole intervals since 1970. `single` in the attribute.
+    /// In a worker of a server: of the timers of this [`name`](TimerBuilder::name) in all workers one runs, the supervisor
+    /// says which. When its worker stops, fails or is replaced, or the timer is stopped, another one goes on after its ticks
+    /// have ended. `single` in the attribute.
     ///
-    /// Elsewhere there is no other, and this changes nothing.
+    /// The grid is the server's: it begins when the first of the timers does, and a handover neither repeats nor drops a due
+    /// time. One whose tick was cut short, because its worker was killed for example, counts as having run, unless
+    /// [`delivery`](TimerBuilder::delivery) is [`AtLeastOnce`](Delivery::AtLeastOnce). Times are those of the wall clock, as
+    /// with a calendar.
+    ///
+    /// Elsewhere, in the server's main context too, there is no other: the timer runs as it does without this.
     pub fn single(mut self) -> Self {
         self.single = Some(Single::Workers);
         self
@@ -278,9 +283,9 @@ impl TimerBuilder {
     }
 
     /// What counts as having run when another goes on after a holder that is gone. Default:
-    /// [`Delivery::AtLeastOnce`].
+    /// [`Delivery::AtLeastOnce`] with a lease, [`Delivery::AtMostOnce`] with a plain [`single`](TimerBuilder::single).
     pub fn delivery(mut self, delivery: Delivery) -> Self {
-        self.delivery = delivery;
+        self.delivery = Some(delivery);
         self
     }
 
@@ -304,7 +309,8 @@ impl TimerBuilder {
         self
     }
 
-    /// What logs call the timer. Default: `timer`; `#[timer]` gives the function's name.
+    /// What logs call the timer, and what those that are [`single`](TimerBuilder::single) have in common. Default: `timer`;
+    /// `#[timer]` gives the function's name.
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.name = name.into();
         self
@@ -405,31 +411,40 @@ impl TimerBuilder {
             timeout: self.timeout,
             grace: nanos(self.grace),
         };
-        let single = match self.single {
-            None => None,
-            Some(Single::Workers) => single::installed().map(|lease| (lease, Duration::MAX)),
-            Some(Single::Cluster(lease)) => Some((lease, self.ttl)),
-        };
         assert!(
-            single.is_none() || self.cadence != Cadence::Delay,
+            self.single.is_none() || self.cadence != Cadence::Delay,
             "timer `{}` has `single` and `after`: one that is shared needs an interval or a calendar",
             self.name,
         );
         assert!(
-            single.is_none() || self.first.is_zero() && !self.phase,
+            self.single.is_none() || self.first.is_zero() && !self.phase,
             "timer `{}` has `single`, so its grid is shared: it has no `first` and no `phase`",
             self.name,
         );
+        let in_cluster = matches!(self.single, Some(Single::Cluster(_)));
+        let single = match self.single {
+            None => None,
+            // Such a lease is kept until it is given up.
+            Some(Single::Workers) => single::installed().map(|lease| (lease, Duration::MAX)),
+            Some(Single::Cluster(lease)) => Some((lease, self.ttl)),
+        };
         let calendar = match &single {
-            Some(_) if self.calendar.is_none() => Some(MakeDues::new(move || SharedGrid(interval))),
+            Some(_) if self.calendar.is_none() => Some(MakeDues::new(move || match in_cluster {
+                true => SharedGrid::since_1970(interval),
+                false => SharedGrid::since_the_first(interval),
+            })),
             _ => self.calendar,
         };
         let bound = if calendar.is_some() { NEVER } else { jitter };
+        let default = match in_cluster {
+            true => Delivery::AtLeastOnce,
+            false => Delivery::AtMostOnce,
+        };
         let tenant = single.map(|(lease, ttl)| {
             let terms = Terms {
                 ttl: nanos(ttl),
                 grace: limits.grace,
-                delivery: self.delivery,
+                delivery: self.delivery.unwrap_or(default),
             };
             Tenant::new(lease, &self.name, ttl, terms)
         });

@@ -684,7 +684,25 @@ impl Driver {
         }
         let now = self.shared.now();
         let times = self.times(now);
-        match self.tenant().map(|tenant| tenant.standing(now)) {
+        while let Some(event) = self.tenant().and_then(|tenant| tenant.poll(cx, now)) {
+            match event {
+                Event::Taken { .. } if self.stopping => {}
+                Event::Taken { last } => {
+                    let after = self.schedule.open(last, times.clock);
+                    if let (None, Some(tenant)) = (last, self.tenant()) {
+                        tenant.claim.begin(after);
+                    }
+                }
+                Event::Start(at) => {
+                    let special = make(&mut self.special);
+                    let starting = special.starting.take_if(|(due, _)| due.at == at);
+                    if let Some((due, missed)) = starting {
+                        self.start(cx, times, due, missed, ticks.as_mut());
+                    }
+                }
+            }
+        }
+        match self.tenant().map(|tenant| tenant.judge(now)) {
             None | Some(Standing::Holds) => {}
             Some(Standing::Ends(by)) => {
                 self.schedule.close();
@@ -717,32 +735,16 @@ impl Driver {
                 }
             }
         }
-        while let Some(event) = self.tenant().and_then(|tenant| tenant.poll(cx, now)) {
-            match event {
-                Event::Taken { last } => {
-                    if self.stopping {
-                        continue;
-                    }
-                    let last = last.unwrap_or(times.clock.saturating_sub(1));
-                    self.schedule.open(last);
-                }
-                Event::Start(at) => {
-                    let special = make(&mut self.special);
-                    let starting = special.starting.take_if(|(due, _)| due.at == at);
-                    if let Some((due, missed)) = starting {
-                        self.start(cx, times, due, missed, ticks.as_mut());
-                    }
-                }
-            }
-        }
     }
 
     /// False if the start has to be recorded before.
     fn may_start(&mut self, due: Due, missed: u64) -> bool {
-        let Some(tenant) = self.tenant() else {
+        if self.tenant().is_none() {
             return true;
-        };
-        let may_start = tenant.claim.start(due.at);
+        }
+        let counts = self.schedule.is_due(due.at);
+        let tenant = self.tenant();
+        let may_start = tenant.is_none_or(|tenant| tenant.claim.start(due.at, counts));
         if !may_start {
             make(&mut self.special).starting = Some((due, missed));
         }

@@ -35,15 +35,23 @@ impl Schedule {
         }
     }
 
-    /// Due times count again, and those after `last` that have passed are missed.
-    pub(in crate::timer) fn open(&mut self, last: Nanos) {
+    /// Due times count again. Those after `last` that have passed are missed; without one, those from `now` on count.
+    /// Gives the time after which they do.
+    pub(in crate::timer) fn open(&mut self, last: Option<Nanos>, now: Nanos) -> Nanos {
         self.closed = false;
-        if let Some(irregular) = self.irregular() {
-            irregular.jumped = true;
-            irregular.newest = None;
-            let next = irregular.after(last);
-            self.set_next(next);
-        }
+        let Some(irregular) = self.irregular() else {
+            return now;
+        };
+        let last = irregular.open(last, now);
+        let next = irregular.after(last);
+        self.set_next(next);
+        last
+    }
+
+    /// Whether it is a due time, not one at which a tick was asked for by hand.
+    pub(in crate::timer) fn is_due(&mut self, at: Nanos) -> bool {
+        self.irregular()
+            .is_none_or(|irregular| irregular.is_due(at))
     }
 
     /// The last due time that has passed since they were opened.

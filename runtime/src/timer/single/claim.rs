@@ -75,6 +75,10 @@ struct Holding {
     /// The lease is held until then, whatever happens.
     until: Nanos,
     renew_at: Nanos,
+    /// Ticks have been asked to end by then, for want of a renewal. One that comes all the same doesn't take that back:
+    /// once they have ended the lease is asked for anew.
+    ends_by: Option<Nanos>,
+    /// No tick may run any more.
     lost: bool,
 }
 
@@ -99,7 +103,10 @@ pub(in crate::timer) struct Claim {
     /// Those before are dealt with, unless they are `open`.
     dealt_with: Nanos,
     recorded: Option<Nanos>,
-    /// Waits for its record.
+    /// Where due times begin to count, for a lease of which nothing has been recorded: without that, who goes on after
+    /// this holder wouldn't know that anything had been due.
+    beginning: Option<Nanos>,
+    /// Waits for a record.
     starting: Option<Nanos>,
     /// How many ticks run.
     running: usize,
@@ -121,6 +128,7 @@ impl Claim {
             known: BTreeSet::new(),
             dealt_with: 0,
             recorded: None,
+            beginning: None,
             starting: None,
             running: 0,
             leaving: false,
@@ -153,7 +161,7 @@ impl Claim {
     pub(in crate::timer) fn standing(&self, now: Nanos) -> Standing {
         match &self.holding {
             Some(holding) if !holding.lost => {
-                let (ask_at, drop_at) = self.ends(holding.until);
+                let (ask_at, drop_at) = self.limits(holding);
                 if now < ask_at {
                     Standing::Holds
                 } else if now < drop_at {
@@ -166,21 +174,42 @@ impl Claim {
         }
     }
 
+    /// What ticks may do now, where it is acted upon: what has begun to end doesn't go on.
+    pub(in crate::timer) fn judge(&mut self, now: Nanos) -> Standing {
+        let standing = self.standing(now);
+        if let Some(holding) = &mut self.holding {
+            match standing {
+                Standing::Holds => {}
+                Standing::Ends(by) => holding.ends_by = Some(by),
+                Standing::Out => holding.lost = true,
+            }
+        }
+        standing
+    }
+
+    /// When running ticks are asked to end, and when they are dropped.
+    fn limits(&self, holding: &Holding) -> (Nanos, Nanos) {
+        match holding.ends_by {
+            Some(by) => (0, by),
+            None => self.ends(holding.until),
+        }
+    }
+
     /// From when on no tick may be polled.
     pub(in crate::timer) fn drop_at(&self) -> Nanos {
         match &self.holding {
-            Some(holding) if !holding.lost => self.ends(holding.until).1,
+            Some(holding) if !holding.lost => self.limits(holding).1,
             _ => 0,
         }
     }
 
     /// What is to be done now. To be asked until there is nothing.
     pub(in crate::timer) fn command(&mut self, now: Nanos) -> Option<Command> {
-        self.forget(now);
         if let Some(command) = self.write(now) {
             self.writing = true;
             return Some(command);
         }
+        self.forget(now);
         if self.asked_at.is_none() && now >= self.asks_at() {
             self.asked_at = Some(now);
             return Some(Command::Hold);
@@ -195,8 +224,10 @@ impl Claim {
     fn asks_at(&self) -> Nanos {
         match &self.holding {
             _ if self.leaving => NEVER,
-            Some(holding) if !holding.lost => holding.renew_at,
-            Some(_) => NEVER,
+            // It is to be forgotten, and asked for anew.
+            Some(holding) if holding.is_over() && self.is_idle() => 0,
+            Some(holding) if holding.lost => NEVER,
+            Some(holding) => holding.renew_at,
             None if self.waits || self.running > 0 => NEVER,
             None => self.ask_at,
         }
@@ -207,16 +238,23 @@ impl Claim {
         if self.writing || holding.lost || now < self.write_at {
             return None;
         }
-        if let Some(due) = self.starting {
-            return Some(Command::Record(holding.token, due, Progress::Started));
-        }
-        if self.terms.delivery == Delivery::AtLeastOnce {
-            if let Some(due) = self.done().filter(|&due| self.recorded < Some(due)) {
-                return Some(Command::Record(holding.token, due, Progress::Done));
-            }
+        let due = self.beginning.or(match self.terms.delivery {
+            Delivery::AtLeastOnce => self.done().filter(|&due| self.recorded < Some(due)),
+            Delivery::AtMostOnce => self.starting,
+        });
+        if let Some(due) = due {
+            return Some(Command::Record(holding.token, due, self.counts()));
         }
         let leaves = self.leaving && self.running == 0 && self.asked_at.is_none();
         leaves.then_some(Command::Release(holding.token))
+    }
+
+    /// What counts as having run.
+    fn counts(&self) -> Progress {
+        match self.terms.delivery {
+            Delivery::AtLeastOnce => Progress::Done,
+            Delivery::AtMostOnce => Progress::Started,
+        }
     }
 
     /// The newest due time up to which all are done.
@@ -228,13 +266,16 @@ impl Claim {
 
     /// A lease that is over is nothing any more, once no tick runs.
     fn forget(&mut self, now: Nanos) {
-        let over = self.holding.as_ref().is_some_and(|holding| holding.lost)
-            || self.holding.is_some() && self.standing(now) == Standing::Out;
-        if over && self.running == 0 && !self.writing && self.asked_at.is_none() {
+        let over = self.holding.as_ref().is_some_and(Holding::is_over);
+        if over && self.is_idle() && self.asked_at.is_none() {
             self.holding = None;
             self.ask_at = now;
             self.clear();
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.running == 0 && !self.writing
     }
 
     fn clear(&mut self) {
@@ -242,10 +283,12 @@ impl Claim {
         self.known.clear();
         self.dealt_with = 0;
         self.recorded = None;
+        self.beginning = None;
         self.starting = None;
     }
 
-    /// True if the lease has been taken, and due times count from now on.
+    /// True if the lease has been taken, and due times count from now on: those after what was recorded last, or after
+    /// that which it is told to [begin](Claim::begin) with.
     pub(in crate::timer) fn answered(&mut self, now: Nanos, answer: Answer) -> bool {
         let asked_at = self.asked_at.take().unwrap_or(now);
         let ttl = self.terms.ttl;
@@ -273,6 +316,7 @@ impl Claim {
                             token: granted.token,
                             until,
                             renew_at,
+                            ends_by: None,
                             lost: false,
                         });
                         self.clear();
@@ -282,6 +326,11 @@ impl Claim {
             }
         }
         false
+    }
+
+    /// Nothing has been recorded of the lease: due times after this one count.
+    pub(in crate::timer) fn begin(&mut self, at: Nanos) {
+        self.beginning = Some(at);
     }
 
     /// It may be worth asking again.
@@ -296,7 +345,6 @@ impl Claim {
         &mut self,
         now: Nanos,
         due: Nanos,
-        at: Progress,
         how: Recorded,
     ) -> Option<Nanos> {
         self.writing = false;
@@ -305,9 +353,12 @@ impl Claim {
                 self.recorded = self.recorded.max(Some(due));
                 let recorded = self.recorded;
                 self.known.retain(|&known| recorded < Some(known));
-                if at == Progress::Started {
-                    return self.starting.take_if(|starting| *starting == due);
-                }
+                let began = self.beginning.take_if(|at| *at == due).is_some();
+                return match self.terms.delivery {
+                    Delivery::AtLeastOnce => self.starting.take(),
+                    Delivery::AtMostOnce if began => None,
+                    Delivery::AtMostOnce => self.starting.take_if(|starting| *starting == due),
+                };
             }
             Recorded::Stale => {
                 if let Some(holding) = &mut self.holding {
@@ -325,16 +376,20 @@ impl Claim {
         self.clear();
     }
 
-    /// A tick is to start. False if it has to wait for its record.
-    pub(in crate::timer) fn start(&mut self, due: Nanos) -> bool {
+    /// A tick is to start. False if it has to wait for its record. One that doesn't `count` was asked for by hand: it has
+    /// no due time that could be lost or repeated.
+    pub(in crate::timer) fn start(&mut self, due: Nanos, counts: bool) -> bool {
         self.running += 1;
+        if !counts {
+            return true;
+        }
         *self.open.entry(due).or_default() += 1;
         self.known.insert(due);
-        if self.terms.delivery == Delivery::AtMostOnce {
+        let waits = self.terms.delivery == Delivery::AtMostOnce || self.beginning.is_some();
+        if waits {
             self.starting = Some(due);
-            return false;
         }
-        true
+        !waits
     }
 
     /// A tick has ended. One that was `cut` short is for the next holder to run again.
@@ -372,21 +427,29 @@ impl Claim {
 
     /// When it has something to do again, if nothing happens before.
     pub(in crate::timer) fn wake_at(&self, now: Nanos) -> Nanos {
-        if self.running > 0 && self.standing(now) == Standing::Out {
-            return now;
-        }
         let mut wake_at = NEVER;
         if self.asked_at.is_none() {
-            wake_at = wake_at.min(self.asks_at());
+            wake_at = self.asks_at();
         }
         if let Some(holding) = &self.holding {
-            let (ask_at, drop_at) = self.ends(holding.until);
-            for at in [ask_at, drop_at, self.write_at] {
-                if at > now {
-                    wake_at = wake_at.min(at);
-                }
+            if !holding.lost {
+                let (ask_at, drop_at) = self.limits(holding);
+                wake_at = wake_at.min(if holding.ends_by.is_none() {
+                    ask_at
+                } else {
+                    drop_at
+                });
+            }
+            if self.write_at > now {
+                wake_at = wake_at.min(self.write_at);
             }
         }
         wake_at.max(now)
+    }
+}
+
+impl Holding {
+    fn is_over(&self) -> bool {
+        self.lost || self.ends_by.is_some()
     }
 }

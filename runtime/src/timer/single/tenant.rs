@@ -14,7 +14,11 @@ use crate::timer::schedule::{NEVER, Nanos};
 use crate::timer::shared::nanos;
 use crate::timer::wall::{at_epoch, since_epoch};
 
-type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
+/// What the lease was asked, and when its answer is no longer waited for.
+type Pending<T> = Option<(Pin<Box<dyn Future<Output = T> + Send>>, Nanos)>;
+
+/// How long an answer is waited for at most.
+const LONGEST_CALL: Duration = Duration::from_secs(5);
 
 /// What has happened that the timer has to know.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +37,9 @@ pub(in crate::timer) struct Tenant {
     ttl: Duration,
     hold: Pending<Result<Option<Held>, LeaseError>>,
     wait: Pending<()>,
-    write: Pending<(Option<(Nanos, Progress)>, Result<(), LeaseError>)>,
+    /// How far the work is, or that the lease is given up.
+    write: Pending<Result<(), LeaseError>>,
+    written: Option<Nanos>,
     /// When a lease that can't be released is left to itself.
     leave_by: Option<Nanos>,
     guard: Arc<Guard>,
@@ -68,6 +74,7 @@ impl Tenant {
             hold: None,
             wait: None,
             write: None,
+            written: None,
             leave_by: None,
             guard: Arc::new(Guard {
                 clock: Clock::new(),
@@ -89,6 +96,13 @@ impl Tenant {
         self.claim.standing(self.now(now))
     }
 
+    pub(in crate::timer) fn judge(&mut self, now: Nanos) -> Standing {
+        let own = self.now(now);
+        let standing = self.claim.judge(own);
+        self.guard.until.store(self.claim.drop_at(), Relaxed);
+        standing
+    }
+
     pub(in crate::timer) fn token(&self) -> Option<Token> {
         self.claim.token()
     }
@@ -101,7 +115,13 @@ impl Tenant {
     /// When it is to be polled again, on tokio's clock.
     pub(in crate::timer) fn wake_at(&self, now: Nanos) -> Nanos {
         let own = self.now(now);
-        let wake_at = self.claim.wake_at(own).min(self.leave_by.unwrap_or(NEVER));
+        let by = |pending: Option<Nanos>| pending.unwrap_or(NEVER);
+        let wake_at = self
+            .claim
+            .wake_at(own)
+            .min(by(self.leave_by))
+            .min(by(self.hold.as_ref().map(|(_, by)| *by)))
+            .min(by(self.write.as_ref().map(|(_, by)| *by)));
         if wake_at == NEVER {
             return NEVER;
         }
@@ -112,8 +132,8 @@ impl Tenant {
     pub(in crate::timer) fn leave(&mut self, now: Nanos) -> bool {
         let own = self.now(now);
         self.claim.leave();
-        let patience = nanos(self.ttl / 3).min(5_000_000_000);
-        let leave_by = *self.leave_by.get_or_insert(own.saturating_add(patience));
+        let by = self.answer_by(own);
+        let leave_by = *self.leave_by.get_or_insert(by);
         if self.claim.has_left() {
             return true;
         }
@@ -138,9 +158,10 @@ impl Tenant {
         loop {
             let own = self.now(now);
             while let Some(command) = self.claim.command(own) {
-                self.carry_out(command);
+                self.carry_out(command, own);
             }
-            if let Some(answer) = poll_pending(&mut self.hold, cx) {
+            if let Some(answer) = poll_pending(&mut self.hold, cx, own) {
+                let answer = answer.unwrap_or_else(|| Err(self.unanswered()));
                 let last = match &answer {
                     Ok(Some(held)) => held.last,
                     _ => None,
@@ -160,17 +181,17 @@ impl Tenant {
                 }
                 continue;
             }
-            if poll_pending(&mut self.wait, cx).is_some() {
+            if poll_pending(&mut self.wait, cx, own).is_some() {
                 self.claim.changed(own);
                 continue;
             }
-            if let Some((record, result)) = poll_pending(&mut self.write, cx) {
-                let how = self.judge(result);
-                let Some((due, at)) = record else {
+            if let Some(result) = poll_pending(&mut self.write, cx, own) {
+                let how = self.outcome(result.unwrap_or_else(|| Err(self.unanswered())));
+                let Some(due) = self.written.take() else {
                     self.claim.released();
                     continue;
                 };
-                if let Some(due) = self.claim.recorded(own, due, at, how) {
+                if let Some(due) = self.claim.recorded(own, due, how) {
                     return Some(Event::Start(due));
                 }
                 continue;
@@ -179,30 +200,41 @@ impl Tenant {
         }
     }
 
-    fn carry_out(&mut self, command: Command) {
+    fn carry_out(&mut self, command: Command, own: Nanos) {
         let (lease, name, ttl) = (self.lease.clone(), self.name.clone(), self.ttl);
+        let by = self.answer_by(own);
         match command {
             Command::Hold => {
                 let owner = self.owner.clone();
-                self.hold = Some(Box::pin(
-                    async move { lease.hold(&name, &owner, ttl).await },
-                ));
+                let hold = async move { lease.hold(&name, &owner, ttl).await };
+                self.hold = Some((Box::pin(hold), by));
             }
             Command::Wait => {
-                self.wait = Some(Box::pin(async move { lease.changed(&name, ttl).await }));
+                let changed = async move { lease.changed(&name, ttl).await };
+                self.wait = Some((Box::pin(changed), NEVER));
             }
             Command::Record(token, due, at) => {
-                self.write = Some(Box::pin(async move {
-                    let written = lease.record(&name, token, at_epoch(due), at).await;
-                    (Some((due, at)), written)
-                }));
+                let record = async move { lease.record(&name, token, at_epoch(due), at).await };
+                self.write = Some((Box::pin(record), by));
+                self.written = Some(due);
             }
             Command::Release(token) => {
-                self.write = Some(Box::pin(async move {
-                    (None, lease.release(&name, token).await)
-                }));
+                let release = async move { lease.release(&name, token).await };
+                self.write = Some((Box::pin(release), by));
             }
         }
+    }
+
+    fn answer_by(&self, own: Nanos) -> Nanos {
+        own.saturating_add(nanos((self.ttl / 3).min(LONGEST_CALL)))
+    }
+
+    fn unanswered(&self) -> LeaseError {
+        let patience = (self.ttl / 3).min(LONGEST_CALL);
+        LeaseError::store(
+            format!("reach the store of lease `{}`", self.name),
+            format!("no answer within {patience:?}"),
+        )
     }
 
     fn read(&self, answer: Result<Option<Held>, LeaseError>) -> Answer {
@@ -222,7 +254,7 @@ impl Tenant {
         }
     }
 
-    fn judge(&self, result: Result<(), LeaseError>) -> Recorded {
+    fn outcome(&self, result: Result<(), LeaseError>) -> Recorded {
         match result {
             Ok(()) => Recorded::Written,
             Err(error) => {
@@ -241,15 +273,20 @@ impl Tenant {
     }
 }
 
-fn poll_pending<T>(pending: &mut Pending<T>, cx: &mut Context<'_>) -> Option<T> {
-    let future = pending.as_mut()?;
-    match future.as_mut().poll(cx) {
-        Poll::Ready(output) => {
-            *pending = None;
-            Some(output)
-        }
-        Poll::Pending => None,
-    }
+/// The answer; `Some(None)` when it is no longer waited for.
+fn poll_pending<T>(
+    pending: &mut Pending<T>,
+    cx: &mut Context<'_>,
+    own: Nanos,
+) -> Option<Option<T>> {
+    let (future, by) = pending.as_mut()?;
+    let answer = match future.as_mut().poll(cx) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending if own >= *by => None,
+        Poll::Pending => return None,
+    };
+    *pending = None;
+    Some(answer)
 }
 
 /// A clock that goes on while the machine is suspended, where there is one.
