@@ -229,7 +229,7 @@ impl TimerBuilder {
     /// [`delivery`](TimerBuilder::delivery) is [`AtLeastOnce`](Delivery::AtLeastOnce). Times are those of the wall clock, as
     /// with a calendar.
     ///
-    /// Elsewhere, in the server's main context too, there is no other: the timer runs as it does without this.
+    /// Outside a server there is no other: the timer runs as it does without this.
     pub fn single(mut self) -> Self {
         self.single = Some(Single::Workers);
         self

@@ -14,7 +14,7 @@ pub mod private;
 mod running;
 mod schedule;
 mod shared;
-mod single;
+pub(crate) mod single;
 mod tick;
 mod ticks;
 mod wall;

@@ -9,6 +9,6 @@ mod worker;
 pub use claim::Delivery;
 pub(super) use claim::{Standing, Terms};
 pub(super) use tenant::{Event, Guard, Tenant};
+#[cfg(feature = "server")]
+pub(crate) use worker::install;
 pub(super) use worker::installed;
-#[allow(unused_imports, reason = "they are for the server")]
-pub(crate) use worker::{WorkerLease, install};
