@@ -427,6 +427,6 @@ pub use timer::InvalidCalendar;
 pub use timer::lease::Lease;
 #[cfg(feature = "timer")]
 pub use timer::{
-    InvalidInterval, Missed, Overlap, Tick, TickError, TickReturn, Timer, TimerBuilder, TimerStats,
-    lease,
+    Delivery, InvalidInterval, Missed, Overlap, Tick, TickError, TickReturn, Timer, TimerBuilder,
+    TimerStats, lease,
 };

@@ -6,7 +6,7 @@ use syn::Expr;
 use crate::errors::Errors;
 use crate::options::{Known, Options};
 
-pub(super) const KNOWN: [Known; 14] = [
+pub(super) const KNOWN: [Known; 17] = [
     Known::value("after", "1s"),
     Known::value("cron", "\"0 3 * * *\""),
     Known::value("zone", "\"Asia/Seoul\""),
@@ -18,6 +18,9 @@ pub(super) const KNOWN: [Known; 14] = [
     Known::value("phase", "random"),
     Known::value("timeout", "5s"),
     Known::value("grace", "1s"),
+    Known::either("single", "lease"),
+    Known::value("ttl", "15s"),
+    Known::value("delivery", "at_most_once"),
     Known::value("on_error", "report"),
     Known::value("name", "\"heartbeat\""),
     Known::value("crate", "::aioxide"),

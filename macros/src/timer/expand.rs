@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, PatType, ReturnType};
 
 use super::function::{Param, is_tick_or_borrowed, returns_impl};
-use super::model::{Cadence, First, Model};
+use super::model::{Cadence, First, Model, Single};
 use super::policy::Policy;
 use crate::options::mentions;
 use crate::paths::CratePath;
@@ -140,12 +140,22 @@ fn expand_builder(model: &Model<'_>, site: Span) -> TokenStream {
         .as_ref()
         .map(|timeout| quote!(.timeout(#timeout)));
     let grace = model.grace.as_ref().map(|grace| quote!(.grace(#grace)));
+    let single = model.single.as_ref().map(|single| match single {
+        Single::Workers => quote!(.single()),
+        // The ticks may have it too.
+        Single::Cluster(lease) => quote!(.single_by(::core::clone::Clone::clone(&#lease))),
+    });
+    let ttl = model.ttl.as_ref().map(|ttl| quote!(.ttl(#ttl)));
+    let delivery = model
+        .delivery
+        .as_ref()
+        .map(|delivery| quote!(.delivery(#krate::Delivery::#delivery)));
     let on_error = model.on_error.as_ref().map(|path| quote!(.on_error(#path)));
     quote! {
         #binding
         #krate::#constructor(#interval)
             .name(#name)
-            #first #overlap #missed #jitter #spread #phase #timeout #grace #on_error
+            #first #overlap #missed #jitter #spread #phase #timeout #grace #single #ttl #delivery #on_error
     }
 }
 

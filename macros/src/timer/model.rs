@@ -1,6 +1,6 @@
 //! What is legal.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
 use syn::{Expr, ExprLit, Lit, LitStr, Pat, PatType, Path};
 
@@ -25,6 +25,10 @@ pub(super) struct Model<'f> {
     pub(super) phase: bool,
     pub(super) timeout: Option<Length>,
     pub(super) grace: Option<Length>,
+    pub(super) single: Option<Single>,
+    pub(super) ttl: Option<Length>,
+    /// A variant of `Delivery`.
+    pub(super) delivery: Option<Ident>,
     pub(super) on_error: Option<Path>,
     pub(super) name: Expr,
     pub(super) tick: Option<&'f PatType>,
@@ -36,6 +40,13 @@ pub(super) enum Cadence {
     After(Length),
     /// Expression and zone.
     Calendar(LitStr, LitStr),
+}
+
+/// Of whom one runs.
+pub(super) enum Single {
+    Workers,
+    /// Those who go by this lease.
+    Cluster(Expr),
 }
 
 pub(super) enum First {
@@ -94,6 +105,9 @@ impl<'f> Model<'f> {
         let phase = check_phase(&options, errors);
         let timeout = length("timeout", errors);
         let grace = length("grace", errors);
+        let single = check_single(&cadence, &options, errors);
+        let ttl = length("ttl", errors);
+        let delivery = check_delivery(&options, errors);
         let on_error = check_on_error(&options, errors);
         let name = check_name(&options, raw, errors);
 
@@ -109,6 +123,9 @@ impl<'f> Model<'f> {
             phase,
             timeout,
             grace,
+            single,
+            ttl,
+            delivery,
             on_error,
             name,
             tick,
@@ -132,6 +149,7 @@ impl<'f> Model<'f> {
             self.jitter.as_ref(),
             self.timeout.as_ref(),
             self.grace.as_ref(),
+            self.ttl.as_ref(),
         ];
         let policies = [&self.overlap, &self.missed];
         lengths
@@ -142,6 +160,7 @@ impl<'f> Model<'f> {
                 .into_iter()
                 .flatten()
                 .any(|policy| policy.bound.is_some())
+            || matches!(self.single, Some(Single::Cluster(_)))
             || !matches!(self.name, Expr::Lit(_))
     }
 }
@@ -340,6 +359,63 @@ fn check_phase(options: &Options, errors: &mut Errors) -> bool {
         );
     }
     random
+}
+
+fn check_single(cadence: &Cadence, options: &Options, errors: &mut Errors) -> Option<Single> {
+    let key = options.flag("single");
+    let lease = options.value("single").map(|(_, lease)| lease.clone());
+    // A `single` that was refused has had its error.
+    let refused = key.is_none() && options.meant("single");
+    if let (Some((ttl, _)), None, false) = (options.value("ttl"), &lease, refused) {
+        errors.push(
+            ttl,
+            "`ttl` is that of a lease, and there is none",
+            "write `single = lease` for a lease among the arguments, or remove `ttl`",
+        );
+    }
+    if let (Some((delivery, _)), None, false) = (options.value("delivery"), key, refused) {
+        errors.push(
+            delivery,
+            "`delivery` says what counts when another goes on, which needs `single`",
+            "add `single`, or `single = lease`, or remove `delivery`",
+        );
+    }
+    let key = key?;
+    if let Cadence::After(_) = cadence {
+        errors.push(
+            key,
+            "`single` needs due times that all share, which `after` doesn't have",
+            "give an interval or `cron` instead of `after`",
+        );
+        return None;
+    }
+    for option in ["first", "phase"] {
+        if let Some((key, _)) = options.value(option) {
+            errors.push(
+                key,
+                format!("`{option}` says nothing with `single`: all share one grid"),
+                format!("remove `{option}`; `jitter` shifts the starts"),
+            );
+        }
+    }
+    Some(lease.map_or(Single::Workers, Single::Cluster))
+}
+
+fn check_delivery(options: &Options, errors: &mut Errors) -> Option<Ident> {
+    let (_, value) = options.value("delivery")?;
+    let variant = match as_word(value) {
+        Some(word) if word == "at_least_once" => "AtLeastOnce",
+        Some(word) if word == "at_most_once" => "AtMostOnce",
+        _ => {
+            errors.push(
+                value,
+                format!("`delivery` can't be `{}`", compact(value)),
+                "write `at_least_once` or `at_most_once`",
+            );
+            return None;
+        }
+    };
+    Some(Ident::new(variant, Span::mixed_site()))
 }
 
 fn check_on_error(options: &Options, errors: &mut Errors) -> Option<Path> {

@@ -13,11 +13,13 @@ use super::driver::{self, Driver, Limits};
 use super::failure::{Hook, TickError};
 use super::handle::{Timer, check_interval};
 use super::host;
+use super::lease::{BoxLease, Lease};
 use super::schedule::{Cadence, Missed, NEVER, Overlap, Rules, Schedule};
 use super::shared::{Shared, nanos};
+use super::single::{self, Delivery, Tenant, Terms};
 use super::tick::{Tick, TickReturn};
 use super::ticks::Seat;
-use super::wall::{MakeDues, WallClock};
+use super::wall::{MakeDues, SharedGrid, WallClock};
 
 impl Timer {
     /// A timer whose ticks are due every `interval`.
@@ -94,9 +96,21 @@ pub struct TimerBuilder {
     spread: bool,
     calendar: Option<MakeDues>,
     clock: WallClock,
+    single: Option<Single>,
+    ttl: Duration,
+    delivery: Option<Delivery>,
     #[cfg(feature = "calendar")]
     zone: Option<jiff::tz::TimeZone>,
 }
+
+/// Among whom a timer is the only one that runs.
+#[derive(Clone, Debug)]
+enum Single {
+    Workers,
+    Cluster(BoxLease),
+}
+
+const TTL: Duration = Duration::from_secs(15);
 
 impl TimerBuilder {
     #[track_caller]
@@ -120,6 +134,9 @@ impl TimerBuilder {
             spread: false,
             calendar: None,
             clock: WallClock::SYSTEM,
+            single: None,
+            ttl: TTL,
+            delivery: None,
             #[cfg(feature = "calendar")]
             zone: None,
         }
@@ -203,6 +220,75 @@ impl TimerBuilder {
         self
     }
 
+    /// In a worker of a server: of the timers of this [`name`](TimerBuilder::name) in all workers one runs, the supervisor
+    /// says which. When its worker stops, fails or is replaced, or the timer is stopped, another one goes on after its ticks
+    /// have ended. `single` in the attribute.
+    ///
+    /// The grid is the server's: it begins when the first of the timers does, and a handover neither repeats nor drops a due
+    /// time. One whose tick was cut short, because its worker was killed for example, counts as having run, unless
+    /// [`delivery`](TimerBuilder::delivery) is [`AtLeastOnce`](Delivery::AtLeastOnce). Times are those of the wall clock, as
+    /// with a calendar.
+    ///
+    /// Outside a server there is no other: the timer runs as it does without this.
+    pub fn single(mut self) -> Self {
+        self.single = Some(Single::Workers);
+        self
+    }
+
+    /// Of all timers that go by a lease of this [`name`](TimerBuilder::name), in a cluster, the holder of the lease runs:
+    /// `single = lease`. An interval's grid is shared by all: its due times are whole intervals since 1970.
+    ///
+    /// The holder renews the lease at a third of its [`ttl`](TimerBuilder::ttl), which it counts from before it asks and on
+    /// a clock that counts suspension. If it can't, running ticks are [asked to end](Tick::cancelled) and dropped before the
+    /// lease is over, provided that the runtime turns. What outlives even that is told apart by [`Tick::token`].
+    /// [`Timer::stop`] gives the lease up once the ticks have ended. What fell due while none held it is
+    /// [`missed`](TimerBuilder::missed)'s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use aioxide::{Timer, lease::MemoryLease};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let lease = MemoryLease::new();
+    /// let sweep = || {
+    ///     let sweep = Timer::every(Duration::from_secs(1)).name("sweep").single_by(lease.clone());
+    ///     sweep.start(|tick| async move { assert!(tick.token().is_some()) })
+    /// };
+    /// let (first, second) = (sweep(), sweep());
+    /// tokio::time::sleep(Duration::from_millis(1500)).await;
+    /// assert_eq!(second.stats().started, 0);
+    /// first.stop().await;
+    /// second.stop().await;
+    /// # }
+    /// ```
+    pub fn single_by(mut self, lease: impl Lease) -> Self {
+        self.single = Some(Single::Cluster(BoxLease::new(lease)));
+        self
+    }
+
+    /// For how long the lease of [`single_by`](TimerBuilder::single_by) is asked for. When its holder crashes, another one
+    /// goes on after that. Default: 15 s.
+    ///
+    /// # Panics
+    ///
+    /// If it is less than 100 ms.
+    #[track_caller]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        assert!(
+            ttl >= Duration::from_millis(100),
+            "the ttl of a lease must be at least 100ms, not {ttl:?}"
+        );
+        self.ttl = ttl;
+        self
+    }
+
+    /// What counts as having run when another goes on after a holder that is gone. Default:
+    /// [`Delivery::AtLeastOnce`] with a lease, [`Delivery::AtMostOnce`] with a plain [`single`](TimerBuilder::single).
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = Some(delivery);
+        self
+    }
+
     /// Shifts the whole grid once by a random time in `[0, interval)`, so that timers that are started
     /// together don't tick together: `phase = random`. Default: no shift.
     pub fn phase(mut self) -> Self {
@@ -223,7 +309,8 @@ impl TimerBuilder {
         self
     }
 
-    /// What logs call the timer. Default: `timer`; `#[timer]` gives the function's name.
+    /// What logs call the timer, and what those that are [`single`](TimerBuilder::single) have in common. Default: `timer`;
+    /// `#[timer]` gives the function's name.
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.name = name.into();
         self
@@ -324,10 +411,43 @@ impl TimerBuilder {
             timeout: self.timeout,
             grace: nanos(self.grace),
         };
-        let bound = match self.cadence {
-            Cadence::Clock => NEVER,
-            _ => jitter,
+        assert!(
+            self.single.is_none() || self.cadence != Cadence::Delay,
+            "timer `{}` has `single` and `after`: one that is shared needs an interval or a calendar",
+            self.name,
+        );
+        assert!(
+            self.single.is_none() || self.first.is_zero() && !self.phase,
+            "timer `{}` has `single`, so its grid is shared: it has no `first` and no `phase`",
+            self.name,
+        );
+        let in_cluster = matches!(self.single, Some(Single::Cluster(_)));
+        let single = match self.single {
+            None => None,
+            // Such a lease is kept until it is given up.
+            Some(Single::Workers) => single::installed().map(|lease| (lease, Duration::MAX)),
+            Some(Single::Cluster(lease)) => Some((lease, self.ttl)),
         };
+        let calendar = match &single {
+            Some(_) if self.calendar.is_none() => Some(MakeDues::new(move || match in_cluster {
+                true => SharedGrid::since_1970(interval),
+                false => SharedGrid::since_the_first(interval),
+            })),
+            _ => self.calendar,
+        };
+        let bound = if calendar.is_some() { NEVER } else { jitter };
+        let default = match in_cluster {
+            true => Delivery::AtLeastOnce,
+            false => Delivery::AtMostOnce,
+        };
+        let tenant = single.map(|(lease, ttl)| {
+            let terms = Terms {
+                ttl: nanos(ttl),
+                grace: limits.grace,
+                delivery: self.delivery.unwrap_or(default),
+            };
+            Tenant::new(lease, &self.name, ttl, terms)
+        });
         let shared = Shared::new(self.name, bound);
         #[cfg(feature = "calendar")]
         let shared = match self.zone {
@@ -335,14 +455,18 @@ impl TimerBuilder {
             None => shared,
         };
         let shared = Arc::new(shared);
-        let Some(calendar) = self.calendar else {
+        let Some(calendar) = calendar else {
             let schedule = Schedule::new(rules, interval, first, seed);
             shared.set_next_due(schedule.next_due());
             return Driver::new(shared, schedule, limits, self.hook);
         };
+        let rules = Rules {
+            cadence: Cadence::Clock,
+            ..rules
+        };
         // One that is due at this very moment is due.
         let now = self.clock.now().saturating_sub(1);
         let schedule = Schedule::by_clock(rules, calendar.make(), now, seed);
-        Driver::by_clock(shared, schedule, limits, self.hook, self.clock)
+        Driver::by_clock(shared, schedule, limits, self.hook, self.clock, tenant)
     }
 }

@@ -17,6 +17,7 @@ use super::failure::{Hook, TickError};
 use super::running::{Entry, Settling, Timeout, Verdict, poll_tick};
 use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
 use super::shared::{Counts, Request, Shared, add};
+use super::single::{Event, Standing, Tenant};
 use super::tick::Tick;
 use super::ticks::Ticks;
 use super::wall::WallClock;
@@ -112,6 +113,12 @@ struct Special {
     limits: Limits,
     /// The clock that due times go by, if it isn't tokio's.
     wall: Option<WallClock>,
+    /// The lease under which ticks run.
+    tenant: Option<Box<Tenant>>,
+    /// The tick that waits for its start to be recorded, and how many were missed before it.
+    starting: Option<(Due, u64)>,
+    /// When the running tick was due, unless several may run.
+    due: Nanos,
     /// Told of ticks that fail.
     hook: Option<Hook>,
     /// The running tick, for the hook, unless several may run.
@@ -131,6 +138,9 @@ impl Special {
         Special {
             limits,
             wall: None,
+            tenant: None,
+            starting: None,
+            due: 0,
             hook: None,
             tick: None,
             timeout: None,
@@ -206,10 +216,16 @@ impl Driver {
         limits: Limits,
         hook: Option<Hook>,
         wall: WallClock,
+        tenant: Option<Tenant>,
     ) -> Driver {
         let mut driver = Driver::new(shared, schedule, limits, hook);
         let special = Special::new(limits);
-        driver.special.get_or_insert_with(|| Box::new(special)).wall = Some(wall);
+        let special = driver.special.get_or_insert_with(|| Box::new(special));
+        special.wall = Some(wall);
+        if let Some(tenant) = tenant {
+            special.tenant = Some(Box::new(tenant));
+            driver.schedule.close();
+        }
         let now = driver.shared.now();
         driver.publish(driver.times(now));
         driver
@@ -247,6 +263,7 @@ impl Driver {
         let mut turn_began = None;
         let mut starts = 0;
         while starts < STARTS_PER_POLL {
+            self.obey_lease(cx, ticks.as_mut());
             let busy = self.schedule.running();
             let ended = if busy > 0 {
                 let began = *turn_began.get_or_insert_with(|| self.shared.now());
@@ -277,7 +294,7 @@ impl Driver {
             if self.schedule.running() == 0 {
                 self.asked = false;
                 self.until = NEVER;
-                if self.stopping {
+                if self.stopping && self.has_left(cx, now) {
                     self.publish(times);
                     return Poll::Ready(());
                 }
@@ -285,15 +302,22 @@ impl Driver {
 
             self.schedule.advance(times.clock, busy);
             let turn_is_over = now - *turn_began.get_or_insert(now) >= TURN;
-            if ended.unpolled || turn_is_over && self.schedule.has_to_act() {
+            if ended.unpolled || turn_is_over && !self.is_starting() && self.schedule.has_to_act() {
                 break;
             }
-            let action = self.schedule.act(times.clock);
+            let action = if self.is_starting() {
+                None
+            } else {
+                self.schedule.act(times.clock)
+            };
+            self.tell_lease();
             self.publish(times);
             match action {
                 Some(Action::Start { due, missed }) => {
                     starts += 1;
-                    self.start(cx, times, due, missed, ticks.as_mut());
+                    if self.may_start(due, missed) {
+                        self.start(cx, times, due, missed, ticks.as_mut());
+                    }
                     continue;
                 }
                 Some(Action::Cancel { starved }) => {
@@ -314,7 +338,10 @@ impl Driver {
                 None => {}
             }
 
-            let wake_at = times.wake_at(&self.schedule).min(self.until);
+            let mut wake_at = times.wake_at(&self.schedule).min(self.until);
+            if let Some(tenant) = self.tenant() {
+                wake_at = wake_at.min(tenant.wake_at(now));
+            }
             if wake_at == NEVER {
                 // An alarm that is still set wakes the task once more, which does no harm.
                 return Poll::Pending;
@@ -397,6 +424,10 @@ impl Driver {
         add(&shared.counts.started, 1);
         // A wall clock may have been put back.
         let lateness = times.clock.saturating_sub(due.at);
+        let tenant = self
+            .special
+            .as_ref()
+            .and_then(|special| special.tenant.as_ref());
         let tick = Tick {
             shared: Arc::clone(shared),
             index: due.index,
@@ -405,6 +436,7 @@ impl Driver {
             missed,
             interval: self.schedule.interval(),
             wall: NonZeroU64::new(due.at).filter(|_| times.by_wall),
+            token: tenant.and_then(|tenant| tenant.token()),
             number,
         };
         let hook = self
@@ -423,6 +455,8 @@ impl Driver {
                     shared: Arc::clone(&self.shared),
                     number,
                     index: due.index,
+                    due: due.at,
+                    guard: special.tenant.as_ref().map(|tenant| tenant.guard()),
                     ticks: Some(ticks),
                     place,
                     settling: None,
@@ -436,11 +470,12 @@ impl Driver {
                 if let Some(special) = &mut self.special {
                     special.set_timeout();
                     special.tick = told;
+                    special.due = due.at;
                 }
             }
             Err(panic) => {
                 let error = TickError::Panicked(panic::into_text(panic));
-                self.account(due.index, told.as_ref(), Verdict::Failed(error));
+                self.account(due.index, due.at, told.as_ref(), Verdict::Failed(error));
                 self.schedule.ended(times.clock, 1, false);
             }
         }
@@ -465,7 +500,7 @@ impl Driver {
         {
             match crowd.poll_next() {
                 Next::Ended(tick) => {
-                    ended.add(self.account(tick.index, tick.tick.as_ref(), tick.verdict));
+                    ended.add(self.account(tick.index, tick.due, tick.tick.as_ref(), tick.verdict));
                     ended.unpolled = self.shared.now().saturating_sub(began) >= TURN;
                 }
                 Next::None => break,
@@ -480,6 +515,9 @@ impl Driver {
 
     /// Polls the one tick that runs. True if it has completed, false if it has ended otherwise.
     fn poll_alone(&mut self, cx: &mut Context<'_>, mut ticks: Pin<&mut dyn Ticks>) -> Option<bool> {
+        if self.is_starting() {
+            return None;
+        }
         if self.settling().is_none() {
             let number = self.shared.counts.started.load(Acquire) - 1;
             let mut place = self.place();
@@ -509,8 +547,11 @@ impl Driver {
 
     fn account_alone(&mut self, verdict: Verdict) -> bool {
         let special = self.special.as_mut();
-        let told = special.and_then(|special| special.tick.take());
-        self.account(self.index, told.as_ref(), verdict)
+        let (due, told) = match special {
+            Some(special) => (special.due, special.tick.take()),
+            None => (0, None),
+        };
+        self.account(self.index, due, told.as_ref(), verdict)
     }
 
     fn settling(&mut self) -> Option<&mut Settling> {
@@ -534,6 +575,7 @@ impl Driver {
     /// Drops the running ticks. They have ended when their teardowns have, which is to be seen by polling them.
     fn drop_ticks(&mut self, cx: &mut Context<'_>, clock: Nanos, mut ticks: Pin<&mut dyn Ticks>) {
         self.until = NEVER;
+        self.forget_start(clock);
         if self.schedule.running() == 0 {
             return;
         }
@@ -565,7 +607,8 @@ impl Driver {
     }
 
     /// Counts a tick that has ended, and tells of it if it failed. True if it came to its own good end.
-    fn account(&self, index: u64, told: Option<&Tick>, verdict: Verdict) -> bool {
+    fn account(&mut self, index: u64, due: Nanos, told: Option<&Tick>, verdict: Verdict) -> bool {
+        self.ended_under_lease(due, matches!(verdict, Verdict::Cancelled));
         let counts = &self.shared.counts;
         let completed = matches!(verdict, Verdict::Completed);
         match verdict {
@@ -620,6 +663,142 @@ impl Driver {
             });
         }
         self.crowded = crowded;
+    }
+}
+
+/// What the lease asks of a timer with `single`.
+impl Driver {
+    fn tenant(&mut self) -> Option<&mut Tenant> {
+        self.special.as_mut()?.tenant.as_deref_mut()
+    }
+
+    fn is_starting(&self) -> bool {
+        let special = self.special.as_ref();
+        special.is_some_and(|special| special.starting.is_some())
+    }
+
+    /// Before ticks are polled: none is once the lease may be over.
+    fn obey_lease(&mut self, cx: &mut Context<'_>, mut ticks: Pin<&mut dyn Ticks>) {
+        if self.tenant().is_none() {
+            return;
+        }
+        let now = self.shared.now();
+        let times = self.times(now);
+        while let Some(event) = self.tenant().and_then(|tenant| tenant.poll(cx, now)) {
+            match event {
+                Event::Taken { .. } if self.stopping => {}
+                Event::Taken { last } => {
+                    let after = self.schedule.open(last, times.clock);
+                    if let (None, Some(tenant)) = (last, self.tenant()) {
+                        tenant.claim.begin(after);
+                    }
+                }
+                Event::Start(at) => {
+                    let special = make(&mut self.special);
+                    let starting = special.starting.take_if(|(due, _)| due.at == at);
+                    if let Some((due, missed)) = starting {
+                        self.start(cx, times, due, missed, ticks.as_mut());
+                    }
+                }
+            }
+        }
+        match self.tenant().map(|tenant| tenant.judge(now)) {
+            None | Some(Standing::Holds) => {}
+            Some(Standing::Ends(by)) => {
+                self.schedule.close();
+                self.forget_start(times.clock);
+                if !self.asked {
+                    self.ask(now);
+                }
+                let by = self
+                    .tenant()
+                    .map_or(now, |tenant| tenant.in_tokios(by, now));
+                if self.schedule.running() > 0 {
+                    self.until = self.until.min(by);
+                }
+            }
+            Some(Standing::Out) => {
+                self.schedule.close();
+                self.forget_start(times.clock);
+                if self.schedule.running() > 0 {
+                    if !self.asked {
+                        panic::guarded(|| {
+                            tracing::warn!(
+                                timer = &**self.shared.name(),
+                                running = self.schedule.running(),
+                                "the lease is lost; the ticks that run are dropped"
+                            );
+                        });
+                        self.ask(now);
+                    }
+                    self.drop_ticks(cx, times.clock, ticks.as_mut());
+                }
+            }
+        }
+    }
+
+    /// False if the start has to be recorded before.
+    fn may_start(&mut self, due: Due, missed: u64) -> bool {
+        if self.tenant().is_none() {
+            return true;
+        }
+        let counts = self.schedule.is_due(due.at);
+        let tenant = self.tenant();
+        let may_start = tenant.is_none_or(|tenant| tenant.claim.start(due.at, counts));
+        if !may_start {
+            make(&mut self.special).starting = Some((due, missed));
+        }
+        may_start
+    }
+
+    /// The tick whose start is being recorded won't start.
+    fn forget_start(&mut self, clock: Nanos) {
+        let special = self.special.as_mut();
+        let starting = special.and_then(|special| special.starting.take());
+        if let Some((due, _)) = starting {
+            if let Some(tenant) = self.tenant() {
+                tenant.claim.ended(due.at, true);
+            }
+            self.schedule.ended(clock, 1, false);
+        }
+    }
+
+    fn ended_under_lease(&mut self, due: Nanos, cancelled: bool) {
+        if self.tenant().is_none() {
+            return;
+        }
+        let (stopping, now) = (self.stopping, self.shared.now());
+        if let Some(tenant) = self.tenant() {
+            let kept = tenant.standing(now) == Standing::Holds && !stopping;
+            tenant.claim.ended(due, cancelled && !kept);
+        }
+    }
+
+    fn tell_lease(&mut self) {
+        let Some(special) = self.special.as_mut() else {
+            return;
+        };
+        if let Some(tenant) = special
+            .tenant
+            .as_mut()
+            .filter(|_| !self.schedule.is_closed())
+        {
+            let dealt_with = self.schedule.dealt_with();
+            tenant
+                .claim
+                .passed(self.schedule.newest_passed(), dealt_with);
+        }
+    }
+
+    /// The lease is given up, or there is none.
+    fn has_left(&mut self, cx: &mut Context<'_>, now: Nanos) -> bool {
+        let Some(tenant) = self.tenant() else {
+            return true;
+        };
+        tenant.leave(now) || {
+            while tenant.poll(cx, now).is_some() {}
+            tenant.leave(now)
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use tokio::time::{Sleep, sleep};
 
 use super::failure::TickError;
 use super::inside::Inside;
+use super::schedule::Nanos;
 use super::shared::Shared;
+use super::single::Guard;
 use super::tick::Tick;
 use super::ticks::Ticks;
 use crate::panic;
@@ -122,6 +124,10 @@ pub(super) struct Entry {
     pub(super) shared: Arc<Shared>,
     pub(super) number: u64,
     pub(super) index: u64,
+    /// When it was due, on the schedule's clock.
+    pub(super) due: Nanos,
+    /// With a lease: whether it may be polled.
+    pub(super) guard: Option<Arc<Guard>>,
     /// Present until it has ended.
     pub(super) ticks: Option<Pin<Box<dyn Ticks>>>,
     pub(super) place: InnerPlace,
@@ -158,6 +164,7 @@ impl Entry {
 /// What is left of a tick that has ended.
 pub(super) struct Ended {
     pub(super) index: u64,
+    pub(super) due: Nanos,
     pub(super) verdict: Verdict,
     pub(super) tick: Option<Tick>,
 }
@@ -168,6 +175,10 @@ impl Future for Entry {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = &mut *self;
         if let Some(ticks) = &mut this.ticks {
+            let guard = this.guard.as_ref();
+            if guard.is_some_and(|guard| guard.is_over(this.shared.now())) {
+                return Poll::Pending;
+            }
             let (timeout, shared, number) = (this.timeout.as_mut(), &this.shared, this.number);
             let poll = || poll_tick(ticks.as_mut(), timeout, shared, number, cx);
             let end = ready!(this.place.run(poll));
@@ -180,6 +191,7 @@ impl Future for Entry {
         let verdict = ready!(settling.poll(cx));
         Poll::Ready(Ended {
             index: this.index,
+            due: this.due,
             verdict,
             tick: this.tick.take(),
         })

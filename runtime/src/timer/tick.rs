@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::lease::Token;
 use super::schedule::NEVER;
 use super::shared::{Request, Shared};
 use super::wall::at_epoch;
@@ -25,6 +26,8 @@ pub struct Tick {
     pub(super) interval: u64,
     /// When it was due by the wall clock, with a timer that goes by it.
     pub(super) wall: Option<NonZeroU64>,
+    /// That of the lease under which it was started.
+    pub(super) token: Option<Token>,
     /// How many ticks were started before this one.
     pub(super) number: u64,
 }
@@ -70,6 +73,12 @@ impl Tick {
     /// Due times since the last tick that the timer was too late for (see [`Missed`](super::Missed)).
     pub fn missed(&self) -> u64 {
         self.missed
+    }
+
+    /// The token of the lease under which the tick was started, with [`single_by`](super::TimerBuilder::single_by): what
+    /// the tick writes to can refuse a holder that has lost its lease without knowing, by its smaller token.
+    pub fn token(&self) -> Option<Token> {
+        self.token
     }
 
     /// The timer's interval at the time of the start; with `after` its delay, with a calendar the time from the newest

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::schedule::{Dues, Nanos};
+use super::schedule::{Dues, NEVER, Nanos};
 use super::shared::nanos;
 
 /// What tells the time of day: the system, or a test.
@@ -44,6 +44,62 @@ pub(super) fn since_epoch(time: SystemTime) -> Nanos {
 
 pub(super) fn at_epoch(at: Nanos) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(at)
+}
+
+/// A grid that several timers share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SharedGrid {
+    interval: Nanos,
+    /// Its first due time after 1970.
+    origin: Nanos,
+    /// Whoever is the first to run begins the grid.
+    begins_late: bool,
+}
+
+impl SharedGrid {
+    /// The one that all who know its interval share.
+    pub(super) fn since_1970(interval: Nanos) -> SharedGrid {
+        SharedGrid {
+            interval,
+            origin: 0,
+            begins_late: false,
+        }
+    }
+
+    /// One that begins when the first of those who share it runs.
+    pub(super) fn since_the_first(interval: Nanos) -> SharedGrid {
+        SharedGrid {
+            begins_late: true,
+            ..SharedGrid::since_1970(interval)
+        }
+    }
+}
+
+impl Dues for SharedGrid {
+    fn after(&mut self, at: Nanos) -> Nanos {
+        let passed = match at.checked_sub(self.origin) {
+            Some(since) => since / self.interval + 1,
+            None => 0,
+        };
+        let due = passed.checked_mul(self.interval);
+        due.and_then(|due| due.checked_add(self.origin))
+            .unwrap_or(NEVER)
+    }
+
+    fn begin(&mut self, now: Nanos) -> Nanos {
+        if !self.begins_late {
+            return now.saturating_sub(1);
+        }
+        self.origin = now % self.interval;
+        // A due time itself, from which others learn the grid.
+        now.saturating_sub(self.interval)
+    }
+
+    fn go_on(&mut self, last: Nanos) {
+        if self.begins_late {
+            self.origin = last % self.interval;
+        }
+    }
 }
 
 /// Makes the due times of a timer when it starts.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::message::{Answer, Failure, Message, Request};
+#[cfg(feature = "timer")]
+use super::single::{Reply, SingleAnswer, SingleCall};
 
 /// Says what a worker has to say, whoever takes it: a channel in a thread, a socket's sender in a process.
 #[derive(Clone)]
@@ -31,6 +33,16 @@ impl Line {
 
     pub(crate) fn ending(&self, failure: Option<Failure>) {
         self.say(Message::Ending(failure));
+    }
+
+    /// `None` if there is no supervisor any more.
+    #[cfg(feature = "timer")]
+    pub(crate) async fn single(&self, call: SingleCall) -> Option<SingleAnswer> {
+        let (reply, answer) = oneshot::channel();
+        // Whoever asked may have given up waiting.
+        let reply = Reply::new(move |answer| drop(reply.send(answer)));
+        self.say(Message::Single(call, reply));
+        answer.await.ok()
     }
 
     pub(crate) async fn request(&self, request: Request) -> Answer {

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 
 use tokio::sync::oneshot;
 
+#[cfg(feature = "timer")]
+use super::single::{Reply, SingleCall};
+
 /// What a worker asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
@@ -44,6 +47,9 @@ pub(crate) enum Message {
     #[cfg(feature = "process")]
     Signalled(crate::server::Signal),
     Request(Request, oneshot::Sender<Answer>),
+    /// About a timer with `single`.
+    #[cfg(feature = "timer")]
+    Single(SingleCall, Reply),
     /// An accept loop of the worker's, by its number, accepts from the socket of this inode and can take
     /// [loans](super::Loan).
     Accepts {

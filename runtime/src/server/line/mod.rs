@@ -9,6 +9,8 @@ mod loans;
 mod message;
 #[cfg(feature = "process")]
 pub(super) mod role_variable;
+#[cfg(feature = "timer")]
+mod single;
 mod told;
 #[cfg(feature = "process")]
 pub(super) mod wire;
@@ -17,4 +19,6 @@ pub(super) use end::Line;
 pub(super) use identity::{Identity, Role, comm};
 pub(super) use loans::Loan;
 pub(super) use message::{Answer, Ended, Failure, Message, Request};
+#[cfg(feature = "timer")]
+pub(super) use single::{Reached, Reply, SingleAnswer, SingleCall};
 pub(super) use told::Told;

@@ -16,6 +16,9 @@ pub(crate) struct Told {
     /// The number of the last ping.
     pub(crate) pinged: watch::Sender<u64>,
     pub(crate) loans: Loans,
+    /// How often it was told that a timer with `single` may be free which was refused.
+    #[cfg(feature = "timer")]
+    pub(crate) freed: watch::Sender<u64>,
 }
 
 impl Default for Told {
@@ -25,6 +28,8 @@ impl Default for Told {
             reloads: watch::Sender::new(0),
             pinged: watch::Sender::new(0),
             loans: Loans::default(),
+            #[cfg(feature = "timer")]
+            freed: watch::Sender::new(0),
         }
     }
 }
@@ -32,6 +37,11 @@ impl Default for Told {
 impl Told {
     pub(crate) fn reload(&self) {
         self.reloads.send_modify(|count| *count += 1);
+    }
+
+    #[cfg(feature = "timer")]
+    pub(crate) fn free(&self) {
+        self.freed.send_modify(|count| *count += 1);
     }
 
     /// Has the event loop answer.

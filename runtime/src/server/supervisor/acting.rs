@@ -1,5 +1,7 @@
 //! Carries out what the policy decides.
 
+#[cfg(feature = "timer")]
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use super::sockets::Order;
 use super::who::{MAIN, Who};
 use crate::server::job::Run;
 use crate::server::line::{Answer, Failure, Identity, Line, Loan, Request, Role, Told};
+#[cfg(feature = "timer")]
+use crate::server::line::{Reply, SingleCall};
 use crate::server::stop::without_reserve;
 use crate::server::{Isolation, Stop, StopReason, report};
 
@@ -190,6 +194,41 @@ impl Supervisor {
             };
             if let Some(live) = self.workers.get(&id) {
                 live.seat.loan(serving, loan);
+            }
+        }
+    }
+
+    /// `None` is the main context.
+    #[cfg(feature = "timer")]
+    pub(super) fn answer_single(&mut self, by: Option<WorkerId>, call: SingleCall, reply: Reply) {
+        let live = by.and_then(|id| self.workers.get(&id));
+        let leaving = live.is_some_and(|live| live.seat.is_stopping());
+        let (answer, free_for) = self.singles.answer(by, leaving, call);
+        reply.send(answer);
+        self.tell_free(free_for);
+    }
+
+    /// Nothing of the worker runs any more.
+    #[cfg(feature = "timer")]
+    pub(super) fn singles_ended(&mut self, who: Option<WorkerId>) {
+        let free_for = self.singles.ended(who);
+        self.tell_free(free_for);
+    }
+
+    #[cfg(feature = "timer")]
+    fn tell_free(&self, workers: BTreeSet<Option<WorkerId>>) {
+        for worker in workers {
+            match worker {
+                Some(id) => {
+                    if let Some(live) = self.workers.get(&id) {
+                        live.seat.free();
+                    }
+                }
+                None => {
+                    if let Some(main) = &self.main {
+                        main.told.free();
+                    }
+                }
             }
         }
     }

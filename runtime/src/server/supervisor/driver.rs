@@ -16,6 +16,8 @@ use super::progress::Teller;
 use super::pulse::{self, Finding};
 use super::requests::Requests;
 use super::seats::{Leaving, Seats, Thread};
+#[cfg(feature = "timer")]
+use super::singles::Singles;
 use super::sockets::{Kernel, Sockets};
 use super::watchdog::{GiveUp, Watchdog};
 use super::who::about;
@@ -39,6 +41,9 @@ pub(crate) struct Supervisor {
     pub(super) job: Job,
     pub(super) seats: Seats,
     pub(super) sockets: Sockets,
+    /// By worker; `None` is the main context.
+    #[cfg(feature = "timer")]
+    pub(super) singles: Singles<Option<WorkerId>>,
     pub(super) main: Option<Thread>,
     pub(super) main_value: Option<MainValue>,
     pub(super) workers: BTreeMap<WorkerId, Live>,
@@ -96,6 +101,8 @@ impl Supervisor {
             epoch: Instant::now(),
             job,
             sockets: Sockets::new(Kernel, setup.share_port),
+            #[cfg(feature = "timer")]
+            singles: Singles::new(),
             seats: setup.seats,
             main: None,
             main_value: None,

@@ -51,6 +51,8 @@ impl Supervisor {
                 // The worker may have dropped its `listen`; the slot keeps the socket.
                 let _ = reply.send(answer);
             }
+            #[cfg(feature = "timer")]
+            Message::Single(call, reply) => self.answer_single(Some(id), call, reply),
             Message::Accepts { serving, socket } => self.sockets.accepts(id, serving, socket),
             Message::AcceptsNoMore { serving } => self.sockets.accepts_no_more(id, serving),
             #[cfg(feature = "process")]
@@ -90,6 +92,8 @@ impl Supervisor {
                 let (name, pid) = (&who.name, who.pid);
                 let (starting, refused) = (!live.ready, live.refused);
                 self.sockets.ended(id);
+                #[cfg(feature = "timer")]
+                self.singles_ended(Some(id));
                 let ending = match ended.failure {
                     // Without a socket it has to give up: that is what it was asked to do.
                     Some(failure @ (Failure::Error(_) | Failure::Panic(_)))
@@ -138,6 +142,8 @@ impl Supervisor {
             // It waits for its stop; that it was entered has been told, and its end counts when it is gone.
             Message::Ready | Message::Pong(_) | Message::Ending(_) => {}
             Message::Accepts { .. } | Message::AcceptsNoMore { .. } => {}
+            #[cfg(feature = "timer")]
+            Message::Single(call, reply) => self.answer_single(None, call, reply),
             #[cfg(feature = "process")]
             Message::Signalled(_) | Message::Exiting => {}
             Message::Request(_, reply) => {
@@ -148,6 +154,8 @@ impl Supervisor {
             }
             Message::Ended(ended) => {
                 let ending = self.judge(&Who::main(), false, ended);
+                #[cfg(feature = "timer")]
+                self.singles_ended(None);
                 if let Some(main) = self.main.take() {
                     self.leaving.add(main);
                 }

@@ -18,6 +18,8 @@ mod pulse;
 mod requests;
 mod seats;
 mod signals;
+#[cfg(feature = "timer")]
+mod singles;
 mod sockets;
 mod telling;
 mod watchdog;

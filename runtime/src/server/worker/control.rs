@@ -15,6 +15,8 @@ use crate::server::line::wire::{
     Answer, Attached, Bytes, Next, Sender, ToSupervisor, ToWorker, Wanted, WorkerEnd, clipped,
 };
 use crate::server::line::{self, Loan, Message, Request, Told};
+#[cfg(feature = "timer")]
+use crate::server::line::{Reply, SingleAnswer};
 use crate::server::stop::{after, without_reserve};
 use crate::server::{Stop, StopReason, report};
 
@@ -91,6 +93,14 @@ impl Control {
             ToWorker::Answer { request, answer } => {
                 self.socket.answered(request, answer, attached);
             }
+            #[cfg(feature = "timer")]
+            ToWorker::Single { request, answer } => {
+                if let Some(Waiting::Single(reply)) = self.socket.take(request) {
+                    reply.send(answer);
+                }
+            }
+            #[cfg(feature = "timer")]
+            ToWorker::Freed => self.told.free(),
             ToWorker::Hello(_) | ToWorker::Main { .. } => {
                 report::log!(warn, worker = %self.name, "the supervisor assigned a worker twice");
             }
@@ -103,7 +113,13 @@ pub(super) struct Socket {
     sender: Sender,
     next: AtomicU64,
     /// Who waits for which answer; none once there will be no more.
-    waiting: Mutex<Option<BTreeMap<u64, oneshot::Sender<line::Answer>>>>,
+    waiting: Mutex<Option<BTreeMap<u64, Waiting>>>,
+}
+
+enum Waiting {
+    Request(oneshot::Sender<line::Answer>),
+    #[cfg(feature = "timer")]
+    Single(Reply),
 }
 
 impl Socket {
@@ -124,7 +140,17 @@ impl Socket {
                 let failure = failure.map(|failure| clipped(failure.to_string()));
                 self.send(&ToSupervisor::Ending { failure });
             }
-            Message::Request(request, reply) => self.request(request, reply),
+            Message::Request(request, reply) => {
+                let reply = Waiting::Request(reply);
+                self.ask(reply, |number| to_message(number, request));
+            }
+            #[cfg(feature = "timer")]
+            Message::Single(call, reply) => {
+                self.ask(Waiting::Single(reply), |request| ToSupervisor::Single {
+                    request,
+                    call,
+                });
+            }
             Message::Accepts { serving, socket } => {
                 self.send(&ToSupervisor::Accepts { serving, socket });
             }
@@ -142,7 +168,7 @@ impl Socket {
         }
     }
 
-    fn request(&self, request: Request, reply: oneshot::Sender<line::Answer>) {
+    fn ask(&self, reply: Waiting, message: impl FnOnce(u64) -> ToSupervisor) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,22 +176,30 @@ impl Socket {
             let Some(waiting) = &mut *waiting else { return };
             waiting.insert(number, reply);
         }
-        if let Err(error) = self.sender.send(&to_message(number, request)) {
+        if let Err(error) = self.sender.send(&message(number)) {
             // Nobody else will ever answer.
-            if let Some(reply) = self.take(number) {
-                let _ = reply.send(Err(io::Error::other(error)));
+            match self.take(number) {
+                Some(Waiting::Request(reply)) => drop(reply.send(Err(io::Error::other(error)))),
+                #[cfg(feature = "timer")]
+                Some(Waiting::Single(reply)) => {
+                    reply.send(SingleAnswer::Refused(error.to_string()));
+                }
+                None => {}
             }
         }
     }
 
-    fn take(&self, number: u64) -> Option<oneshot::Sender<line::Answer>> {
+    fn take(&self, number: u64) -> Option<Waiting> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.as_mut()?.remove(&number)
     }
 
     fn answered(&self, number: u64, answer: Answer, attached: Attached<OwnedFd>) {
-        let Some(reply) = self.take(number) else {
-            return;
+        let reply = match self.take(number) {
+            Some(Waiting::Request(reply)) => reply,
+            #[cfg(feature = "timer")]
+            Some(Waiting::Single(_)) => return,
+            None => return,
         };
         let answer = match (answer, attached) {
             (Answer::Refused(refusal), _) => Err(refusal.into()),
@@ -224,7 +258,7 @@ mod tests {
         let socket = Socket::new(WorkerEnd::new(socket.into()).unwrap().sender());
         let asked = "x".repeat(100_000);
         let (reply, mut answer) = oneshot::channel();
-        socket.request(Request::Unlisten { asked }, reply);
+        socket.say(Message::Request(Request::Unlisten { asked }, reply));
         assert!(answer.try_recv().unwrap().is_err());
         assert!(socket.waiting.lock().unwrap().as_ref().unwrap().is_empty());
     }

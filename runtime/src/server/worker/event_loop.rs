@@ -18,6 +18,8 @@ use super::no_scope::OwnScope;
 #[cfg(feature = "scope")]
 use super::own_scope::OwnScope;
 use super::shared::Shared;
+#[cfg(feature = "timer")]
+use super::single;
 use super::stopping::Stopping;
 use crate::panic;
 use crate::server::job::{Body, Run};
@@ -41,6 +43,10 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
     let worker = Arc::new(Shared::new(identity, line, told));
     let index = worker.identity.index;
     let _mark = mark_thread(index);
+    #[cfg(feature = "timer")]
+    let lease = single::lease(&worker);
+    #[cfg(feature = "timer")]
+    let _installed = single::Installed::new(lease.clone());
     let handle = Worker {
         shared: Arc::clone(&worker),
     };
@@ -53,7 +59,11 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .thread_name(&worker.identity.comm)
-                .on_thread_start(move || set_thread_index(index))
+                .on_thread_start(move || {
+                    set_thread_index(index);
+                    #[cfg(feature = "timer")]
+                    crate::timer::single::install(Some(lease.clone()));
+                })
                 .build_local(LocalOptions::default());
             match runtime {
                 Ok(runtime) => {

@@ -16,6 +16,8 @@ pub(super) mod process;
 mod reloads;
 mod serving;
 mod shared;
+#[cfg(feature = "timer")]
+mod single;
 #[cfg(feature = "process")]
 pub(super) mod started;
 mod stopping;

@@ -24,6 +24,53 @@ impl Schedule {
         }
     }
 
+    /// From now on nothing is due until [`open`](Schedule::open): it is for another to start what is. What waits is
+    /// dropped, and not counted.
+    pub(in crate::timer) fn close(&mut self) {
+        self.closed = true;
+        self.pending = Default::default();
+        if let Some(rare) = &mut self.rare {
+            rare.triggered = 0;
+            rare.replay = Run::default();
+        }
+    }
+
+    /// Due times count again. Those after `last` that have passed are missed; without one, those from `now` on count.
+    /// Gives the time after which they do.
+    pub(in crate::timer) fn open(&mut self, last: Option<Nanos>, now: Nanos) -> Nanos {
+        self.closed = false;
+        let Some(irregular) = self.irregular() else {
+            return now;
+        };
+        let last = irregular.open(last, now);
+        let next = irregular.after(last);
+        self.set_next(next);
+        last
+    }
+
+    /// Whether it is a due time, not one at which a tick was asked for by hand.
+    pub(in crate::timer) fn is_due(&mut self, at: Nanos) -> bool {
+        self.irregular()
+            .is_none_or(|irregular| irregular.is_due(at))
+    }
+
+    /// The last due time that has passed since they were opened.
+    pub(in crate::timer) fn newest_passed(&self) -> Option<Nanos> {
+        self.rare.as_ref()?.irregular.as_ref()?.newest
+    }
+
+    pub(in crate::timer) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// All due times before this one are dealt with, but for those whose ticks run.
+    pub(in crate::timer) fn dealt_with(&self) -> Nanos {
+        let replay = self.rare.as_ref().map(|rare| &rare.replay);
+        let replay = replay.filter(|replay| replay.count > 0);
+        let replay = replay.map_or(NEVER, |replay| replay.first.at);
+        self.pending.first_at().min(replay).min(self.next.at)
+    }
+
     pub(super) fn irregular(&mut self) -> Option<&mut Irregular> {
         self.rare.as_mut()?.irregular.as_mut()
     }
@@ -48,9 +95,10 @@ impl Schedule {
             }
             times.push(self.next.at);
             let last = self.next.at;
-            let next = self
-                .irregular()
-                .map_or(NEVER, |irregular| irregular.after(last));
+            let next = self.irregular().map_or(NEVER, |irregular| {
+                irregular.newest = Some(last);
+                irregular.after(last)
+            });
             self.interval = next.saturating_sub(last);
             self.set_next(next);
         }

@@ -134,6 +134,11 @@ impl Fifo {
         self.front.at == NEVER
     }
 
+    /// When the first that waits was due; [`NEVER`] if none does.
+    pub(super) fn first_at(&self) -> Nanos {
+        self.front.at
+    }
+
     pub(super) fn push_back(&mut self, due: Due) {
         if self.is_empty() {
             self.front = due;

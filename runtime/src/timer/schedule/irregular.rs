@@ -9,6 +9,16 @@ use super::due::{NEVER, Nanos};
 pub(in crate::timer) trait Dues: Send + fmt::Debug {
     /// The first one after `at`; [`NEVER`] if there is none.
     fn after(&mut self, at: Nanos) -> Nanos;
+
+    /// Nobody has started any before `now`. Gives the time after which they count; one that is due now does.
+    fn begin(&mut self, now: Nanos) -> Nanos {
+        now.saturating_sub(1)
+    }
+
+    /// Somebody has dealt with those up to `last`.
+    fn go_on(&mut self, last: Nanos) {
+        let _ = last;
+    }
 }
 
 /// A due time that is later than this was passed over: a clock is looked at more often.
@@ -22,6 +32,8 @@ pub(super) struct Irregular {
     dues: Box<dyn Dues>,
     /// The clock when it was last looked at.
     seen: Nanos,
+    /// The last due time that has passed.
+    pub(super) newest: Option<Nanos>,
     /// From the first to the last due time that was started while the clock went on as clocks do. When it is put back,
     /// none of them is started again.
     started: Vec<(Nanos, Nanos)>,
@@ -34,6 +46,7 @@ impl Irregular {
         Irregular {
             dues,
             seen: now,
+            newest: None,
             started: Vec::new(),
             jumped: true,
         }
@@ -48,6 +61,29 @@ impl Irregular {
                 _ => return at,
             }
         }
+    }
+
+    /// From now on those after `last` count, or after the time that this gives if there is none; also if they were
+    /// started before.
+    pub(super) fn open(&mut self, last: Option<Nanos>, now: Nanos) -> Nanos {
+        let last = match last {
+            Some(last) => {
+                self.dues.go_on(last);
+                last
+            }
+            None => self.dues.begin(now),
+        };
+        self.started.retain_mut(|(from, to)| {
+            *to = last.min(*to);
+            from <= to
+        });
+        self.jumped = true;
+        self.newest = None;
+        last
+    }
+
+    pub(super) fn is_due(&mut self, at: Nanos) -> bool {
+        at > 0 && self.dues.after(at - 1) == at
     }
 
     /// A tick of this due time is started.

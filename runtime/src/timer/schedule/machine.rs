@@ -23,10 +23,6 @@ pub(in crate::timer) enum Cadence {
     /// The next due time is one interval after the end of the last tick.
     Delay,
     /// Due times are those of a calendar, and times those of a wall clock.
-    #[cfg_attr(
-        not(feature = "calendar"),
-        allow(dead_code, reason = "only calendars go by a clock")
-    )]
     Clock,
 }
 
@@ -58,6 +54,8 @@ pub(in crate::timer) struct Schedule {
     pub(super) anchored: bool,
     pub(super) cadence: Cadence,
     pub(super) paused: bool,
+    /// Another starts what is due.
+    pub(super) closed: bool,
     /// The running tick was asked to end by [`Action::Cancel`].
     pub(super) ending: bool,
     /// Ticks are being skipped at the cap of [`Overlap::ALLOW`].
@@ -142,6 +140,7 @@ impl Schedule {
             anchored: false,
             cadence,
             paused: false,
+            closed: false,
             ending: false,
             crowded: false,
             overlap,
@@ -225,7 +224,11 @@ impl Schedule {
 
     /// When [`advance`](Schedule::advance) has something to do at the earliest.
     pub(in crate::timer) fn wake_at(&self) -> Nanos {
-        if self.paused { NEVER } else { self.next_at }
+        if self.paused || self.closed {
+            NEVER
+        } else {
+            self.next_at
+        }
     }
 
     /// When the next tick is due that is known, on the grid.
@@ -352,6 +355,9 @@ impl Schedule {
 
     /// A tick asked for by hand.
     pub(in crate::timer) fn trigger(&mut self) {
+        if self.closed {
+            return self.skip(1);
+        }
         self.rare().triggered += 1;
     }
 

@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{MAX_MAIN, WireError};
 use crate::server::line::Role;
+#[cfg(feature = "timer")]
+use crate::server::line::{SingleAnswer, SingleCall};
 use crate::server::stop::{Signal, StopReason};
 
 /// From the supervisor to a worker.
@@ -45,6 +47,15 @@ pub(in crate::server) enum ToWorker {
         serving: u64,
         loan: u64,
     },
+    /// The answer to a call of this number about a timer with `single`.
+    #[cfg(feature = "timer")]
+    Single {
+        request: u64,
+        answer: SingleAnswer,
+    },
+    /// A timer with `single` may be free.
+    #[cfg(feature = "timer")]
+    Freed,
 }
 
 /// From a worker to the supervisor.
@@ -69,6 +80,11 @@ pub(in crate::server) enum ToSupervisor {
     },
     AcceptsNoMore {
         serving: u64,
+    },
+    #[cfg(feature = "timer")]
+    Single {
+        request: u64,
+        call: SingleCall,
     },
     Ready,
     /// The worker has got a stop signal of its own, by number.

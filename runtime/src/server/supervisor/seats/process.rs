@@ -21,6 +21,8 @@ use crate::server::line::wire::{
     Answer, Assignment, Refusal, SupervisorEnd, ToSupervisor, ToWorker, Wanted, WireError,
 };
 use crate::server::line::{self, Ended, Failure, Loan, Message, Request};
+#[cfg(feature = "timer")]
+use crate::server::line::{Reply, SingleAnswer};
 use crate::server::stop::sleep_until;
 use crate::server::supervisor::image::{self, Origin};
 use crate::server::supervisor::inbox::Input;
@@ -97,6 +99,8 @@ impl Processes {
             process,
             end,
             supervisor,
+            #[cfg(feature = "timer")]
+            commands: commands.clone(),
             stop_signals,
             exit,
             exits_by: None,
@@ -138,6 +142,10 @@ enum Command {
     Tell,
     Ping(u64),
     Loan(u64, Loan),
+    #[cfg(feature = "timer")]
+    Single(u64, SingleAnswer),
+    #[cfg(feature = "timer")]
+    Free,
     Kill,
 }
 
@@ -157,6 +165,11 @@ impl ProcessSeat {
 
     pub(crate) fn loan(&self, serving: u64, loan: Loan) {
         self.command(Command::Loan(serving, loan));
+    }
+
+    #[cfg(feature = "timer")]
+    pub(crate) fn free(&self) {
+        self.command(Command::Free);
     }
 
     pub(crate) fn kill(&self) {
@@ -185,6 +198,9 @@ struct Attendant {
     process: Process,
     end: SupervisorEnd,
     supervisor: mpsc::UnboundedSender<Input>,
+    /// For answers that the supervisor gives at once.
+    #[cfg(feature = "timer")]
+    commands: mpsc::UnboundedSender<Command>,
     stop_signals: Vec<i32>,
     /// What its process gets to end after its last word, unless it has been asked to stop.
     exit: Duration,
@@ -321,6 +337,12 @@ impl Attendant {
             Command::Loan(serving, Loan::TakenBack { id: loan }) => {
                 self.end.send(&ToWorker::TakeBack { serving, loan }, None)
             }
+            #[cfg(feature = "timer")]
+            Command::Single(request, answer) => {
+                self.end.send(&ToWorker::Single { request, answer }, None)
+            }
+            #[cfg(feature = "timer")]
+            Command::Free => self.end.send(&ToWorker::Freed, None),
             Command::Kill => {
                 self.kill();
                 Ok(())
@@ -369,6 +391,13 @@ impl Attendant {
             }
             ToSupervisor::Accepts { serving, socket } => Some(Message::Accepts { serving, socket }),
             ToSupervisor::AcceptsNoMore { serving } => Some(Message::AcceptsNoMore { serving }),
+            #[cfg(feature = "timer")]
+            ToSupervisor::Single { request, call } => {
+                let commands = self.commands.clone();
+                // Nobody receives once the process has ended.
+                let reply = move |answer| drop(commands.send(Command::Single(request, answer)));
+                Some(Message::Single(call, Reply::new(reply)))
+            }
             ToSupervisor::Signalled(raw) => Some(Message::Signalled(Signal::from_raw(raw))),
             ToSupervisor::Pong(number) => Some(Message::Pong(number)),
             ToSupervisor::Reported(text) => {
@@ -438,6 +467,9 @@ fn weight(message: &ToSupervisor) -> u32 {
         ToSupervisor::Listen { wanted, .. } => (1, wanted.len()),
         ToSupervisor::Accepts { .. } | ToSupervisor::AcceptsNoMore { .. } => (8, 0),
         ToSupervisor::Unlisten { text, .. } => (1, text.len()),
+        // With each tick of such a timer.
+        #[cfg(feature = "timer")]
+        ToSupervisor::Single { call, .. } => (1, call.len()),
         ToSupervisor::Reported(text) => (1024, text.len()),
         ToSupervisor::Ending { failure } | ToSupervisor::Ended { failure, .. } => {
             (16, failure.as_ref().map_or(0, String::len))

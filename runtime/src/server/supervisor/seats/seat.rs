@@ -216,6 +216,16 @@ impl Seat {
         }
     }
 
+    /// A timer with `single` may be free, which was refused.
+    #[cfg(feature = "timer")]
+    pub(crate) fn free(&self) {
+        match self {
+            Seat::Thread(thread) => thread.told.free(),
+            #[cfg(feature = "process")]
+            Seat::Process(process) => process.free(),
+        }
+    }
+
     /// What would outlive the supervisor.
     #[cfg(feature = "process")]
     pub(crate) fn killer(&self) -> Option<Killer> {
