@@ -364,12 +364,12 @@ struct Tally {
 }
 
 impl Tally {
-    fn count<E: std::fmt::Display>(&self, result: Result<(), E>) {
+    fn count<E: std::fmt::Debug>(&self, result: Result<(), E>) {
         match result {
             Ok(()) => _ = self.answered.fetch_add(1, Relaxed),
             Err(error) => {
                 self.failed.fetch_add(1, Relaxed);
-                *self.last.lock().unwrap() = error.to_string();
+                *self.last.lock().unwrap() = format!("{error:?}");
             }
         }
     }

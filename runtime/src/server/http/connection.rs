@@ -68,11 +68,13 @@ where
             let mut is_told = false;
             let ended = watch
                 .until(|cx, is_stopping| {
-                    if is_stopping && !is_told {
+                    let mut ended = connection.as_mut().poll(cx);
+                    // A client doesn't expect GOAWAY on a connection that it has just opened, before its first request.
+                    if is_stopping && !is_told && ended.is_pending() && wire.requests() > 0 {
                         is_told = true;
                         connection.as_mut().graceful_shutdown();
+                        ended = connection.as_mut().poll(cx);
                     }
-                    let ended = connection.as_mut().poll(cx);
                     streams.poll_ended(cx, |error| panicked(&exchange, error));
                     ended
                 })
