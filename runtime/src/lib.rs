@@ -27,6 +27,8 @@
 //! | `scope` | yes | scopes of tasks |
 //! | `calendar` | no | timers by the calendar: `cron`, `Timer::calendar` |
 //! | `lease-file`, `lease-postgres`, `lease-etcd` | no | stores for [`lease`]: locked files, PostgreSQL, etcd (needs `protoc` to build) |
+//! | `http` | no | HTTP/1.1 and HTTP/2 on hyper: [`Worker::serve_http`], `http` |
+//! | `axum` | no | axum's `ConnectInfo` for what `serve_http` serves |
 //! | `logging` | no | a log that names the worker: `logging::init`, and its parts |
 //!
 //! Contexts need none of them.
@@ -303,6 +305,9 @@ pub use teardown::{Drained, drain, settle};
 /// Those of [`Server::run`].
 #[cfg(feature = "server")]
 pub use aioxide_macros::server;
+#[cfg(feature = "http")]
+#[doc(inline)]
+pub use server::http;
 #[cfg(feature = "server")]
 pub use server::{
     Addresses, ExtraFn, Isolation, NotReady, OnFailure, Outcome, Reloads, Running, Server, Serving,

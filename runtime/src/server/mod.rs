@@ -5,6 +5,8 @@
 mod addresses;
 mod builder;
 pub(crate) mod expansion;
+#[cfg(feature = "http")]
+pub mod http;
 pub(crate) mod job;
 mod line;
 mod options;

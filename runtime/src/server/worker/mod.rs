@@ -14,6 +14,7 @@ mod own_scope;
 #[cfg(feature = "process")]
 pub(super) mod process;
 mod reloads;
+mod requests;
 mod serving;
 mod shared;
 #[cfg(feature = "timer")]
@@ -29,6 +30,8 @@ pub(super) use index::is_on_worker_thread;
 pub(crate) use index::set_thread_index;
 pub use index::worker_index;
 pub use reloads::Reloads;
+#[cfg(feature = "http")]
+pub(super) use requests::Requests;
 pub use serving::Serving;
 pub use stopping::Stopping;
 pub use tasks::Tasks;

@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::failures::{Failed, Failures};
 use super::listeners::Listeners;
+use super::requests::Requests;
 use super::shared::Shared;
 use crate::server::job::Outcome;
 use crate::server::stop::sleep_until;
@@ -43,6 +44,8 @@ struct Counts {
     open: Cell<usize>,
     failed: Cell<u64>,
     failures: RefCell<Failures>,
+    /// Of connections that have such.
+    requests: Option<Rc<Requests>>,
 }
 
 impl Counts {
@@ -81,8 +84,12 @@ impl Serving {
     /// How many handlers have ended in an error or a panic. Errors are logged at WARN, in one line a second at most,
     /// which has their number and the text of the last one; panics at ERROR. A handler that takes a client that goes
     /// away for nothing worth a line returns `Ok` then.
+    ///
+    /// With [`serve_http`](Worker::serve_http), connections that were closed because of what the client sent, or because
+    /// it didn't send it in time, are among them. These are logged at DEBUG.
     pub fn failed(&self) -> u64 {
-        self.counts.failed.get()
+        let requests = self.counts.requests.as_ref();
+        self.counts.failed.get() + requests.map_or(0, |requests| requests.refused())
     }
 
     /// Stops accepting and waits for the handlers of the open connections, until the stop's
@@ -104,11 +111,13 @@ impl Serving {
         }
         let cut = self.counts.open.get();
         self.worker.overran.store(true, Ordering::Relaxed);
+        let requests = self.counts.requests.as_ref();
         report::log!(
             warn,
             worker = self.worker.identity.index,
             role = self.worker.identity.role(),
             connections = cut,
+            requests = requests.map(|requests| requests.in_flight()),
             "connections cut at the deadline of {stop}"
         );
         self.cut.cancel();
@@ -180,13 +189,35 @@ impl Worker {
     where
         L: Listener + 'static,
         L::Io: 'static,
+        L::Addr: 'static,
         H: Fn(L::Io) -> F + 'static,
+        F: Future + 'static,
+        F::Output: Outcome,
+    {
+        self.serve_each(listener, move |stream, _| handler(stream), None)
+    }
+
+    /// As [`serve`](Worker::serve), with the client's address for the handler, which may count its requests.
+    pub(crate) fn serve_each<L, H, F>(
+        &self,
+        listener: L,
+        handler: H,
+        requests: Option<Rc<Requests>>,
+    ) -> Serving
+    where
+        L: Listener + 'static,
+        L::Io: 'static,
+        L::Addr: 'static,
+        H: Fn(L::Io, L::Addr) -> F + 'static,
         F: Future + 'static,
         F::Output: Outcome,
     {
         let cut = self.shared.cut.child_token();
         let accepting = cut.child_token();
-        let counts = Rc::new(Counts::default());
+        let counts = Rc::new(Counts {
+            requests,
+            ..Counts::default()
+        });
         let accept_loop = self.shared.serving.spawn_local(accept_loop(
             Arc::clone(&self.shared),
             Listeners::new(&self.shared, listener),
@@ -214,7 +245,8 @@ async fn accept_loop<L, H, F>(
     counts: Rc<Counts>,
 ) where
     L: Listener + 'static,
-    H: Fn(L::Io) -> F + 'static,
+    L::Addr: 'static,
+    H: Fn(L::Io, L::Addr) -> F + 'static,
     F: Future + 'static,
     F::Output: Outcome,
 {
@@ -230,13 +262,13 @@ async fn accept_loop<L, H, F>(
             Some(joined) = handlers.join_next() => close(&worker, &counts, joined),
             () = counts.failures_due() => counts.tell_failures(&worker),
             accepted = listeners.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, address)) => {
                     pause = FIRST_PAUSE;
                     counts.opened();
                     let handler = Rc::clone(&handler);
                     // Called inside its task, where its panic is one connection's. Boxed where it is made:
                     // on its way into a task a future is moved a dozen times, its buffers with it.
-                    handlers.spawn_local(Box::pin(async move { handler(stream).await.outcome() }));
+                    handlers.spawn_local(Box::pin(async move { handler(stream, address).await.outcome() }));
                 }
                 Err(error) if concerns_one_connection(&error) => {
                     report::log!(debug, worker = worker.identity.index, role = worker.identity.role(), %error, "a connection ended before it was accepted");
