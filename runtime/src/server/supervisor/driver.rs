@@ -17,6 +17,7 @@ use super::pulse::{self, Finding};
 use super::requests::Requests;
 use super::seats::{Leaving, Seats, Thread};
 use super::sockets::{Kernel, Sockets};
+use super::systemd::Systemd;
 use super::watchdog::{GiveUp, Watchdog};
 use super::who::about;
 use crate::panic;
@@ -56,6 +57,8 @@ pub(crate) struct Supervisor {
     turned_at: Duration,
     pub(super) watchdog: Watchdog,
     pub(super) on_ready: Option<OnReady>,
+    /// The service manager, if there is one that is to be told.
+    pub(super) systemd: Option<Systemd>,
     /// Tells those who hold the server how far it has come.
     pub(super) teller: Teller,
     /// The failure that made the server stop, and those told since.
@@ -81,6 +84,7 @@ pub(crate) struct Setup {
     pub(crate) seats: Seats,
     pub(crate) on_ready: Option<OnReady>,
     pub(crate) teller: Teller,
+    pub(crate) systemd: Option<Systemd>,
     /// What becomes of a server that doesn't come to its end.
     pub(crate) give_up: GiveUp,
 }
@@ -107,6 +111,7 @@ impl Supervisor {
             watchdog: Watchdog::new(setup.give_up),
             on_ready: setup.on_ready,
             teller: setup.teller,
+            systemd: setup.systemd,
             arisen: VecDeque::new(),
             pulses_at: pulse::interval(setup.hang_timeout),
             absence: Absence::watch(),
@@ -125,6 +130,7 @@ impl Supervisor {
         // have had the time to.
         let (mut left, mut heard_out) = (TURN, false);
         loop {
+            self.notify();
             if let Some(code) = self.exit {
                 if !self.leaving.join(LAST_DESTRUCTORS) {
                     report::log!(warn, "destructors of thread-local values are cut");
@@ -180,7 +186,9 @@ impl Supervisor {
             .values()
             .any(|live| live.turning)
             .then_some(self.pulses_at);
-        self.policy.next_deadline().into_iter().chain(pulses).min()
+        let notices = self.systemd.as_ref().and_then(Systemd::next_deadline);
+        let others = pulses.into_iter().chain(notices);
+        self.policy.next_deadline().into_iter().chain(others).min()
     }
 
     /// Moves all deadlines there are by the time for which this process did not run. To be done before anything new
@@ -276,6 +284,7 @@ impl Supervisor {
     pub(super) fn asked(&mut self, asked: Asked) {
         if matches!(asked, Asked::Reload) {
             self.sockets.look_after_files(true);
+            self.notice_reload();
         }
         self.happened(match asked {
             Asked::Stop(signal) => Event::StopSignal(signal),
