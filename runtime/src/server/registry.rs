@@ -43,11 +43,18 @@ pub(crate) enum Turn {
 pub(crate) struct Registration {
     name: String,
     number: usize,
+    /// How many calls there were before, of any name.
+    nth: usize,
     /// It is what this process was started for.
     is_own_turn: bool,
 }
 
 impl Registration {
+    /// Whether it is the first that the program runs.
+    pub(crate) fn is_first(&self) -> bool {
+        self.nth == 0
+    }
+
     /// What tells this run from the others of the program.
     #[cfg(feature = "process")]
     pub(crate) fn id(&self) -> RunId {
@@ -132,6 +139,7 @@ pub(crate) fn turn(name: &str, has_processes: bool) -> Result<Turn, RunError> {
     let mut registration = Registration {
         name: name.to_owned(),
         number,
+        nth,
         is_own_turn: false,
     };
     #[cfg(feature = "process")]

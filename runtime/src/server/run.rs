@@ -11,7 +11,9 @@ use super::builder::Server;
 use super::job::Job;
 use super::registry::{self, RunError, Turn};
 use super::running::Running;
-use super::supervisor::{Config, GiveUp, Requests, Seats, Setup, Signals, Supervisor, Teller};
+use super::supervisor::{
+    Config, GiveUp, Requests, Seats, Setup, Signals, Supervisor, Systemd, Teller,
+};
 use super::worker::event_loop;
 use super::{Isolation, report};
 #[cfg(feature = "process")]
@@ -50,6 +52,9 @@ impl Server {
     /// call that it belongs to is found by the server's [name](Server::name) and by how many of that name were called
     /// before. Calls that are over in the supervisor's process return at once there, with success; those of servers that
     /// run beside the worker's return when the worker has ended. A server can't be run inside a worker of another one.
+    ///
+    /// Under systemd (`NOTIFY_SOCKET` is set) the first server that the program runs tells it when it is ready, reloads
+    /// and stops, and how it stands, as `sd_notify(3)` has it; the [guide](crate::guide::production) has a unit.
     ///
     /// # Panics
     ///
@@ -123,7 +128,7 @@ impl Server {
         let runtime = supervisor_runtime()?;
         self.initialise(workers);
         let seats = Seats::threads(self.name.clone(), event_loop::run);
-        let supervisor = self.supervise(workers, seats, teller.clone(), give_up);
+        let supervisor = self.supervise(workers, seats, teller.clone(), None, give_up);
         std::thread::Builder::new()
             .name("supervisor".to_owned())
             .spawn(move || {
@@ -183,7 +188,10 @@ impl Server {
         let (_, requests) = Requests::new(Some(signals));
         let (teller, _) = Teller::new();
         let give_up: GiveUp = Arc::new(|code| std::process::exit(code));
-        let supervisor = self.supervise(workers, seats, teller, give_up);
+        // Of several servers the first is the service.
+        let systemd = registration.is_first();
+        let systemd = systemd.then(Systemd::of_environment).flatten();
+        let supervisor = self.supervise(workers, seats, teller, systemd, give_up);
         let code = runtime.block_on(supervisor().run(requests));
         runtime.shutdown_background();
         drop(registration);
@@ -197,6 +205,7 @@ impl Server {
         workers: usize,
         seats: Seats,
         teller: Teller,
+        systemd: Option<Systemd>,
         give_up: GiveUp,
     ) -> impl FnOnce() -> Supervisor + Send {
         let cores = available_parallelism().map_or(1, usize::from);
@@ -225,6 +234,7 @@ impl Server {
             on_ready: self.on_ready.take(),
             seats,
             teller,
+            systemd,
             give_up,
         };
         let job = self.into_job();

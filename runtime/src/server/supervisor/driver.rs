@@ -19,6 +19,7 @@ use super::seats::{Leaving, Seats, Thread};
 #[cfg(feature = "timer")]
 use super::singles::Singles;
 use super::sockets::{Kernel, Sockets};
+use super::systemd::Systemd;
 use super::watchdog::{GiveUp, Watchdog};
 use super::who::about;
 use crate::panic;
@@ -61,6 +62,8 @@ pub(crate) struct Supervisor {
     turned_at: Duration,
     pub(super) watchdog: Watchdog,
     pub(super) on_ready: Option<OnReady>,
+    /// The service manager, if there is one that is to be told.
+    pub(super) systemd: Option<Systemd>,
     /// Tells those who hold the server how far it has come.
     pub(super) teller: Teller,
     /// The failure that made the server stop, and those told since.
@@ -86,6 +89,7 @@ pub(crate) struct Setup {
     pub(crate) seats: Seats,
     pub(crate) on_ready: Option<OnReady>,
     pub(crate) teller: Teller,
+    pub(crate) systemd: Option<Systemd>,
     /// What becomes of a server that doesn't come to its end.
     pub(crate) give_up: GiveUp,
 }
@@ -114,6 +118,7 @@ impl Supervisor {
             watchdog: Watchdog::new(setup.give_up),
             on_ready: setup.on_ready,
             teller: setup.teller,
+            systemd: setup.systemd,
             arisen: VecDeque::new(),
             pulses_at: pulse::interval(setup.hang_timeout),
             absence: Absence::watch(),
@@ -132,6 +137,7 @@ impl Supervisor {
         // have had the time to.
         let (mut left, mut heard_out) = (TURN, false);
         loop {
+            self.notify();
             if let Some(code) = self.exit {
                 if !self.leaving.join(LAST_DESTRUCTORS) {
                     report::log!(warn, "destructors of thread-local values are cut");
@@ -187,7 +193,9 @@ impl Supervisor {
             .values()
             .any(|live| live.turning)
             .then_some(self.pulses_at);
-        self.policy.next_deadline().into_iter().chain(pulses).min()
+        let notices = self.systemd.as_ref().and_then(Systemd::next_deadline);
+        let others = pulses.into_iter().chain(notices);
+        self.policy.next_deadline().into_iter().chain(others).min()
     }
 
     /// Moves all deadlines there are by the time for which this process did not run. To be done before anything new
@@ -283,6 +291,7 @@ impl Supervisor {
     pub(super) fn asked(&mut self, asked: Asked) {
         if matches!(asked, Asked::Reload) {
             self.sockets.look_after_files(true);
+            self.notice_reload();
         }
         self.happened(match asked {
             Asked::Stop(signal) => Event::StopSignal(signal),

@@ -18,6 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::seats::child::Process;
+use super::systemd::OF_THE_SERVICE;
 use crate::server::line::role_variable::{ROLE, Role};
 
 /// How this process was started, and so how its workers are.
@@ -123,6 +124,9 @@ impl Origin {
             .env(ROLE, role.write(std::process::id(), inode))
             .stdin(OwnedFd::from(theirs))
             .process_group(0);
+        for variable in OF_THE_SERVICE {
+            command.env_remove(variable);
+        }
         // By its name: what that stands for now may be another release than the one this process runs in.
         if self.directory.is_dir() {
             command.current_dir(&self.directory);

@@ -21,6 +21,7 @@ mod signals;
 #[cfg(feature = "timer")]
 mod singles;
 mod sockets;
+mod systemd;
 mod telling;
 mod watchdog;
 mod who;
@@ -36,4 +37,5 @@ pub(super) use requests::{Requester, Requests};
 pub(super) use seats::Processes;
 pub(super) use seats::Seats;
 pub(super) use signals::Signals;
+pub(super) use systemd::Systemd;
 pub(super) use watchdog::GiveUp;

@@ -75,6 +75,11 @@ impl Pulse {
         self.waiting_since = Some(now);
     }
 
+    /// Whether it has been blocked for so long that it is reported.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.reported
+    }
+
     /// From now on its silence counts for the hang timeout.
     pub(crate) fn ready(&mut self, now: Duration) {
         if let Some(since) = &mut self.waiting_since {

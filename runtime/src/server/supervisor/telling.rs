@@ -30,11 +30,17 @@ impl Supervisor {
             { cause = cause.as_str() },
             "{name} (pid {pid}) failed: {cause}"
         );
-        self.teller.failed(|| format!("{name} failed: {cause}"));
+        self.failed(format!("{name} failed: {cause}"));
         if !self.stopping {
             self.told.clear();
         }
         self.told.insert(cause);
+    }
+
+    /// For those who aren't told by the log.
+    fn failed(&mut self, failure: String) {
+        self.notice(|| format!("last failure: {failure}"));
+        self.teller.failed(|| failure);
     }
 
     /// A role, and the process in which it is filled.
@@ -76,6 +82,7 @@ impl Supervisor {
     }
 
     pub(super) fn report(&mut self, report: Report) {
+        self.notice_report(&report);
         match report {
             Report::AllReady => {
                 self.tell_all_ready();
@@ -97,8 +104,7 @@ impl Supervisor {
                 let (who, timeout) = (self.worker(id), self.config.start_timeout);
                 let name = &who.name;
                 about!(who, failure, {}, "{name} was not ready within {timeout:?}");
-                self.teller
-                    .failed(|| format!("{name} was not ready within {timeout:?}"));
+                self.failed(format!("{name} was not ready within {timeout:?}"));
             }
             Report::StopTimedOut(id) => {
                 let who = self.worker(id);
@@ -139,8 +145,9 @@ impl Supervisor {
                     { cause = "returned unasked" },
                     "{name} (pid {pid}) returned although it had not been asked to stop"
                 );
-                self.teller
-                    .failed(|| format!("{name} returned although it had not been asked to stop"));
+                self.failed(format!(
+                    "{name} returned although it had not been asked to stop"
+                ));
             }
             Report::Backoff { role, delay } => {
                 let (worker, name) = (role.index(), self.who(role, 0));

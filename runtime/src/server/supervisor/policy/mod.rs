@@ -11,8 +11,10 @@ mod machine;
 mod model;
 mod places;
 mod rolling;
+mod standing;
 mod state;
 mod stopping;
 
 pub(in crate::server) use event::{Action, Config, Ending, Event, Image, Report, WorkerId};
+pub(in crate::server) use standing::{Phase, Rolled, Standing};
 pub(in crate::server) use state::Policy;

@@ -1,0 +1,178 @@
+//! What a server says to systemd, heard by a socket in its place.
+
+use std::process::Command;
+use std::time::Duration;
+
+use aioxide_tests::notify::FakeSystemd;
+use aioxide_tests::{Running, Signal};
+
+fn plain(isolation: &str, args: &str, systemd: &FakeSystemd) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plain"));
+    command
+        .args(["--isolation", isolation])
+        .args(args.split_whitespace())
+        .env("NOTIFY_SOCKET", systemd.name());
+    command
+}
+
+#[track_caller]
+fn value(lines: &[String], key: &str) -> String {
+    let value = lines.iter().find_map(|line| line.strip_prefix(key));
+    let value = value.and_then(|rest| rest.strip_prefix('='));
+    value
+        .unwrap_or_else(|| panic!("no {key} in {lines:?}"))
+        .to_owned()
+}
+
+#[track_caller]
+fn assert_graceful(server: Running) {
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+}
+
+fn the_life_of_a_server_is_told(isolation: &str) {
+    let mut systemd = FakeSystemd::at_path();
+    let mut server = Running::start(&mut plain(isolation, "--slow-start 300", &systemd));
+    let starting = systemd.wait_for("EXTEND_TIMEOUT_USEC=");
+    let micros: u64 = value(&starting, "EXTEND_TIMEOUT_USEC").parse().unwrap();
+    assert!((1..=30_000_000).contains(&micros), "{micros}");
+    let ready = systemd.wait_for("READY=1");
+    let address = server.wait_until_ready();
+    assert_eq!(
+        value(&ready, "STATUS"),
+        format!("2 workers are ready, listening on {address}")
+    );
+
+    let before = monotonic_micros();
+    server.signal(Signal::HUP);
+    let reloading = systemd.wait_for("RELOADING=1");
+    let micros: i64 = value(&reloading, "MONOTONIC_USEC").parse().unwrap();
+    assert!((before..=monotonic_micros()).contains(&micros));
+    systemd.wait_for("EXTEND_TIMEOUT_USEC=");
+    let done = systemd.wait_for("READY=1");
+    assert!(value(&done, "STATUS").ends_with("; rolling restart done"));
+
+    server.signal(Signal::TERM);
+    let stopping = systemd.wait_for("STOPPING=1");
+    assert_eq!(
+        value(&stopping, "STATUS"),
+        "stopping: SIGTERM; rolling restart done"
+    );
+    systemd.wait_for("EXTEND_TIMEOUT_USEC=");
+    assert_graceful(server);
+}
+
+fn an_abstract_name_and_the_watchdog_are_served(isolation: &str) {
+    let mut systemd = FakeSystemd::abstract_name();
+    let mut command = plain(isolation, "", &systemd);
+    command.env("WATCHDOG_USEC", "200000");
+    let server = Running::start(&mut command);
+    systemd.wait_for("READY=1");
+    for _ in 0..5 {
+        systemd.wait_for("WATCHDOG=1");
+    }
+    server.signal(Signal::TERM);
+    assert_graceful(server);
+}
+
+fn a_watchdog_for_another_process_is_not_fed(isolation: &str) {
+    let mut systemd = FakeSystemd::at_path();
+    let mut command = plain(isolation, "", &systemd);
+    command
+        .env("WATCHDOG_USEC", "20000")
+        .env("WATCHDOG_PID", "1");
+    let server = Running::start(&mut command);
+    systemd.wait_for("READY=1");
+    server.signal(Signal::TERM);
+    systemd.wait_for("STOPPING=1");
+    assert_graceful(server);
+    let rest = systemd.rest(Duration::ZERO);
+    let fed = rest.iter().flatten().any(|line| line == "WATCHDOG=1");
+    assert!(!fed, "{rest:?}");
+}
+
+/// The socket's queue holds ten datagrams or so.
+fn what_finds_no_room_is_said_again(isolation: &str) {
+    let mut systemd = FakeSystemd::at_path();
+    let mut command = plain(isolation, "--slow-start 100", &systemd);
+    command.env("WATCHDOG_USEC", "2000");
+    let mut server = Running::start(&mut command);
+    // By then the queue has long been full, and nobody waits for it.
+    server.wait_until_ready();
+    systemd.wait_for("READY=1");
+    server.signal(Signal::TERM);
+    assert_graceful(server);
+}
+
+fn a_manager_that_is_gone_keeps_nobody(isolation: &str) {
+    let systemd = FakeSystemd::at_path();
+    let mut command = plain(isolation, "", &systemd);
+    drop(systemd);
+    let mut server = Running::start(&mut command);
+    server.wait_until_ready();
+    server.signal(Signal::TERM);
+    let ended = server.wait();
+    assert_eq!((ended.code, ended.errors()), (Some(0), Vec::new()));
+    let told: Vec<_> = ended.lines("systemd can't be told").collect();
+    assert_eq!(told.len(), 1, "{:#?}", ended.log);
+}
+
+/// It stays one line, whatever the error says.
+fn a_failure_is_part_of_the_status(isolation: &str) {
+    let mut systemd = FakeSystemd::at_path();
+    let mut command = plain(isolation, "--fails start", &systemd);
+    let server = Running::start(&mut command);
+    let stopping = systemd.wait_for("STOPPING=1");
+    let status = value(&stopping, "STATUS");
+    assert!(
+        status.starts_with("stopping: a worker failed; last failure: worker "),
+        "{status}"
+    );
+    assert!(status.ends_with("failed: its own mistake"), "{status}");
+    assert_eq!(server.wait().code, Some(1));
+}
+
+/// What is systemd's in the environment is the supervisor's alone, with processes.
+fn workers_know_nothing_of_systemd(isolation: &str) {
+    let mut systemd = FakeSystemd::at_path();
+    let folder = aioxide_tests::Folder::new();
+    let file = folder.file("environment");
+    let mut command = plain(isolation, "", &systemd);
+    command
+        .args(["--grandchild", &format!("env > {}", file.display())])
+        .envs([
+            ("WATCHDOG_USEC", "30000000"),
+            ("LISTEN_PID", "1"),
+            ("LISTEN_FDS", "0"),
+            ("LISTEN_FDNAMES", "http"),
+            ("LISTEN_ADDRESS", "is the program's own"),
+        ]);
+    let server = Running::start(&mut command);
+    systemd.wait_for("READY=1");
+    server.signal(Signal::TERM);
+    assert_graceful(server);
+    let environment = std::fs::read_to_string(file).unwrap();
+    let begins = |start: &str| environment.lines().any(|line| line.starts_with(start));
+    assert!(begins("LISTEN_ADDRESS="), "{environment}");
+    if isolation == "process" {
+        for start in ["NOTIFY_", "WATCHDOG_", "LISTEN_PID", "LISTEN_FD"] {
+            assert!(!begins(start), "{start}: {environment}");
+        }
+    }
+}
+
+fn monotonic_micros() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+}
+
+aioxide_tests::under_both_isolations!(
+    the_life_of_a_server_is_told,
+    an_abstract_name_and_the_watchdog_are_served,
+    a_watchdog_for_another_process_is_not_fed,
+    what_finds_no_room_is_said_again,
+    a_manager_that_is_gone_keeps_nobody,
+    a_failure_is_part_of_the_status,
+    workers_know_nothing_of_systemd,
+);
