@@ -15,6 +15,8 @@ pub(crate) enum Shape {
     Flag,
     /// `key = value`
     Value,
+    /// `key`, or `key = value`
+    Either,
 }
 
 /// A key that an attribute knows, and an example of a value for its messages.
@@ -40,12 +42,20 @@ impl Known {
             example,
         }
     }
+
+    pub(crate) const fn either(key: &'static str, example: &'static str) -> Self {
+        Known {
+            key,
+            shape: Shape::Either,
+            example,
+        }
+    }
 }
 
 impl std::fmt::Display for Known {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.shape {
-            Shape::Flag => f.write_str(self.key),
+            Shape::Flag | Shape::Either => f.write_str(self.key),
             Shape::Value => write!(f, "{} = {}", self.key, self.example),
         }
     }
@@ -185,7 +195,7 @@ impl Options {
         }
         self.refused.push(known_as.key);
         let value = match (known_as.shape, value) {
-            (Shape::Flag, None) => None,
+            (Shape::Flag | Shape::Either, None) => None,
             (Shape::Flag, Some(value)) => {
                 let typed = match value {
                     Ok(value) => value.to_token_stream(),
@@ -206,7 +216,7 @@ impl Options {
                 );
                 return Ok(());
             }
-            (Shape::Value, Some(Err(equals))) => {
+            (Shape::Value | Shape::Either, Some(Err(equals))) => {
                 errors.push(
                     equals,
                     format!("`{name}` needs a value after the `=`"),
@@ -214,7 +224,7 @@ impl Options {
                 );
                 return Ok(());
             }
-            (Shape::Value, Some(Ok(value))) => Some(value),
+            (Shape::Value | Shape::Either, Some(Ok(value))) => Some(value),
         };
         self.refused.pop();
         self.given.push(Given { key, value });

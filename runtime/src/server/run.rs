@@ -9,9 +9,13 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::builder::Server;
 use super::job::Job;
+#[cfg(feature = "monitor")]
+use super::monitor::{About, Monitor, Options};
 use super::registry::{self, RunError, Turn};
 use super::running::Running;
-use super::supervisor::{Config, GiveUp, Requests, Seats, Setup, Signals, Supervisor, Teller};
+use super::supervisor::{
+    Config, GiveUp, Looks, Requests, Seats, Setup, Signals, Supervisor, Teller,
+};
 use super::worker::event_loop;
 use super::{Isolation, report};
 #[cfg(feature = "process")]
@@ -122,12 +126,18 @@ impl Server {
         let runtime = supervisor_runtime()?;
         self.initialise(workers);
         let seats = Seats::threads(self.name.clone(), event_loop::run);
-        let supervisor = self.supervise(workers, seats, teller.clone(), give_up);
+        #[cfg(feature = "monitor")]
+        let (monitor, looks) = self.open_monitor(Isolation::Thread);
+        #[cfg(not(feature = "monitor"))]
+        let looks = Looks::default();
+        let supervisor = self.supervise(workers, seats, teller.clone(), looks, give_up);
         std::thread::Builder::new()
             .name("supervisor".to_owned())
             .spawn(move || {
                 let code = runtime.block_on(supervisor().run(requests));
                 runtime.shutdown_background();
+                #[cfg(feature = "monitor")]
+                drop(monitor);
                 teller.ended(code);
             })
             .map_err(StartError::Thread)?;
@@ -182,9 +192,15 @@ impl Server {
         let (_, requests) = Requests::new(Some(signals));
         let (teller, _) = Teller::new();
         let give_up: GiveUp = Arc::new(|code| std::process::exit(code));
-        let supervisor = self.supervise(workers, seats, teller, give_up);
+        #[cfg(feature = "monitor")]
+        let (monitor, looks) = self.open_monitor(self.isolation);
+        #[cfg(not(feature = "monitor"))]
+        let looks = Looks::default();
+        let supervisor = self.supervise(workers, seats, teller, looks, give_up);
         let code = runtime.block_on(supervisor().run(requests));
         runtime.shutdown_background();
+        #[cfg(feature = "monitor")]
+        drop(monitor);
         drop(registration);
         // The policy's codes are those of the table, which fit.
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
@@ -196,6 +212,7 @@ impl Server {
         workers: usize,
         seats: Seats,
         teller: Teller,
+        looks: Looks,
         give_up: GiveUp,
     ) -> impl FnOnce() -> Supervisor + Send {
         let cores = available_parallelism().map_or(1, usize::from);
@@ -224,10 +241,30 @@ impl Server {
             on_ready: self.on_ready.take(),
             seats,
             teller,
+            looks,
             give_up,
         };
         let job = self.into_job();
         move || Supervisor::new(config, job, setup)
+    }
+
+    /// Lets those in who look into the server, if that is wanted.
+    #[cfg(feature = "monitor")]
+    fn open_monitor(&self, isolation: Isolation) -> (Option<Monitor>, Looks) {
+        let seconds = |length: std::time::Duration| length.as_secs_f64();
+        let about = About {
+            name: self.name.clone(),
+            isolation,
+            options: Options {
+                shutdown_timeout: seconds(self.shutdown_timeout),
+                start_timeout: seconds(self.start_timeout),
+                on_failure: self.on_failure.to_string(),
+                max_restarts: self.max_restarts,
+                restart_window: seconds(self.restart_window),
+                hang_timeout: self.hang_timeout.map(seconds),
+            },
+        };
+        Monitor::open(about, &self.door, self.health.as_deref())
     }
 
     /// The user's `init`, and what only a log that it may have installed can tell.

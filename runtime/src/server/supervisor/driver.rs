@@ -11,12 +11,15 @@ use super::absence::{Absence, GAP};
 use super::asked::Asked;
 use super::inbox::Input;
 use super::live::Live;
+use super::looks::{Look, Looks};
 use super::policy::{Action, Config, Event, Policy, WorkerId};
 use super::progress::Teller;
 use super::pulse::{self, Finding};
 use super::requests::Requests;
 use super::seats::{Leaving, Seats, Thread};
 use super::sockets::{Kernel, Sockets};
+#[cfg(feature = "monitor")]
+use super::view::Failures;
 use super::watchdog::{GiveUp, Watchdog};
 use super::who::about;
 use crate::panic;
@@ -58,6 +61,13 @@ pub(crate) struct Supervisor {
     pub(super) on_ready: Option<OnReady>,
     /// Tells those who hold the server how far it has come.
     pub(super) teller: Teller,
+    /// What those ask who look into it.
+    pub(super) looks: Looks,
+    #[cfg(feature = "monitor")]
+    pub(super) failures: Failures,
+    /// All workers and extras have been ready.
+    #[cfg(feature = "monitor")]
+    pub(super) was_ready: bool,
     /// The failure that made the server stop, and those told since.
     pub(super) told: BTreeSet<String>,
     pub(super) stopping: bool,
@@ -67,6 +77,7 @@ pub(crate) struct Supervisor {
 /// What the driver was waiting for.
 enum Happened {
     Asked(Asked),
+    Look(Look),
     Input(Input),
     Deadline,
 }
@@ -81,6 +92,7 @@ pub(crate) struct Setup {
     pub(crate) seats: Seats,
     pub(crate) on_ready: Option<OnReady>,
     pub(crate) teller: Teller,
+    pub(crate) looks: Looks,
     /// What becomes of a server that doesn't come to its end.
     pub(crate) give_up: GiveUp,
 }
@@ -107,6 +119,11 @@ impl Supervisor {
             watchdog: Watchdog::new(setup.give_up),
             on_ready: setup.on_ready,
             teller: setup.teller,
+            looks: setup.looks,
+            #[cfg(feature = "monitor")]
+            failures: Failures::default(),
+            #[cfg(feature = "monitor")]
+            was_ready: false,
             arisen: VecDeque::new(),
             pulses_at: pulse::interval(setup.hang_timeout),
             absence: Absence::watch(),
@@ -151,12 +168,14 @@ impl Supervisor {
                 // Signals are read before deaths, and both before deadlines are judged; but those don't wait for ever.
                 biased;
                 asked = requests.next(), if listens => Happened::Asked(asked),
+                look = self.looks.next(), if listens => Happened::Look(look),
                 Some(input) = self.inbox.recv(), if listens => Happened::Input(input),
                 () = wake => Happened::Deadline,
             };
             self.make_up_for_gap(deadline);
             match happened {
                 Happened::Asked(asked) => self.asked(asked),
+                Happened::Look(look) => self.look(look),
                 Happened::Input(input) => self.received(input),
                 Happened::Deadline if !heard_out => {
                     heard_out = true;
@@ -277,6 +296,8 @@ impl Supervisor {
         if matches!(asked, Asked::Reload) {
             self.sockets.look_after_files(true);
         }
+        #[cfg(feature = "monitor")]
+        self.note_asked(asked);
         self.happened(match asked {
             Asked::Stop(signal) => Event::StopSignal(signal),
             Asked::StopRequested => Event::StopRequested,
@@ -286,6 +307,11 @@ impl Supervisor {
             Asked::Scale(workers) => Event::Scale(workers),
             Asked::Tell => Event::Tell,
         });
+    }
+
+    #[cfg(not(feature = "monitor"))]
+    fn look(&mut self, look: Look) {
+        match look {}
     }
 
     pub(super) fn received(&mut self, input: Input) {
@@ -311,6 +337,8 @@ impl Supervisor {
             let actions = self.policy.on(self.now(), event);
             self.carry_out(actions);
         }
+        #[cfg(feature = "monitor")]
+        self.note_states();
         self.pass_on_loans();
     }
 }

@@ -11,15 +11,22 @@ mod hearing;
 #[cfg(feature = "process")]
 mod image;
 mod inbox;
+#[cfg(feature = "monitor")]
+mod journal;
 mod live;
+mod looks;
 mod policy;
 mod progress;
 mod pulse;
 mod requests;
 mod seats;
+#[cfg(feature = "monitor")]
+mod showing;
 mod signals;
 mod sockets;
 mod telling;
+#[cfg(feature = "monitor")]
+mod view;
 mod watchdog;
 mod who;
 
@@ -27,6 +34,11 @@ pub(super) use asked::Asked;
 pub(super) use driver::{OnReady, Setup, Supervisor};
 #[cfg(feature = "process")]
 pub(super) use image::Origin;
+#[cfg(feature = "monitor")]
+pub(super) use journal::{Entry, Step};
+pub(super) use looks::Looks;
+#[cfg(feature = "monitor")]
+pub(super) use looks::{Act, Watcher};
 pub(super) use policy::Config;
 pub(super) use progress::{Progress, Teller};
 pub(super) use requests::{Requester, Requests};
@@ -34,4 +46,6 @@ pub(super) use requests::{Requester, Requests};
 pub(super) use seats::Processes;
 pub(super) use seats::Seats;
 pub(super) use signals::Signals;
+#[cfg(feature = "monitor")]
+pub(super) use view::{Place, View, WorkerView};
 pub(super) use watchdog::GiveUp;

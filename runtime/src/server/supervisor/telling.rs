@@ -31,6 +31,8 @@ impl Supervisor {
             "{name} (pid {pid}) failed: {cause}"
         );
         self.teller.failed(|| format!("{name} failed: {cause}"));
+        #[cfg(feature = "monitor")]
+        self.note_failure(who, &cause);
         if !self.stopping {
             self.told.clear();
         }
@@ -76,6 +78,8 @@ impl Supervisor {
     }
 
     pub(super) fn report(&mut self, report: Report) {
+        #[cfg(feature = "monitor")]
+        self.note_report(report);
         match report {
             Report::AllReady => {
                 self.tell_all_ready();

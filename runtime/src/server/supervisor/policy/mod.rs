@@ -13,6 +13,8 @@ mod places;
 mod rolling;
 mod state;
 mod stopping;
+#[cfg(feature = "monitor")]
+mod view;
 
 pub(in crate::server) use event::{Action, Config, Ending, Event, Image, Report, WorkerId};
 pub(in crate::server) use state::Policy;
