@@ -35,18 +35,18 @@ impl Known {
         }
     }
 
-    pub(crate) const fn either(key: &'static str, example: &'static str) -> Self {
-        Known {
-            key,
-            shape: Shape::Either,
-            example,
-        }
-    }
-
     pub(crate) const fn value(key: &'static str, example: &'static str) -> Self {
         Known {
             key,
             shape: Shape::Value,
+            example,
+        }
+    }
+
+    pub(crate) const fn either(key: &'static str, example: &'static str) -> Self {
+        Known {
+            key,
+            shape: Shape::Either,
             example,
         }
     }
@@ -55,8 +55,8 @@ impl Known {
 impl std::fmt::Display for Known {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.shape {
-            Shape::Flag => f.write_str(self.key),
-            Shape::Value | Shape::Either => write!(f, "{} = {}", self.key, self.example),
+            Shape::Flag | Shape::Either => f.write_str(self.key),
+            Shape::Value => write!(f, "{} = {}", self.key, self.example),
         }
     }
 }

@@ -3,7 +3,8 @@
 //! 1. [`cancellation`]: what is promised about teardown, what can't be, and how to write one that keeps it;
 //! 2. [`scopes`]: tasks that don't outlive their caller: how they fail, end and are cancelled;
 //! 3. [`production`]: under systemd, in a container, in Kubernetes; logs, signals, exit codes, new versions;
-//! 4. [`coming_from_aiotools`]: each name of Python's aiotools and its counterpart.
+//! 4. `monitor`: looking into a running server, and acting on it (feature `monitor`);
+//! 5. [`coming_from_aiotools`]: each name of Python's aiotools and its counterpart.
 
 #[doc = include_str!("guide/cancellation.md")]
 pub mod cancellation {}
@@ -14,6 +15,10 @@ pub mod coming_from_aiotools {}
 #[cfg(feature = "server")]
 #[doc = include_str!("guide/production.md")]
 pub mod production {}
+
+#[cfg(feature = "monitor")]
+#[doc = include_str!("guide/monitor.md")]
+pub mod monitor {}
 
 #[cfg(feature = "scope")]
 #[doc = include_str!("guide/scopes.md")]

@@ -239,6 +239,8 @@ pub use teardown::{Drained, drain, settle};
 /// | `max_restarts = 10`, `restart_window = 60s` | those | how often a worker may fail, with `restart`; backoff 100 ms doubling to 10 s |
 /// | `hang_timeout = 30s` | off | when a blocked event loop is a failure, of a process; one of 5 s is always reported |
 /// | `roll_overlap = 2` | all | how many old workers may drain at once in a rolling restart |
+/// | `monitor`, `monitor = "path"` | off | a door for the operator: `nc -U`, `curl --unix-socket` (feature `monitor`) |
+/// | `health = "0.0.0.0:9090"` | off | `/livez`, `/readyz` and `/metrics` over HTTP (feature `monitor`) |
 /// | `share_port` | off | other servers may listen on the same address |
 /// | `run_to_completion` | off | yields return at once, the server ends when all workers have |
 /// | `crate = path` | `::aioxide` | where this library is, under another name |
@@ -305,6 +307,9 @@ pub use teardown::{Drained, drain, settle};
 /// Those of [`Server::run`].
 #[cfg(feature = "server")]
 pub use aioxide_macros::server;
+#[cfg(feature = "server")]
+#[cfg(feature = "monitor")]
+pub use server::Door;
 #[cfg(feature = "http")]
 #[doc(inline)]
 pub use server::http;

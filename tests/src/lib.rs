@@ -1,5 +1,6 @@
 //! What the integration tests have in common: real processes, watched with deadlines.
 
+pub mod door;
 pub mod fixture;
 pub mod notify;
 #[cfg(feature = "stores")]

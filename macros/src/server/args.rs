@@ -20,6 +20,8 @@ const KNOWN: &[Known] = &[
     Known::value("restart_window", "60s"),
     Known::value("hang_timeout", "30s"),
     Known::value("roll_overlap", "2"),
+    Known::either("monitor", "\"path\""),
+    Known::value("health", "\"0.0.0.0:9090\""),
     Known::flag("share_port"),
     Known::flag("run_to_completion"),
     Known::value("crate", "path"),

@@ -1,7 +1,7 @@
 //! What is legal: the options checked, the function's arguments told apart.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
-use quote::{ToTokens, quote};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Block, Expr, ExprLit, Ident, Lit, Pat, PatType, Path, Type, TypeReference};
@@ -169,6 +169,8 @@ impl Model {
                 options.call(name, quote!(true));
             }
         }
+        options.monitor();
+        options.health();
         let calls = options.calls;
         if !args.sound || errors.len() > before {
             return Checked::Wrong {
@@ -488,6 +490,34 @@ impl OptionCheck<'_> {
                 literal @ Length::Literal(_) => self.call(name, literal.to_token_stream()),
             }
         }
+    }
+
+    fn monitor(&mut self) {
+        match self.args.options.value("monitor") {
+            Some((_, value)) => {
+                let krate = self.krate;
+                self.converted("monitor", value, quote!(#krate::Door));
+            }
+            None if self.args.options.flag("monitor").is_some() => {
+                self.call("monitor", quote!(true));
+            }
+            None => {}
+        }
+    }
+
+    fn health(&mut self) {
+        if let Some((_, value)) = self.args.options.value("health") {
+            self.converted("health", value, quote!(::std::string::String));
+        }
+    }
+
+    /// A call with what `value` converts into.
+    fn converted(&mut self, name: &str, value: &Expr, ty: TokenStream) {
+        self.calls.push(Call {
+            method: self.method(name),
+            value: quote_spanned!(value.span()=> ::core::convert::Into::into(#value)),
+            expression: Some(ty),
+        });
     }
 
     fn path(&mut self, name: &str) -> Option<Path> {

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+#[cfg(feature = "monitor")]
+use super::Door;
 use super::job::{Body, Extra, ExtraFn, MainRef, MakeBody, MakeMain, Outcome, main_as, make_main};
 use super::supervisor::OnReady;
 use super::{Addresses, Isolation, OnFailure, Signal, Worker};
@@ -62,6 +64,10 @@ pub struct Server {
     pub(super) share_port: bool,
     pub(super) run_to_completion: bool,
     pub(super) roll_overlap: usize,
+    #[cfg(feature = "monitor")]
+    pub(super) door: Door,
+    #[cfg(feature = "monitor")]
+    pub(super) health: Option<String>,
 }
 
 impl Server {
@@ -142,6 +148,10 @@ impl Server {
             share_port: false,
             run_to_completion: false,
             roll_overlap: usize::MAX,
+            #[cfg(feature = "monitor")]
+            door: Door::default(),
+            #[cfg(feature = "monitor")]
+            health: None,
         }
     }
 
@@ -314,6 +324,45 @@ impl Server {
     /// ```
     pub fn roll_overlap(mut self, workers: usize) -> Server {
         self.roll_overlap = workers;
+        self
+    }
+
+    /// Opens a door into the running server for its operator: a Unix socket that only the server's user and root may
+    /// connect to, with `nc -U`, `curl --unix-socket` or the command `aioxide`. Without it, by default, there is none.
+    ///
+    /// With `true` it is `aioxide-<executable>-<pid>.sock` in the first folder of `RUNTIME_DIRECTORY`, else in
+    /// `XDG_RUNTIME_DIR`, else in `/tmp/aioxide-<uid>/`; with a path it is there. `AIOXIDE_MONITOR` in the environment
+    /// wins over both: a path, or nothing for no door. A door that can't be opened is logged at WARN, and the server
+    /// runs. [`guide::monitor`](crate::guide::monitor) says what it is good for.
+    ///
+    /// ```
+    /// # use aioxide::{Server, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet).monitor(true);
+    /// let server = Server::new(greet).monitor("/run/greet/monitor.sock");
+    /// ```
+    #[cfg(feature = "monitor")]
+    pub fn monitor(mut self, door: impl Into<Door>) -> Server {
+        self.door = door.into();
+        self
+    }
+
+    /// Answers health checks over HTTP on this TCP address, `0.0.0.0:9090` for example: `/livez`, `/readyz` and
+    /// `/metrics`, and nothing else. By default there are none.
+    ///
+    /// `/readyz` is 200 when the server was ready once, at least one worker is ready, and it isn't stopping; `/livez`
+    /// while the supervisor answers and not all event loops are blocked. They are 503 otherwise, with a line that says
+    /// why. `AIOXIDE_HEALTH` in the environment wins: an address, or nothing for no health checks. An address that can't
+    /// be listened on is logged at WARN, and the server runs.
+    ///
+    /// ```
+    /// # use aioxide::{Server, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet).health("0.0.0.0:9090");
+    /// ```
+    #[cfg(feature = "monitor")]
+    pub fn health(mut self, address: impl Into<String>) -> Server {
+        self.health = Some(address.into());
         self
     }
 }

@@ -9,6 +9,8 @@ pub(crate) mod expansion;
 pub mod http;
 pub(crate) mod job;
 mod line;
+#[cfg(feature = "monitor")]
+mod monitor;
 mod options;
 mod registry;
 mod report;
@@ -22,6 +24,8 @@ mod worker;
 pub use addresses::Addresses;
 pub use builder::Server;
 pub use job::{ExtraFn, Outcome};
+#[cfg(feature = "monitor")]
+pub use monitor::Door;
 pub use options::{Isolation, OnFailure, UnknownChoice};
 pub use registry::is_worker;
 pub use running::{NotReady, Running};

@@ -9,10 +9,12 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::builder::Server;
 use super::job::Job;
+#[cfg(feature = "monitor")]
+use super::monitor::{About, Monitor, Options};
 use super::registry::{self, RunError, Turn};
 use super::running::Running;
 use super::supervisor::{
-    Config, GiveUp, Requests, Seats, Setup, Signals, Supervisor, Systemd, Teller,
+    Config, GiveUp, Looks, Requests, Seats, Setup, Signals, Supervisor, Systemd, Teller,
 };
 use super::worker::event_loop;
 use super::{Isolation, report};
@@ -128,12 +130,18 @@ impl Server {
         let runtime = supervisor_runtime()?;
         self.initialise(workers);
         let seats = Seats::threads(self.name.clone(), event_loop::run);
-        let supervisor = self.supervise(workers, seats, teller.clone(), None, give_up);
+        #[cfg(feature = "monitor")]
+        let (monitor, looks) = self.open_monitor(Isolation::Thread);
+        #[cfg(not(feature = "monitor"))]
+        let looks = Looks::default();
+        let supervisor = self.supervise(workers, seats, teller.clone(), None, looks, give_up);
         std::thread::Builder::new()
             .name("supervisor".to_owned())
             .spawn(move || {
                 let code = runtime.block_on(supervisor().run(requests));
                 runtime.shutdown_background();
+                #[cfg(feature = "monitor")]
+                drop(monitor);
                 teller.ended(code);
             })
             .map_err(StartError::Thread)?;
@@ -188,12 +196,18 @@ impl Server {
         let (_, requests) = Requests::new(Some(signals));
         let (teller, _) = Teller::new();
         let give_up: GiveUp = Arc::new(|code| std::process::exit(code));
+        #[cfg(feature = "monitor")]
+        let (monitor, looks) = self.open_monitor(self.isolation);
+        #[cfg(not(feature = "monitor"))]
+        let looks = Looks::default();
         // Of several servers the first is the service.
         let systemd = registration.is_first();
         let systemd = systemd.then(Systemd::of_environment).flatten();
-        let supervisor = self.supervise(workers, seats, teller, systemd, give_up);
+        let supervisor = self.supervise(workers, seats, teller, systemd, looks, give_up);
         let code = runtime.block_on(supervisor().run(requests));
         runtime.shutdown_background();
+        #[cfg(feature = "monitor")]
+        drop(monitor);
         drop(registration);
         // The policy's codes are those of the table, which fit.
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
@@ -206,6 +220,7 @@ impl Server {
         seats: Seats,
         teller: Teller,
         systemd: Option<Systemd>,
+        looks: Looks,
         give_up: GiveUp,
     ) -> impl FnOnce() -> Supervisor + Send {
         let cores = available_parallelism().map_or(1, usize::from);
@@ -235,10 +250,30 @@ impl Server {
             seats,
             teller,
             systemd,
+            looks,
             give_up,
         };
         let job = self.into_job();
         move || Supervisor::new(config, job, setup)
+    }
+
+    /// Lets those in who look into the server, if that is wanted.
+    #[cfg(feature = "monitor")]
+    fn open_monitor(&self, isolation: Isolation) -> (Option<Monitor>, Looks) {
+        let seconds = |length: std::time::Duration| length.as_secs_f64();
+        let about = About {
+            name: self.name.clone(),
+            isolation,
+            options: Options {
+                shutdown_timeout: seconds(self.shutdown_timeout),
+                start_timeout: seconds(self.start_timeout),
+                on_failure: self.on_failure.to_string(),
+                max_restarts: self.max_restarts,
+                restart_window: seconds(self.restart_window),
+                hang_timeout: self.hang_timeout.map(seconds),
+            },
+        };
+        Monitor::open(about, &self.door, self.health.as_deref())
     }
 
     /// The user's `init`, and what only a log that it may have installed can tell.

@@ -19,6 +19,9 @@ const UPWARDS: &[(&str, &str)] = &[
     ("server/line", "server/worker"),
     ("server/supervisor", "server/worker"),
     ("server/worker", "server/supervisor"),
+    ("server/line", "server/monitor"),
+    ("server/supervisor", "server/monitor"),
+    ("server/worker", "server/monitor"),
 ];
 
 /// What an `Exit` tells of a server that stops.

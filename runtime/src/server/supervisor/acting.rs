@@ -82,19 +82,21 @@ impl Supervisor {
                     Role::Slot(_) => true,
                     Role::Extra(extra) => !self.config.extra_sync[extra],
                 };
-                self.workers.insert(
-                    id,
-                    Live {
-                        role,
-                        turning: false,
-                        // Without a loop it counts as ready at start.
-                        ready: !has_loop,
-                        refused: false,
-                        ending: false,
-                        pulse: Pulse::default(),
-                        seat,
-                    },
-                );
+                let live = Live {
+                    role,
+                    turning: false,
+                    // Without a loop it counts as ready at start.
+                    ready: !has_loop,
+                    refused: false,
+                    ending: false,
+                    pulse: Pulse::default(),
+                    #[cfg(feature = "monitor")]
+                    history: self.history(role, image),
+                    seat,
+                };
+                self.workers.insert(id, live);
+                #[cfg(feature = "monitor")]
+                self.note_worker(id, "started", "started");
             }
             Err(error) => {
                 self.sockets.ended(id);

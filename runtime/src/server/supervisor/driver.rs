@@ -11,6 +11,7 @@ use super::absence::{Absence, GAP};
 use super::asked::Asked;
 use super::inbox::Input;
 use super::live::Live;
+use super::looks::{Look, Looks};
 use super::policy::{Action, Config, Event, Policy, WorkerId};
 use super::progress::Teller;
 use super::pulse::{self, Finding};
@@ -20,6 +21,8 @@ use super::seats::{Leaving, Seats, Thread};
 use super::singles::Singles;
 use super::sockets::{Kernel, Sockets};
 use super::systemd::Systemd;
+#[cfg(feature = "monitor")]
+use super::view::Failures;
 use super::watchdog::{GiveUp, Watchdog};
 use super::who::about;
 use crate::panic;
@@ -66,6 +69,13 @@ pub(crate) struct Supervisor {
     pub(super) systemd: Option<Systemd>,
     /// Tells those who hold the server how far it has come.
     pub(super) teller: Teller,
+    /// What those ask who look into it.
+    pub(super) looks: Looks,
+    #[cfg(feature = "monitor")]
+    pub(super) failures: Failures,
+    /// All workers and extras have been ready.
+    #[cfg(feature = "monitor")]
+    pub(super) was_ready: bool,
     /// The failure that made the server stop, and those told since.
     pub(super) told: BTreeSet<String>,
     pub(super) stopping: bool,
@@ -75,6 +85,7 @@ pub(crate) struct Supervisor {
 /// What the driver was waiting for.
 enum Happened {
     Asked(Asked),
+    Look(Look),
     Input(Input),
     Deadline,
 }
@@ -90,6 +101,7 @@ pub(crate) struct Setup {
     pub(crate) on_ready: Option<OnReady>,
     pub(crate) teller: Teller,
     pub(crate) systemd: Option<Systemd>,
+    pub(crate) looks: Looks,
     /// What becomes of a server that doesn't come to its end.
     pub(crate) give_up: GiveUp,
 }
@@ -119,6 +131,11 @@ impl Supervisor {
             on_ready: setup.on_ready,
             teller: setup.teller,
             systemd: setup.systemd,
+            looks: setup.looks,
+            #[cfg(feature = "monitor")]
+            failures: Failures::default(),
+            #[cfg(feature = "monitor")]
+            was_ready: false,
             arisen: VecDeque::new(),
             pulses_at: pulse::interval(setup.hang_timeout),
             absence: Absence::watch(),
@@ -164,12 +181,14 @@ impl Supervisor {
                 // Signals are read before deaths, and both before deadlines are judged; but those don't wait for ever.
                 biased;
                 asked = requests.next(), if listens => Happened::Asked(asked),
+                look = self.looks.next(), if listens => Happened::Look(look),
                 Some(input) = self.inbox.recv(), if listens => Happened::Input(input),
                 () = wake => Happened::Deadline,
             };
             self.make_up_for_gap(deadline);
             match happened {
                 Happened::Asked(asked) => self.asked(asked),
+                Happened::Look(look) => self.look(look),
                 Happened::Input(input) => self.received(input),
                 Happened::Deadline if !heard_out => {
                     heard_out = true;
@@ -293,6 +312,8 @@ impl Supervisor {
             self.sockets.look_after_files(true);
             self.notice_reload();
         }
+        #[cfg(feature = "monitor")]
+        self.note_asked(asked);
         self.happened(match asked {
             Asked::Stop(signal) => Event::StopSignal(signal),
             Asked::StopRequested => Event::StopRequested,
@@ -302,6 +323,11 @@ impl Supervisor {
             Asked::Scale(workers) => Event::Scale(workers),
             Asked::Tell => Event::Tell,
         });
+    }
+
+    #[cfg(not(feature = "monitor"))]
+    fn look(&mut self, look: Look) {
+        match look {}
     }
 
     pub(super) fn received(&mut self, input: Input) {
@@ -327,6 +353,8 @@ impl Supervisor {
             let actions = self.policy.on(self.now(), event);
             self.carry_out(actions);
         }
+        #[cfg(feature = "monitor")]
+        self.note_states();
         self.pass_on_loans();
     }
 }

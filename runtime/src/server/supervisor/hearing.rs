@@ -17,6 +17,8 @@ impl Supervisor {
                     let (role, pid) = (live.role, live.seat.pid());
                     let who = self.who(role, pid);
                     about!(who, debug, {}, "{} is ready", who.name);
+                    #[cfg(feature = "monitor")]
+                    self.note_worker(id, "ready", "is ready");
                 }
                 self.happened(Event::Ready(id));
             }
@@ -128,6 +130,8 @@ impl Supervisor {
                     }
                     _ => self.judge(&who, starting, ended),
                 };
+                #[cfg(feature = "monitor")]
+                self.note_worker(id, "ended", "has ended");
                 // Known until then by what the policy has to report of it.
                 self.happened(Event::Ended(id, ending));
                 if let Some(live) = self.workers.remove(&id) {

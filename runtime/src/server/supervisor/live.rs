@@ -1,5 +1,8 @@
 //! A living worker, as the supervisor sees it.
 
+#[cfg(feature = "monitor")]
+use std::time::Duration;
+
 use super::pulse::Pulse;
 use super::seats::Seat;
 use crate::server::line::Role;
@@ -15,7 +18,20 @@ pub(super) struct Live {
     /// It has told that it comes to its end, and why.
     pub(super) ending: bool,
     pub(super) pulse: Pulse,
+    #[cfg(feature = "monitor")]
+    pub(super) history: History,
     pub(super) seat: Seat,
+}
+
+/// What only those want to know who look into the server.
+#[cfg(feature = "monitor")]
+pub(super) struct History {
+    pub(super) generation: u64,
+    pub(super) image: u64,
+    pub(super) spawned: Duration,
+    /// The state that it was last seen in, and since when.
+    pub(super) state: &'static str,
+    pub(super) since: Duration,
 }
 
 impl Live {

@@ -11,18 +11,25 @@ mod hearing;
 #[cfg(feature = "process")]
 mod image;
 mod inbox;
+#[cfg(feature = "monitor")]
+mod journal;
 mod live;
+mod looks;
 mod policy;
 mod progress;
 mod pulse;
 mod requests;
 mod seats;
+#[cfg(feature = "monitor")]
+mod showing;
 mod signals;
 #[cfg(feature = "timer")]
 mod singles;
 mod sockets;
 mod systemd;
 mod telling;
+#[cfg(feature = "monitor")]
+mod view;
 mod watchdog;
 mod who;
 
@@ -30,6 +37,11 @@ pub(super) use asked::Asked;
 pub(super) use driver::{OnReady, Setup, Supervisor};
 #[cfg(feature = "process")]
 pub(super) use image::Origin;
+#[cfg(feature = "monitor")]
+pub(super) use journal::{Entry, Step};
+pub(super) use looks::Looks;
+#[cfg(feature = "monitor")]
+pub(super) use looks::{Act, Watcher};
 pub(super) use policy::Config;
 pub(super) use progress::{Progress, Teller};
 pub(super) use requests::{Requester, Requests};
@@ -38,4 +50,6 @@ pub(super) use seats::Processes;
 pub(super) use seats::Seats;
 pub(super) use signals::Signals;
 pub(super) use systemd::Systemd;
+#[cfg(feature = "monitor")]
+pub(super) use view::{Place, View, WorkerView};
 pub(super) use watchdog::GiveUp;

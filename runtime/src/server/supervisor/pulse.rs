@@ -22,6 +22,8 @@ pub(crate) struct Pulse {
     waiting_since: Option<Duration>,
     reported: bool,
     hung: bool,
+    /// How long the last answer took.
+    took: Option<Duration>,
 }
 
 /// What is to be done about a pulse.
@@ -66,7 +68,17 @@ impl Pulse {
         }
         let since = self.waiting_since.take()?;
         self.hung = false;
+        self.took = Some(now.saturating_sub(since));
         std::mem::take(&mut self.reported).then(|| now.saturating_sub(since))
+    }
+
+    /// How long the last answer took, or the open question has been waiting if that is longer; and whether the loop has
+    /// been reported as blocked.
+    #[cfg_attr(not(any(feature = "monitor", test)), expect(dead_code))]
+    pub(crate) fn lag(&self, now: Duration) -> (Option<Duration>, bool) {
+        let waiting = self.waiting_since.map(|since| now.saturating_sub(since));
+        let open = waiting.filter(|waiting| self.took.is_none_or(|took| *waiting > took));
+        (open.or(self.took), self.reported)
     }
 
     /// That the loop hangs doesn't count: the wait begins anew.
@@ -135,6 +147,19 @@ mod tests {
             "an old answer counts for nothing"
         );
         assert_eq!(pulse.check(at(4), None), None);
+    }
+
+    #[test]
+    fn the_lag_is_that_of_the_last_answer_until_the_next_takes_longer() {
+        let mut pulse = Pulse::default();
+        assert_eq!(pulse.lag(at(0)), (None, false));
+        pulse.check(at(1), None);
+        pulse.answered(at(3), 1);
+        assert_eq!(pulse.lag(at(9)), (Some(at(2)), false));
+        pulse.check(at(9), None);
+        assert_eq!(pulse.lag(at(10)), (Some(at(2)), false));
+        pulse.check(at(14), None);
+        assert_eq!(pulse.lag(at(14)), (Some(at(5)), true));
     }
 
     #[test]

@@ -31,6 +31,8 @@ impl Supervisor {
             "{name} (pid {pid}) failed: {cause}"
         );
         self.failed(format!("{name} failed: {cause}"));
+        #[cfg(feature = "monitor")]
+        self.note_failure(who, &cause);
         if !self.stopping {
             self.told.clear();
         }
@@ -83,6 +85,8 @@ impl Supervisor {
 
     pub(super) fn report(&mut self, report: Report) {
         self.notice_report(&report);
+        #[cfg(feature = "monitor")]
+        self.note_report(report);
         match report {
             Report::AllReady => {
                 self.tell_all_ready();

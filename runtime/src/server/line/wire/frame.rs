@@ -426,13 +426,13 @@ mod tests {
     #[test]
     fn another_version_is_refused_and_named() {
         let mut other = MAGIC.to_vec();
-        other.extend_from_slice(&[7, 0, 6]);
+        other.extend_from_slice(&[77, 0, 6]);
         other.extend_from_slice(b"12.3.4");
         let mut decoder = Decoder::<u32>::new();
         decoder.push(&other, []);
         let error = decoder.next::<ToWorker>().unwrap_err().to_string();
         assert!(
-            error.contains("aioxide 12.3.4 (wire protocol 7)"),
+            error.contains("aioxide 12.3.4 (wire protocol 77)"),
             "{error}"
         );
         assert!(

@@ -94,6 +94,9 @@ pub(crate) enum Event {
     StopRequested,
     /// SIGHUP.
     Reload,
+    /// A worker is to be replaced by a successor of the same executable, or an extra to be started again.
+    #[cfg_attr(not(any(feature = "monitor", test)), expect(dead_code))]
+    Restart(Role),
     /// SIGTTIN.
     ScaleUp,
     /// SIGTTOU.

@@ -43,6 +43,11 @@ impl Policy {
                     self.reload = true;
                 }
             }
+            Event::Restart(role) => {
+                if self.is_before_stop() && self.may_be_restarted(role) {
+                    self.restarts.insert(role);
+                }
+            }
             Event::ScaleUp => self.want(self.wanted + 1),
             Event::ScaleDown => self.want(self.wanted.saturating_sub(1)),
             Event::Scale(workers) => self.want(workers),

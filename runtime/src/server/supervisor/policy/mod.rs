@@ -14,6 +14,8 @@ mod rolling;
 mod standing;
 mod state;
 mod stopping;
+#[cfg(feature = "monitor")]
+mod view;
 
 pub(in crate::server) use event::{Action, Config, Ending, Event, Image, Report, WorkerId};
 pub(in crate::server) use standing::{Phase, Rolled, Standing};

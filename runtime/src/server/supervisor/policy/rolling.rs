@@ -22,7 +22,7 @@ impl Policy {
                 self.extras[extra].current.is_none() && self.succeed(now, Role::Extra(extra))
             }
             Stage::Next if roll.remaining.is_empty() && roll.draining.is_empty() => {
-                if roll.all {
+                if roll.only.is_none() {
                     self.image = roll.image;
                     self.given_up = false;
                 }
@@ -102,30 +102,54 @@ impl Policy {
         if self.adding.is_some() {
             return false;
         }
-        let (all, remaining, image) = if self.reload {
+        let (only, remaining, image) = if self.reload {
             self.reload = false;
             self.last_image.0 += 1;
             let slots = (0..self.target).map(Role::Slot);
             let extras = (0..self.extras.len()).map(Role::Extra);
-            (true, slots.chain(extras).collect(), self.last_image)
+            // All of them are among these.
+            self.restarts.clear();
+            (None, slots.chain(extras).collect(), self.last_image)
         } else {
             let asked = (0..self.target).find(|slot| self.is_asked(*slot));
-            let Some(slot) = asked else { return false };
-            let image = self.slots[slot].image;
-            (false, VecDeque::from([Role::Slot(slot)]), image)
+            let asked = asked.map(Role::Slot);
+            let Some(role) = asked.or_else(|| self.next_restart()) else {
+                return false;
+            };
+            let image = self.place_ref(role).image;
+            (Some(role), VecDeque::from([role]), image)
         };
         self.push(Action::Report(Report::RollStarted {
-            slots: if all { self.target } else { 1 },
+            slots: if only.is_none() { self.target } else { 1 },
             image,
         }));
         self.roll = Some(Roll {
             image,
-            all,
+            only,
             remaining,
             stage: Stage::Next,
             draining: Vec::new(),
         });
         true
+    }
+
+    /// The next one of those that are to be restarted and still have a place to fill.
+    fn next_restart(&mut self) -> Option<Role> {
+        loop {
+            let role = self.restarts.pop_first()?;
+            if self.may_be_restarted(role) {
+                return Some(role);
+            }
+        }
+    }
+
+    /// Whether there is such a place, and it isn't vacant for good.
+    pub(super) fn may_be_restarted(&self, role: Role) -> bool {
+        let place = match role {
+            Role::Slot(slot) => self.slots[..self.target].get(slot),
+            Role::Extra(extra) => self.extras.get(extra),
+        };
+        place.is_some_and(|place| !place.out)
     }
 
     pub(super) fn is_asked(&self, slot: usize) -> bool {
@@ -141,10 +165,10 @@ impl Policy {
         let Some(roll) = self.roll.take() else {
             return;
         };
-        self.given_up |= roll.all;
+        self.given_up |= roll.only.is_none();
         let current = self.place_ref(role).current;
         if let Some(worker) = current.and_then(|id| self.workers.get_mut(&id)) {
-            if !roll.all {
+            if roll.only.is_some() {
                 // Else it would be tried again at once, for ever.
                 worker.asked = None;
             }

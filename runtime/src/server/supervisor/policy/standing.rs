@@ -53,13 +53,13 @@ impl Policy {
             wanted: self.target,
             roll: self.roll.as_ref().map(|roll| self.rolled(roll)),
             reloading: self.is_before_stop()
-                && (self.reload || self.roll.as_ref().is_some_and(|roll| roll.all)),
+                && (self.reload || self.roll.as_ref().is_some_and(|roll| roll.only.is_none())),
             until: self.hard_end().or_else(|| self.until()),
         }
     }
 
     fn rolled(&self, roll: &Roll) -> Rolled {
-        let of = if roll.all { self.target } else { 1 };
+        let of = if roll.only.is_none() { self.target } else { 1 };
         let is_slot = |role: &&Role| matches!(role, Role::Slot(_));
         let starting = match roll.stage {
             Stage::Starting(id) => {

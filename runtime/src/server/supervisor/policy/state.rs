@@ -1,6 +1,6 @@
 //! What the policy remembers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::event::{Action, Config, Image, WorkerId};
@@ -32,6 +32,8 @@ pub(crate) struct Policy {
     pub(super) roll: Option<Roll>,
     /// A SIGHUP waits for its roll.
     pub(super) reload: bool,
+    /// These wait for a roll of their own.
+    pub(super) restarts: BTreeSet<Role>,
     /// How many slots there are to be now, and how many once the present roll is over.
     pub(super) target: usize,
     pub(super) wanted: usize,
@@ -177,8 +179,8 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Roll {
     pub(super) image: Image,
-    /// A SIGHUP's, not a single worker's.
-    pub(super) all: bool,
+    /// The one that is restarted alone; none for a SIGHUP's.
+    pub(super) only: Option<Role>,
     /// Workers, then extras.
     pub(super) remaining: VecDeque<Role>,
     pub(super) stage: Stage,
@@ -215,6 +217,7 @@ impl Policy {
             last_image: Image(0),
             roll: None,
             reload: false,
+            restarts: BTreeSet::new(),
             target: workers,
             wanted: workers,
             adding: None,

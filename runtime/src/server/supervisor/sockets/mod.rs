@@ -19,6 +19,8 @@ mod unix;
 
 pub(super) use kernel::Kernel;
 
+#[cfg(feature = "monitor")]
+pub(super) use table::Holding;
 pub(super) use table::Order;
 
 pub(super) type Sockets = table::Table<Kernel>;

@@ -16,4 +16,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "monitor")]
+pub(crate) use state::Holding;
 pub(crate) use state::{Order, Table};

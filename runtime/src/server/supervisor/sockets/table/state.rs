@@ -74,6 +74,20 @@ pub(super) struct Loan {
     pub(super) serving: u64,
 }
 
+/// Who accepts from a role's socket.
+#[cfg(feature = "monitor")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// Its own worker.
+    Held,
+    /// That of this role.
+    LentTo(Role),
+    /// Nobody; it doesn't listen.
+    Parked,
+    /// Nobody; connections wait for the next worker.
+    Waiting,
+}
+
 /// What a worker is to be told of loans, which it takes beside its own sockets.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Order<T> {
@@ -123,6 +137,28 @@ impl<S: System> Table<S> {
     pub(crate) fn names(&self) -> impl Iterator<Item = impl fmt::Display> {
         let given = self.names.iter().filter(|(_, shared)| shared.given);
         given.map(|(name, _)| name)
+    }
+
+    /// What is listened on, and what becomes of each role's socket there.
+    #[cfg(feature = "monitor")]
+    pub(crate) fn holders(&self) -> Vec<(String, Vec<(Role, Holding)>)> {
+        let given = self.names.iter().filter(|(_, shared)| shared.given);
+        let seen = given.map(|(name, shared)| {
+            let held = shared.slots.iter().map(|(role, held)| {
+                let holding = match held.loan {
+                    Some(loan) => match self.workers.get(&loan.to) {
+                        Some(claim) => Holding::LentTo(claim.slot),
+                        None => Holding::Waiting,
+                    },
+                    None if !held.listening => Holding::Parked,
+                    None if held.is_held(&self.workers) => Holding::Held,
+                    None => Holding::Waiting,
+                };
+                (*role, holding)
+            });
+            (name.to_string(), held.collect())
+        });
+        seen.collect()
     }
 
     /// Where that is, by what was asked for.

@@ -1,0 +1,519 @@
+//! Carries out commands: asks the supervisor, and puts together what it says.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::about::About;
+use super::reply::{
+    self, Address, Event, Held, Help, Numbers, Refused, Reply, Roll, Server, Worker,
+};
+use super::vocabulary::{Command, KNOWN};
+use crate::server::line::Role;
+use crate::server::supervisor::{Act, Entry, Place, Step, View, Watcher, WorkerView};
+use crate::server::{Isolation, report};
+
+/// What the supervisor gets to answer.
+const ANSWER: Duration = Duration::from_secs(1);
+/// How many clients may follow what happens.
+const FOLLOWERS: usize = 16;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    pub(super) uid: u32,
+    pub(super) pid: Option<i32>,
+}
+
+pub(super) struct Desk {
+    pub(super) about: About,
+    pub(super) watcher: Watcher,
+    started: SystemTime,
+    /// What is being done for somebody.
+    acting: RefCell<Option<String>>,
+    followers: Cell<usize>,
+}
+
+/// A reply, or what leads to it.
+pub(super) enum Given {
+    Reply(Reply),
+    /// Lines to come, before the reply: those of an act, for text only.
+    Acting(mpsc::UnboundedReceiver<Progress>),
+    /// Events without an end.
+    Following(Following),
+}
+
+/// How far an act has come.
+pub(super) enum Progress {
+    Step(String),
+    Done(Result<Reply, Refused>),
+}
+
+/// A follower's place, and how far it has read.
+pub(super) struct Following {
+    desk: Rc<Desk>,
+    read: u64,
+}
+
+impl Desk {
+    pub(super) fn new(about: About, watcher: Watcher) -> Rc<Desk> {
+        Rc::new(Desk {
+            about,
+            watcher,
+            started: SystemTime::now(),
+            acting: RefCell::default(),
+            followers: Cell::new(0),
+        })
+    }
+
+    pub(super) async fn view(&self) -> Result<View, Refused> {
+        match timeout(ANSWER, self.watcher.view()).await {
+            Ok(Some(view)) => Ok(view),
+            Ok(None) => Err(Refused::unavailable("the server has ended")),
+            Err(_) => Err(Refused::unavailable(format!(
+                "the supervisor has not answered within {ANSWER:?}"
+            ))),
+        }
+    }
+
+    pub(super) async fn carry_out(
+        self: &Rc<Desk>,
+        command: Command,
+        asker: Asker,
+    ) -> Result<Given, Refused> {
+        let reply = match command {
+            Command::Help => help(),
+            Command::Server => self.server().await?,
+            Command::Workers => self.workers().await?,
+            Command::Events { follow: false } => {
+                let entries = self.watcher.journal.since(0);
+                Reply::Events(entries.iter().map(|entry| Event::from(&**entry)).collect())
+            }
+            Command::Events { follow: true } => return self.follow().map(Given::Following),
+            Command::Stop => {
+                self.log_act(asker, "stop");
+                self.act(Act::Stop).await?;
+                Reply::Accepted {
+                    accepted: "accepted: the server stops; this connection ends when it has"
+                        .to_owned(),
+                }
+            }
+            Command::Reload => return self.begin("reload".to_owned(), Act::Reload, asker).await,
+            Command::Scale(number) => {
+                let view = self.view().await?;
+                if !(1..=view.most).contains(&number) {
+                    return Err(Refused::wrong(format!(
+                        "the number of workers is 1 to {}, not {number}",
+                        view.most
+                    )));
+                }
+                if number == view.wanted && number == view.target {
+                    Reply::Done {
+                        done: format!("the number of workers is {number} already"),
+                    }
+                } else {
+                    let act = Act::Scale(number);
+                    return self.begin(format!("scale {number}"), act, asker).await;
+                }
+            }
+            Command::Restart(worker) => {
+                let view = self.view().await?;
+                let place = place(&view, &worker)?;
+                if place.out {
+                    return Err(Refused::wrong(format!("{} is vacant for good", place.name)));
+                }
+                let act = Act::Restart(place.role);
+                return self.begin(format!("restart {worker}"), act, asker).await;
+            }
+        };
+        Ok(Given::Reply(reply))
+    }
+
+    fn log_act(&self, asker: Asker, what: &str) {
+        let Asker { uid, pid } = asker;
+        report::log!(
+            info,
+            uid,
+            pid,
+            "monitor: `{what}` is asked for by uid {uid}"
+        );
+    }
+
+    async fn act(&self, act: Act) -> Result<u64, Refused> {
+        match timeout(ANSWER, self.watcher.act(act)).await {
+            Ok(Some(before)) => Ok(before),
+            Ok(None) => Err(Refused::unavailable("the server has ended")),
+            Err(_) => Err(Refused::unavailable(format!(
+                "the supervisor has not answered within {ANSWER:?}; it acts when it can"
+            ))),
+        }
+    }
+
+    /// Acts, one at a time, and goes on with it when the client goes away.
+    async fn begin(
+        self: &Rc<Desk>,
+        what: String,
+        act: Act,
+        asker: Asker,
+    ) -> Result<Given, Refused> {
+        if let Some(running) = &*self.acting.borrow() {
+            return Err(Refused::busy(format!(
+                "`{running}` is under way; try again when it is done"
+            )));
+        }
+        let view = self.view().await?;
+        if view.going {
+            return Err(Refused::unavailable("the server is stopping"));
+        }
+        self.log_act(asker, &what);
+        let mut newest = self.watcher.journal.watch();
+        *self.acting.borrow_mut() = Some(what);
+        let acting = Acting(Rc::clone(self));
+        let before = self.act(act).await?;
+        let (tell, progress) = mpsc::unbounded_channel();
+        tokio::task::spawn_local(async move {
+            let desk = &acting.0;
+            let (mut read, mut awaited) = (before, Awaited::new(act));
+            let done = loop {
+                // Before the journal is read: what it says that has led to this view is there then.
+                let view = match act {
+                    Act::Scale(_) => desk.view().await.ok(),
+                    _ => None,
+                };
+                let mut done = None;
+                for entry in desk.watcher.journal.since(read) {
+                    read = entry.number;
+                    // Nobody needs to listen.
+                    let _ = tell.send(Progress::Step(entry.text.clone()));
+                    done = awaited.happened(&entry);
+                    if done.is_some() {
+                        break;
+                    }
+                }
+                done = done.or_else(|| awaited.looks(&view?));
+                match done {
+                    Some(done) => break done,
+                    // It goes with the server.
+                    None if newest.changed().await.is_err() => return,
+                    None => {}
+                }
+            };
+            drop(acting);
+            let _ = tell.send(Progress::Done(done));
+        });
+        Ok(Given::Acting(progress))
+    }
+
+    fn follow(self: &Rc<Desk>) -> Result<Following, Refused> {
+        if self.followers.get() >= FOLLOWERS {
+            return Err(Refused::busy(format!(
+                "{FOLLOWERS} clients follow already, and no more may"
+            )));
+        }
+        self.followers.set(self.followers.get() + 1);
+        Ok(Following {
+            desk: Rc::clone(self),
+            read: 0,
+        })
+    }
+
+    async fn server(&self) -> Result<Reply, Refused> {
+        let view = self.view().await?;
+        let name_of = |role| name_of(&view, role);
+        let executable = std::env::current_exe().unwrap_or_default();
+        let uptime = self.started.elapsed().unwrap_or_default();
+        Ok(Reply::Server(Box::new(Server {
+            name: self.about.name.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION"),
+            executable: executable.to_string_lossy().into_owned(),
+            started: reply::at(self.started),
+            uptime: uptime.as_secs_f64(),
+            state: match view.state {
+                "serving" if view.going => "going",
+                state => state,
+            },
+            isolation: self.about.isolation.to_string(),
+            workers: Numbers {
+                ready: ready(&view),
+                wanted: view.wanted,
+                most: view.most,
+            },
+            roll: view.roll.as_ref().map(|roll| Roll {
+                of: roll.only.map_or("all".to_owned(), name_of),
+                remaining: roll.remaining,
+                draining: roll.draining,
+            }),
+            addresses: view
+                .sockets
+                .iter()
+                .map(|socket| Address {
+                    address: socket.address.clone(),
+                    sockets: socket
+                        .held
+                        .iter()
+                        .map(|(role, state)| Held {
+                            of: name_of(*role),
+                            state: state.clone(),
+                        })
+                        .collect(),
+                })
+                .collect(),
+            options: self.about.options.clone(),
+        })))
+    }
+
+    async fn workers(&self) -> Result<Reply, Refused> {
+        let view = self.view().await?;
+        Ok(Reply::Workers(self.rows(&view)))
+    }
+
+    /// A row for each worker, and for each place that is vacant.
+    fn rows(&self, view: &View) -> Vec<Worker> {
+        let alive = view.workers.iter();
+        let mut rows: Vec<(Role, Worker)> = alive
+            .map(|worker| (worker.role, self.row(view, worker)))
+            .collect();
+        let filled: BTreeSet<Role> = rows.iter().map(|(role, _)| *role).collect();
+        for place in view
+            .places
+            .iter()
+            .filter(|place| !filled.contains(&place.role))
+        {
+            let state = match (place.out, place.retry_in) {
+                (true, _) => "vacant",
+                (false, Some(_)) => "backoff",
+                (false, None) => "waiting",
+            };
+            let mut row = vacant_row(place, state);
+            row.retry_in = place.retry_in.map(|retry| retry.as_secs_f64());
+            rows.push((place.role, row));
+        }
+        rows.sort_by_key(|(role, row)| (*role, row.generation));
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    fn row(&self, view: &View, worker: &WorkerView) -> Worker {
+        let place = view.places.iter().find(|place| place.role == worker.role);
+        let mut row = match place {
+            Some(place) => vacant_row(place, worker.state),
+            // Its slot is one too many by now.
+            None => Worker {
+                name: name_of(view, worker.role),
+                index: worker.role.index(),
+                pid: None,
+                generation: None,
+                image: None,
+                state: worker.state,
+                since: None,
+                retry_in: None,
+                loop_lag: None,
+                memory: None,
+                restarts: 0,
+                failures: 0,
+                last_failure: None,
+                last_failure_at: None,
+            },
+        };
+        row.pid = Some(worker.pid);
+        row.generation = Some(worker.generation);
+        row.image = Some(worker.image);
+        if worker.blocked && worker.state == "ready" {
+            row.state = "blocked";
+        }
+        row.since = Some(worker.since.as_secs_f64());
+        row.loop_lag = worker.lag.map(|lag| lag.as_secs_f64());
+        row.memory = match self.about.isolation {
+            Isolation::Process => resident(worker.pid),
+            // That of all of them together.
+            Isolation::Thread => None,
+        };
+        row
+    }
+}
+
+/// The resident set of a process.
+pub(super) fn resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+fn vacant_row(place: &Place, state: &'static str) -> Worker {
+    Worker {
+        name: place.name.clone(),
+        index: place.role.index(),
+        pid: None,
+        generation: None,
+        image: None,
+        state,
+        since: None,
+        retry_in: None,
+        loop_lag: None,
+        memory: None,
+        restarts: place.restarts,
+        failures: place.failures,
+        last_failure: place.last_failure.as_ref().map(|(_, cause)| cause.clone()),
+        last_failure_at: place.last_failure.as_ref().map(|(at, _)| reply::at(*at)),
+    }
+}
+
+/// How many workers, without the extras, are ready.
+pub(super) fn ready(view: &View) -> usize {
+    let workers = view.workers.iter();
+    let ready = workers.filter(|worker| worker.state == "ready" && worker.role.index().is_some());
+    // A slot that is being rolled may have two.
+    ready
+        .map(|worker| worker.role)
+        .collect::<BTreeSet<_>>()
+        .len()
+}
+
+fn name_of(view: &View, role: Role) -> String {
+    let place = view.places.iter().find(|place| place.role == role);
+    match (place, role) {
+        (Some(place), _) => place.name.clone(),
+        (None, Role::Slot(slot)) => format!("worker {slot}"),
+        (None, Role::Extra(extra)) => format!("extra {extra}"),
+    }
+}
+
+/// By the index of a worker, or the name of an extra.
+fn place<'v>(view: &'v View, worker: &str) -> Result<&'v Place, Refused> {
+    let index = worker.parse::<usize>().ok();
+    let found = view.places.iter().find(|place| match place.role.index() {
+        Some(slot) => Some(slot) == index || place.name == worker,
+        None => place.name == worker,
+    });
+    found.ok_or_else(|| {
+        let names = view.places.iter().map(|place| match place.role.index() {
+            Some(slot) => slot.to_string(),
+            None => place.name.clone(),
+        });
+        let names: Vec<String> = names.collect();
+        Refused::unknown(format!(
+            "there is no worker `{worker}`; there are {}",
+            names.join(", ")
+        ))
+    })
+}
+
+fn help() -> Reply {
+    let known = KNOWN.iter().map(|known| Help {
+        command: known.word,
+        alias: known.alias,
+        arguments: known.arguments,
+        does: known.does.to_owned(),
+        acts: known.acts,
+    });
+    Reply::Help(known.collect())
+}
+
+/// For as long as something is being done.
+struct Acting(Rc<Desk>);
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        *self.0.acting.borrow_mut() = None;
+    }
+}
+
+/// What tells that an act is done.
+struct Awaited {
+    act: Act,
+    begun: bool,
+}
+
+impl Awaited {
+    fn new(act: Act) -> Awaited {
+        Awaited { act, begun: false }
+    }
+
+    fn happened(&mut self, entry: &Entry) -> Option<Result<Reply, Refused>> {
+        let done = |done: String| Some(Ok(Reply::Done { done }));
+        match (entry.step?, self.act) {
+            (Step::Stopping, _) => Some(Err(Refused::unavailable(entry.text.clone()))),
+            // What was asked for may have to wait for a roll that is under way.
+            (Step::RollStarted(None), Act::Reload | Act::Restart(_)) => {
+                self.begun = true;
+                None
+            }
+            (Step::RollStarted(Some(role)), Act::Restart(asked)) => {
+                self.begun |= role == asked;
+                None
+            }
+            (Step::RollDone, Act::Reload) if self.begun => done("rolling restart done".to_owned()),
+            (Step::RollDone, Act::Restart(_)) if self.begun => done("restarted".to_owned()),
+            (Step::RollGivenUp(_), Act::Reload | Act::Restart(_)) if self.begun => {
+                Some(Err(Refused::failed(entry.text.clone())))
+            }
+            (Step::ScaleGivenUp, Act::Scale(_)) => Some(Err(Refused::failed(entry.text.clone()))),
+            _ => None,
+        }
+    }
+
+    /// Whether as many are ready as there are to be, and no others are left.
+    fn looks(&self, view: &View) -> Option<Result<Reply, Refused>> {
+        let Act::Scale(number) = self.act else {
+            return None;
+        };
+        if view.wanted != number {
+            return Some(Err(Refused::failed(format!(
+                "the number of workers was changed again, to {}",
+                view.wanted
+            ))));
+        }
+        let superfluous = view
+            .workers
+            .iter()
+            .any(|worker| worker.role.index().is_some_and(|slot| slot >= number));
+        let is_filled = |place: &Place| {
+            let mut workers = view.workers.iter();
+            place.out || workers.any(|worker| worker.role == place.role && worker.state == "ready")
+        };
+        let filled = view.places.iter().all(is_filled);
+        let done = format!("the number of workers is {number}");
+        (view.target == number && filled && !superfluous).then_some(Ok(Reply::Done { done }))
+    }
+}
+
+impl Following {
+    /// The next events, at least one. Cancel-safe. `None` when the server has ended.
+    pub(super) async fn next(&mut self) -> Option<Vec<Event>> {
+        let mut newest = self.desk.watcher.journal.watch();
+        loop {
+            newest.borrow_and_update();
+            let entries = self.desk.watcher.journal.since(self.read);
+            if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+                let lost = first.number - self.read - 1;
+                let before = self.read > 0 && lost > 0;
+                self.read = last.number;
+                let lost = before.then(|| Event {
+                    number: first.number - 1,
+                    time: reply::at(first.at),
+                    event: "lost",
+                    worker: None,
+                    role: None,
+                    pid: None,
+                    text: format!("{lost} events were not read in time"),
+                });
+                let events = entries.iter().map(|entry| Event::from(&**entry));
+                return Some(lost.into_iter().chain(events).collect());
+            }
+            newest.changed().await.ok()?;
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.desk.followers.set(self.desk.followers.get() - 1);
+    }
+}

@@ -1,0 +1,348 @@
+//! What commands give: each reply is one type, for JSON and for text.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::about::Options;
+use super::text::{Table, age, rfc3339};
+use crate::server::supervisor::Entry;
+
+/// Why a command is not carried out, or failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Refused {
+    #[serde(skip)]
+    pub(super) kind: Kind,
+    pub(super) error: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// There is no such command, or nothing of that name.
+    Unknown,
+    /// Its arguments are wrong.
+    Wrong,
+    /// It acts, and the request may only look.
+    NotAllowed,
+    /// Something else is being done.
+    Busy,
+    /// It was tried, and failed.
+    Failed,
+    /// The server doesn't answer, or is stopping.
+    Unavailable,
+}
+
+impl Refused {
+    fn new(kind: Kind, error: impl Into<String>) -> Refused {
+        Refused {
+            kind,
+            error: error.into(),
+        }
+    }
+
+    pub(super) fn unknown(error: impl Into<String>) -> Refused {
+        Refused::new(Kind::Unknown, error)
+    }
+
+    pub(super) fn wrong(error: impl Into<String>) -> Refused {
+        Refused::new(Kind::Wrong, error)
+    }
+
+    pub(super) fn not_allowed(error: impl Into<String>) -> Refused {
+        Refused::new(Kind::NotAllowed, error)
+    }
+
+    pub(super) fn busy(error: impl Into<String>) -> Refused {
+        Refused::new(Kind::Busy, error)
+    }
+
+    pub(super) fn failed(error: impl Into<String>) -> Refused {
+        Refused::new(Kind::Failed, error)
+    }
+
+    pub(super) fn unavailable(error: impl Into<String>) -> Refused {
+        Refused::new(Kind::Unavailable, error)
+    }
+
+    pub(super) fn text(&self) -> String {
+        format!("error: {}\n", self.error)
+    }
+}
+
+/// What a command gives.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Reply {
+    Help(Vec<Help>),
+    Server(Box<Server>),
+    Workers(Vec<Worker>),
+    Events(Vec<Event>),
+    /// What became of something that was to be done.
+    Done {
+        done: String,
+    },
+    /// What is going to be done; the end of the connection is the end of the server.
+    Accepted {
+        accepted: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Help {
+    pub(super) command: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) alias: Option<&'static str>,
+    pub(super) arguments: &'static str,
+    pub(super) does: String,
+    /// Over HTTP it is a `POST`.
+    pub(super) acts: bool,
+}
+
+/// Times are in seconds.
+#[derive(Debug, Serialize)]
+pub(super) struct Server {
+    pub(super) name: String,
+    pub(super) pid: u32,
+    pub(super) version: &'static str,
+    pub(super) executable: String,
+    pub(super) started: String,
+    pub(super) uptime: f64,
+    pub(super) state: &'static str,
+    pub(super) isolation: String,
+    pub(super) workers: Numbers,
+    pub(super) roll: Option<Roll>,
+    pub(super) addresses: Vec<Address>,
+    pub(super) options: Options,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Numbers {
+    pub(super) ready: usize,
+    pub(super) wanted: usize,
+    pub(super) most: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Roll {
+    /// `all`, or who is restarted alone.
+    pub(super) of: String,
+    pub(super) remaining: usize,
+    pub(super) draining: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Address {
+    pub(super) address: String,
+    pub(super) sockets: Vec<Held>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Held {
+    pub(super) of: String,
+    pub(super) state: String,
+}
+
+/// A worker or an extra, or the place of one that is vacant. Times are in seconds, sizes in bytes.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Worker {
+    /// `worker 3`, or the name of the extra.
+    pub(super) name: String,
+    /// None for an extra.
+    pub(super) index: Option<usize>,
+    /// None where there is none.
+    pub(super) pid: Option<u32>,
+    pub(super) generation: Option<u64>,
+    pub(super) image: Option<u64>,
+    /// `starting`, `ready`, `blocked`, `draining`, `killed`; without a worker `backoff`, `waiting` or `vacant`.
+    pub(super) state: &'static str,
+    /// For how long.
+    pub(super) since: Option<f64>,
+    /// In how long a vacant place is filled again.
+    pub(super) retry_in: Option<f64>,
+    pub(super) loop_lag: Option<f64>,
+    pub(super) memory: Option<u64>,
+    pub(super) restarts: u64,
+    pub(super) failures: u64,
+    pub(super) last_failure: Option<String>,
+    pub(super) last_failure_at: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Event {
+    pub(super) number: u64,
+    pub(super) time: String,
+    pub(super) event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) worker: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) role: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pid: Option<u32>,
+    pub(super) text: String,
+}
+
+impl From<&Entry> for Event {
+    fn from(entry: &Entry) -> Event {
+        Event {
+            number: entry.number,
+            time: rfc3339(entry.at),
+            event: entry.kind,
+            worker: entry.worker,
+            role: entry.role.clone(),
+            pid: entry.pid,
+            text: entry.text.clone(),
+        }
+    }
+}
+
+impl Event {
+    pub(super) fn text(&self) -> String {
+        let pid = self
+            .pid
+            .map_or(String::new(), |pid| format!(" (pid {pid})"));
+        format!("{}  {:<9} {}{pid}\n", self.time, self.event, self.text)
+    }
+}
+
+impl Reply {
+    pub(super) fn json(&self) -> Result<String, Refused> {
+        let json = serde_json::to_string(self);
+        json.map_err(|error| Refused::failed(format!("the reply can't be written: {error}")))
+    }
+
+    pub(super) fn text(&self) -> String {
+        match self {
+            Reply::Help(commands) => {
+                let mut table = Table::new(&["COMMAND", ""]);
+                for Help {
+                    command,
+                    alias,
+                    arguments,
+                    does,
+                    ..
+                } in commands
+                {
+                    let alias = alias.map_or(String::new(), |alias| format!(" ({alias})"));
+                    let command = format!("{command} {arguments}");
+                    table.row([format!("{}{alias}", command.trim_end()), does.clone()]);
+                }
+                table.to_string()
+            }
+            Reply::Server(server) => server.text(),
+            Reply::Workers(workers) => text_of_workers(workers),
+            Reply::Events(events) => events.iter().map(Event::text).collect(),
+            Reply::Done { done: text } | Reply::Accepted { accepted: text } => format!("{text}\n"),
+        }
+    }
+}
+
+impl Server {
+    fn text(&self) -> String {
+        let mut table = Table::new(&[]);
+        let mut line = |what: &str, text: String| table.row([what.to_owned(), text]);
+        let Numbers {
+            ready,
+            wanted,
+            most,
+        } = self.workers;
+        line("name", self.name.clone());
+        line("pid", self.pid.to_string());
+        line("executable", self.executable.clone());
+        line("aioxide", self.version.to_owned());
+        let up = age(Duration::from_secs_f64(self.uptime));
+        line("started", format!("{} ({up} ago)", self.started));
+        line("state", self.state.to_owned());
+        line("isolation", self.isolation.clone());
+        line(
+            "workers",
+            format!("{ready} ready of {wanted}, at most {most}"),
+        );
+        if let Some(Roll {
+            of,
+            remaining,
+            draining,
+        }) = &self.roll
+        {
+            line(
+                "roll",
+                format!("{of}, {remaining} to go, {draining} draining"),
+            );
+        }
+        for Address { address, sockets } in &self.addresses {
+            let sockets = sockets
+                .iter()
+                .map(|held| format!("{} {}", held.of, held.state));
+            line(
+                "listens",
+                format!("{address} ({})", sockets.collect::<Vec<_>>().join(", ")),
+            );
+        }
+        let Options {
+            shutdown_timeout,
+            start_timeout,
+            on_failure,
+            max_restarts,
+            restart_window,
+            hang_timeout,
+        } = &self.options;
+        line("shutdown_timeout", format!("{shutdown_timeout} s"));
+        line("start_timeout", format!("{start_timeout} s"));
+        line("on_failure", on_failure.clone());
+        line(
+            "max_restarts",
+            format!("{max_restarts} in {restart_window} s"),
+        );
+        line(
+            "hang_timeout",
+            hang_timeout.map_or("off".to_owned(), |after| format!("{after} s")),
+        );
+        table.to_string()
+    }
+}
+
+fn text_of_workers(workers: &[Worker]) -> String {
+    let mut table = Table::new(&[
+        "WORKER",
+        "PID",
+        "GEN",
+        "IMAGE",
+        "STATE",
+        "SINCE",
+        "LAG",
+        "MEMORY",
+        "RESTARTS",
+        "LAST FAILURE",
+    ]);
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    for worker in workers {
+        let state = match worker.retry_in {
+            Some(retry) => format!("{} {retry:.1}s", worker.state),
+            None => worker.state.to_owned(),
+        };
+        table.row([
+            worker.name.clone(),
+            or_none(worker.pid.map(|pid| pid.to_string())),
+            or_none(worker.generation.map(|generation| generation.to_string())),
+            or_none(worker.image.map(|image| image.to_string())),
+            state,
+            or_none(
+                worker
+                    .since
+                    .map(|since| age(Duration::from_secs_f64(since))),
+            ),
+            or_none(worker.loop_lag.map(|lag| format!("{:.1}ms", lag * 1e3))),
+            or_none(
+                worker
+                    .memory
+                    .map(|bytes| format!("{:.1}M", bytes as f64 / 1048576.0)),
+            ),
+            worker.restarts.to_string(),
+            or_none(worker.last_failure.clone()),
+        ]);
+    }
+    table.to_string()
+}
+
+pub(super) fn at(time: SystemTime) -> String {
+    rfc3339(time)
+}

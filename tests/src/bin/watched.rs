@@ -1,0 +1,79 @@
+//! A server that can be looked into: connections, timers, contexts and commands of its own.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use aioxide::{Worker, server};
+use aioxide_tests::fixture;
+use clap::Parser;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+#[derive(Clone, Parser)]
+struct Options {
+    #[command(flatten)]
+    server: fixture::ServerOptions,
+    #[arg(long, default_value_t = fixture::address().to_string())]
+    listen: String,
+    /// Where the door is.
+    #[arg(long)]
+    monitor: Option<String>,
+    /// Where the server's health is told.
+    #[arg(long)]
+    health: Option<String>,
+    /// How long a worker takes to get ready, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    slow_start: u64,
+    /// How long a worker takes to stop, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    slow_stop: u64,
+    /// While this file is there, workers fail to start.
+    #[arg(long)]
+    fails_with: Option<std::path::PathBuf>,
+}
+
+#[server]
+async fn watched(worker: Worker, options: Options) -> io::Result<()> {
+    if options
+        .fails_with
+        .as_ref()
+        .is_some_and(|file| file.exists())
+    {
+        return Err(io::Error::other("its own mistake"));
+    }
+    tokio::time::sleep(Duration::from_millis(options.slow_start)).await;
+    let listener = worker.listen(options.listen).await?;
+    let serving = worker.serve(listener, answer);
+    let stop = yield_().await;
+    tokio::time::sleep(Duration::from_millis(options.slow_stop)).await;
+    serving.drain(&stop).await;
+    Ok(())
+}
+
+/// Does what each byte says: `e` is echoed, `p` panics, `b` blocks the event loop for a while.
+async fn answer(mut stream: TcpStream) -> io::Result<()> {
+    loop {
+        match stream.read_u8().await {
+            Ok(b'p') => panic!("asked to"),
+            Ok(b'b') => std::thread::sleep(Duration::from_secs(7)),
+            Ok(byte) => stream.write_u8(byte).await?,
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    fixture::log();
+    let (server, monitor, health) = (
+        options.server.clone(),
+        options.monitor.clone(),
+        options.health.clone(),
+    );
+    let server = server.apply(watched(options)).monitor(monitor);
+    match health {
+        Some(health) => server.health(health).run(),
+        None => server.run(),
+    }
+}

@@ -1,0 +1,426 @@
+//! Looking into a running server, from raw sockets.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use aioxide_tests::door::{Watched, connect, http_at, json, line_at};
+use aioxide_tests::{Ended, Folder, Running, Signal, under_both_isolations};
+use serde_json::Value;
+
+const WATCHED: &str = env!("CARGO_BIN_EXE_watched");
+
+fn start(isolation: &str, args: &str) -> Watched {
+    Watched::start(WATCHED, isolation, args)
+}
+
+#[track_caller]
+fn assert_graceful(ended: &Ended) {
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+}
+
+/// What has come until `end`, which is the last of it.
+#[track_caller]
+fn read_until(stream: &mut UnixStream, end: &str) -> String {
+    let (mut read, mut byte) = (Vec::new(), [0]);
+    while !read.ends_with(end.as_bytes()) {
+        let more = stream.read(&mut byte).expect("the door answers in time");
+        assert_eq!(more, 1, "no `{end}`: {}", String::from_utf8_lossy(&read));
+        read.push(byte[0]);
+    }
+    String::from_utf8(read).expect("text")
+}
+
+fn generations(workers: &Value) -> Vec<u64> {
+    let rows = workers.as_array().expect("rows");
+    rows.iter()
+        .map(|row| row["generation"].as_u64().unwrap())
+        .collect()
+}
+
+fn states(workers: &Value) -> Vec<&str> {
+    let rows = workers.as_array().expect("rows");
+    rows.iter()
+        .map(|row| row["state"].as_str().unwrap())
+        .collect()
+}
+
+/// As in the talk: `nc -U` greets, and `help` helps.
+fn a_person_is_greeted_and_prompted(isolation: &str) {
+    let watched = start(isolation, "");
+    let mut stream = watched.connect();
+    let greeting = read_until(&mut stream, "> ");
+    let pid = watched.server.pid().as_raw_nonzero();
+    assert!(
+        greeting.starts_with(&format!("watched, pid {pid}, 2 workers;")),
+        "{greeting}"
+    );
+    writeln!(stream, "help").unwrap();
+    let help = read_until(&mut stream, "> ");
+    for command in [
+        "help",
+        "server",
+        "workers (ps)",
+        "events [--follow]",
+        "scale N",
+    ] {
+        assert!(help.contains(command), "{help}");
+    }
+    writeln!(stream, "wrokers").unwrap();
+    let answer = read_until(&mut stream, "> ");
+    assert!(answer.contains("did you mean `workers`?"), "{answer}");
+    writeln!(stream, "ps").unwrap();
+    let workers = read_until(&mut stream, "> ");
+    let ready = workers.lines().filter(|line| line.contains(" ready "));
+    assert_eq!(ready.count(), 2, "{workers}");
+    writeln!(stream, "exit").unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    assert_graceful(&watched.server.stop(Signal::TERM));
+}
+
+fn lines_and_http_are_one_vocabulary(isolation: &str) {
+    let watched = start(isolation, "");
+    let text = watched.line("workers");
+    assert!(text.starts_with("WORKER"), "{text}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(!text.contains('>'), "{text}");
+
+    let rows = watched.ask("workers");
+    assert_eq!(states(&rows), ["ready", "ready"]);
+    assert_eq!(rows[1]["name"], "worker 1");
+    assert_eq!(rows[1]["index"], 1);
+    let response = watched.http("GET", "/workers", "");
+    assert_eq!(response.status, 200);
+    assert!(
+        response.head.contains("application/json"),
+        "{}",
+        response.head
+    );
+    assert_eq!(response.json()[0]["pid"], rows[0]["pid"]);
+    let response = watched.http("GET", "/workers", "text/plain");
+    assert!(response.body.starts_with("WORKER"), "{response:?}");
+
+    let server = watched.http("GET", "/server", "").json();
+    assert_eq!(server["pid"], watched.server.pid().as_raw_nonzero().get());
+    assert_eq!(server["state"], "serving");
+    assert_eq!(server["isolation"], isolation);
+    assert_eq!(server["workers"]["ready"], 2);
+    assert_eq!(server["addresses"][0]["sockets"][0]["state"], "held");
+    assert_eq!(server["options"]["shutdown_timeout"], 20.0);
+
+    let response = watched.http("GET", "/wrokers", "");
+    assert_eq!(response.status, 404);
+    let error = response.json()["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("did you mean `workers`?"), "{error}");
+    assert_eq!(watched.http("GET", "/reload", "").status, 405);
+    assert_eq!(watched.http("POST", "/scale/none", "").status, 400);
+    assert_eq!(watched.http("POST", "/scale/0", "").status, 400);
+    assert_eq!(watched.http("POST", "/restart/9", "").status, 404);
+    assert_graceful(&watched.server.stop(Signal::TERM));
+}
+
+fn the_door_is_the_users_own(isolation: &str) {
+    let watched = start(isolation, "");
+    let door = watched.door();
+    let found = std::fs::metadata(&door).unwrap();
+    assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    let ended = watched.server.stop(Signal::TERM);
+    assert!(!door.exists());
+    assert_graceful(&ended);
+}
+
+/// In the folder that is meant for it, and none where the environment says so.
+#[test]
+fn the_door_is_where_the_environment_says() {
+    let folder = Folder::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_monitored"));
+    command
+        .env("RUNTIME_DIRECTORY", folder.path())
+        .env_remove("AIOXIDE_MONITOR");
+    let mut server = Running::start(&mut command);
+    server.wait_for("1 worker is ready");
+    let path = folder.file(format!(
+        "aioxide-monitored-{}.sock",
+        server.pid().as_raw_nonzero()
+    ));
+    assert!(line_at(&path, "server").contains("monitored"));
+    // A killed one leaves its door, and the next one removes it.
+    drop(server);
+    assert!(path.exists());
+    let mut server = Running::start(&mut command);
+    server.wait_for("1 worker is ready");
+    assert!(!path.exists());
+    server.stop(Signal::TERM);
+
+    let elsewhere = folder.file("elsewhere");
+    let mut server = Running::start(command.env("AIOXIDE_MONITOR", &elsewhere));
+    server.wait_for("1 worker is ready");
+    assert!(line_at(&elsewhere, "workers").contains("ready"));
+    server.stop(Signal::TERM);
+    let mut server = Running::start(command.env("AIOXIDE_MONITOR", ""));
+    server.wait_for("1 worker is ready");
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.lines("the door").count(), 0);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// The server runs without it.
+#[test]
+fn a_door_that_can_not_be_opened_is_a_warning() {
+    let folder = Folder::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_monitored"));
+    command.env("AIOXIDE_MONITOR", folder.file("missing/door"));
+    command.env("AIOXIDE_HEALTH", "192.0.2.1:1");
+    let mut server = Running::start(&mut command);
+    server.wait_for("WARN");
+    server.wait_until_logged("the door can't be opened");
+    server.wait_until_logged("can't listen on `192.0.2.1:1`");
+    server.wait_for("1 worker is ready");
+    assert_graceful(&server.stop(Signal::TERM));
+}
+
+fn acts_answer_when_they_are_done(isolation: &str) {
+    let watched = start(isolation, "");
+    let before = watched.ask("workers");
+    assert_eq!(watched.ask("reload")["done"], "rolling restart done");
+    let rows = watched.ask("workers");
+    assert_eq!(generations(&rows), [1, 1]);
+    assert_eq!(
+        rows.as_array().unwrap().len(),
+        before.as_array().unwrap().len()
+    );
+
+    assert_eq!(
+        watched.http("POST", "/restart/1", "").json()["done"],
+        "restarted"
+    );
+    assert_eq!(generations(&watched.ask("workers")), [1, 2]);
+    assert_eq!(watched.ask("scale 3")["done"], "the number of workers is 3");
+    assert_eq!(states(&watched.ask("workers")), ["ready"; 3]);
+    assert_eq!(watched.http("POST", "/scale?n=1", "").status, 200);
+    assert_eq!(states(&watched.ask("workers")), ["ready"]);
+    let progress = watched.line("reload");
+    assert!(progress.contains("worker 0 is ready\n"), "{progress}");
+    assert!(progress.ends_with("rolling restart done\n"), "{progress}");
+    let ended = watched.server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    // Each is logged with who asked.
+    assert_eq!(ended.lines("`reload` is asked for by uid").count(), 2);
+    assert_eq!(ended.lines("`scale 3` is asked for by uid").count(), 1);
+}
+
+fn an_act_that_fails_says_so(isolation: &str) {
+    let folder = Folder::new();
+    let file = folder.file("fails");
+    let watched = start(isolation, &format!("--fails-with {}", file.display()));
+    std::fs::write(&file, "").unwrap();
+    let response = watched.http("POST", "/reload", "");
+    assert_eq!(response.status, 500);
+    let error = response.json()["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("rolling restart given up"), "{error}");
+    let error = watched.line("scale 3");
+    assert!(error.contains("error: worker 2 is not added"), "{error}");
+    assert_eq!(states(&watched.ask("workers")), ["ready"; 2]);
+    let ended = watched.server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+}
+
+fn a_second_act_is_refused_while_one_is_under_way(isolation: &str) {
+    let watched = start(isolation, "--slow-start 1500");
+    let mut stream = watched.connect();
+    writeln!(stream, "reload").unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    while !line.contains("rolling restart") {
+        line.clear();
+        lines.read_line(&mut line).unwrap();
+    }
+    let response = watched.http("POST", "/scale/1", "");
+    assert_eq!(response.status, 409, "{response:?}");
+    assert!(
+        response.body.contains("`reload` is under way"),
+        "{response:?}"
+    );
+    // Who has asked goes away, and takes nothing with it.
+    drop((lines, stream));
+    let rows = watched.until("workers", |rows| generations(rows) == [1, 1]);
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    watched.until("scale 1", |answer| answer["error"].is_null());
+    assert_graceful(&watched.server.stop(Signal::TERM));
+}
+
+fn the_end_of_the_connection_is_the_end_of_the_server(isolation: &str) {
+    let watched = start(isolation, "");
+    let answer = watched.line("stop");
+    assert!(answer.starts_with("accepted"), "{answer}");
+    let ended = watched.server.wait();
+    assert_graceful(&ended);
+    assert_eq!(ended.lines("stopping: ").count(), 1);
+
+    let watched = start(isolation, "");
+    assert_eq!(watched.http("POST", "/drain", "").status, 202);
+    assert_graceful(&watched.server.wait());
+}
+
+fn events_are_told_and_followed(isolation: &str) {
+    let watched = start(isolation, "--on-failure restart");
+    let events = watched.ask("events");
+    let kinds: Vec<&str> = events
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["event"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        kinds.iter().filter(|kind| **kind == "started").count(),
+        2,
+        "{events:#}"
+    );
+    assert!(kinds.contains(&"ready"), "{events:#}");
+
+    let mut stream = watched.connect();
+    write!(stream, "GET /events?follow HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream);
+    let mut until = |text: &str| loop {
+        let mut line = String::new();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "no `{text}`");
+        if line.contains(text) {
+            return json(&line);
+        }
+    };
+    until("all workers are ready");
+    assert_eq!(watched.ask("restart 0")["done"], "restarted");
+    let roll = until("worker 0 is being restarted");
+    assert_eq!(roll["event"], "roll");
+    until("rolling restart done");
+    watched.server.signal(Signal::HUP);
+    until("a rolling restart is requested");
+    until("rolling restart done");
+    assert_graceful(&watched.server.stop(Signal::TERM));
+}
+
+fn followers_are_bounded(isolation: &str) {
+    let watched = start(isolation, "");
+    let mut followers: Vec<UnixStream> = (0..16).map(|_| watched.connect()).collect();
+    for follower in &mut followers {
+        writeln!(follower, "events --follow").unwrap();
+        read_until(follower, "all workers are ready\n");
+    }
+    let answer = watched.line("events --follow");
+    assert!(
+        answer.contains("error: 16 clients follow already"),
+        "{answer}"
+    );
+    // Those that are gone make room, though nothing happens that would be told to them.
+    drop(followers);
+    let mut stream = watched.connect();
+    let deadline = Instant::now() + aioxide_tests::PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline);
+        writeln!(stream, "events --follow").unwrap();
+        let mut first = [0; 6];
+        stream.read_exact(&mut first).unwrap();
+        if first != *b"error:" {
+            break;
+        }
+        read_until(&mut stream, "\n");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_graceful(&watched.server.stop(Signal::TERM));
+}
+
+/// None of those who do harm keeps others waiting.
+fn hostile_clients_delay_nobody(isolation: &str) {
+    let watched = start(isolation, "");
+    let door = watched.door();
+    let mut hostile = Vec::new();
+    for _ in 0..40 {
+        let mut endless = connect(&door);
+        endless.write_all(b"GET /workers HTTP/1.1\r\nx: ").unwrap();
+        let mut unread = connect(&door);
+        // Its replies are never read.
+        for _ in 0..100 {
+            if unread.write_all(b"events\n").is_err() {
+                break;
+            }
+        }
+        let idle = connect(&door);
+        hostile.extend([endless, unread, idle]);
+    }
+    let mut took: Vec<Duration> = (0..21)
+        .map(|_| {
+            let begun = Instant::now();
+            assert_eq!(watched.http("GET", "/server", "").status, 200);
+            begun.elapsed()
+        })
+        .collect();
+    took.sort();
+    // The machine may be busy with something else at times.
+    assert!(took[10] < Duration::from_millis(100), "{took:?}");
+    let begun = Instant::now();
+    watched.server.signal(Signal::TERM);
+    let ended = watched.server.wait();
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_graceful(&ended);
+    drop(hostile);
+}
+
+fn health_is_told_over_tcp(isolation: &str) {
+    let mut watched = Watched::starting(
+        WATCHED,
+        isolation,
+        "--health 127.0.0.1:0 --slow-start 700 --slow-stop 700",
+    );
+    let line = watched.server.wait_until_logged("health: answering on");
+    let address = aioxide_tests::address_in(&line);
+    let starting = http_at(address, "GET", "/readyz");
+    assert_eq!(
+        (starting.status, &*starting.body),
+        (503, "the server is starting\n")
+    );
+    assert_eq!(http_at(address, "GET", "/livez").status, 200);
+    watched.server.wait_for("ready, listening on");
+    assert_eq!(http_at(address, "GET", "/readyz").status, 200);
+    assert_eq!(http_at(address, "HEAD", "/readyz").status, 200);
+    for path in ["/", "/workers", "/readyz/", "/events"] {
+        assert_eq!(http_at(address, "GET", path).status, 404, "{path}");
+    }
+    assert_eq!(http_at(address, "POST", "/readyz").status, 405);
+    assert_eq!(http_at(address, "POST", "/stop").status, 404);
+    let metrics = http_at(address, "GET", "/metrics");
+    assert!(
+        metrics.head.contains("text/plain; version=0.0.4"),
+        "{}",
+        metrics.head
+    );
+    assert!(
+        metrics.body.contains("\naioxide_workers_ready 2\n"),
+        "{}",
+        metrics.body
+    );
+    watched.server.signal(Signal::TERM);
+    watched.server.wait_for("stopping: ");
+    let stopping = http_at(address, "GET", "/readyz");
+    assert_eq!(
+        (stopping.status, &*stopping.body),
+        (503, "the server is stopping\n")
+    );
+    assert_graceful(&watched.server.wait());
+}
+
+under_both_isolations!(
+    a_person_is_greeted_and_prompted,
+    lines_and_http_are_one_vocabulary,
+    the_door_is_the_users_own,
+    acts_answer_when_they_are_done,
+    an_act_that_fails_says_so,
+    a_second_act_is_refused_while_one_is_under_way,
+    the_end_of_the_connection_is_the_end_of_the_server,
+    events_are_told_and_followed,
+    followers_are_bounded,
+    hostile_clients_delay_nobody,
+    health_is_told_over_tcp,
+);
