@@ -133,7 +133,7 @@ impl Server {
         #[cfg(feature = "monitor")]
         let (monitor, looks) = self.open_monitor(Isolation::Thread);
         #[cfg(not(feature = "monitor"))]
-        let looks = Looks::default();
+        let looks = Looks;
         let supervisor = self.supervise(workers, seats, teller.clone(), None, looks, give_up);
         std::thread::Builder::new()
             .name("supervisor".to_owned())
@@ -199,7 +199,7 @@ impl Server {
         #[cfg(feature = "monitor")]
         let (monitor, looks) = self.open_monitor(self.isolation);
         #[cfg(not(feature = "monitor"))]
-        let looks = Looks::default();
+        let looks = Looks;
         // Of several servers the first is the service.
         let systemd = registration.is_first();
         let systemd = systemd.then(Systemd::of_environment).flatten();
