@@ -4,6 +4,7 @@ use std::env;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -116,7 +117,7 @@ impl Server {
     fn try_start(mut self, requests: Requests, teller: Teller) -> Result<(), StartError> {
         registry::refuse_nested()?;
         let workers = self.number_of_workers()?;
-        self.check_roll_overlap()?;
+        self.check_options()?;
         let (name, late) = (self.name.clone(), teller.clone());
         let give_up: GiveUp = Arc::new(move |code| {
             late.ended(code);
@@ -159,7 +160,7 @@ impl Server {
         if self.stop_signals.is_empty() {
             return Err(StartError::NoStopSignal);
         }
-        self.check_roll_overlap()?;
+        self.check_options()?;
         let runtime = supervisor_runtime()?;
         let entered = runtime.enter();
         let signals = Signals::install(&self.stop_signals).map_err(StartError::System)?;
@@ -219,6 +220,7 @@ impl Server {
             has_main: self.main.is_some(),
             can_kill: seats.can_kill(),
             shutdown_timeout: self.shutdown_timeout,
+            drain_delay: self.drain_delay,
             start_timeout: self.start_timeout,
             on_failure: self.on_failure,
             max_restarts: self.max_restarts,
@@ -255,9 +257,13 @@ impl Server {
         }
     }
 
-    fn check_roll_overlap(&self) -> Result<(), StartError> {
+    fn check_options(&self) -> Result<(), StartError> {
         if self.roll_overlap == 0 {
             return Err(StartError::RollOverlap);
+        }
+        let (delay, timeout) = (self.drain_delay, self.shutdown_timeout);
+        if !delay.is_zero() && delay >= timeout {
+            return Err(StartError::DrainDelay { delay, timeout });
         }
         Ok(())
     }
@@ -303,6 +309,10 @@ enum StartError {
     NoStopSignal,
     #[error("`roll_overlap` is 0; allowed is 1 or more")]
     RollOverlap,
+    #[error(
+        "`drain_delay` is {delay:?}, and `shutdown_timeout`, of which it is a part, {timeout:?}; the delay must be less"
+    )]
+    DrainDelay { delay: Duration, timeout: Duration },
     #[error(transparent)]
     Run(#[from] RunError),
     #[error("{WORKERS_VARIABLE} is `{0}`; allowed is a number from 1 to {MOST_WORKERS}")]
@@ -331,6 +341,18 @@ mod tests {
     fn a_roll_in_which_no_worker_may_drain_is_refused() {
         let server = Server::new(async |_: Worker| {}).roll_overlap(0);
         assert!(matches!(server.try_run(), Err(StartError::RollOverlap)));
+    }
+
+    #[test]
+    fn a_delay_that_leaves_no_time_to_stop_is_refused() {
+        let delayed = |secs| {
+            let server = Server::new(async |_: Worker| {}).drain_delay(Duration::from_secs(secs));
+            server.check_options()
+        };
+        assert!(matches!(delayed(25), Err(StartError::DrainDelay { .. })));
+        assert!(delayed(24).is_ok());
+        let none = Server::new(async |_: Worker| {}).shutdown_timeout(Duration::ZERO);
+        assert!(none.check_options().is_ok(), "no delay");
     }
 
     #[test]

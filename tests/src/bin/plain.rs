@@ -84,6 +84,13 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
             info!(reloaded, "no more reloads");
         });
     }
+    let handle = worker.clone();
+    tokio::task::spawn_local(async move {
+        let before = handle.is_going();
+        handle.going().await;
+        let (after, stopping) = (handle.is_going(), handle.is_stopping());
+        info!(worker = index, before, after, stopping, "going");
+    });
     let mut reloads = worker.reloads();
     let mut ready = std::pin::pin!(yield_());
     let stop = loop {

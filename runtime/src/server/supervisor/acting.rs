@@ -44,6 +44,11 @@ impl Supervisor {
                 Action::Close(role) => self.sockets.close(role),
                 Action::CloseUnasked(id) => self.sockets.ready(id),
                 Action::Park(role) => self.sockets.park(role),
+                Action::TellGoing(id) => {
+                    if let Some(live) = self.workers.get(&id) {
+                        live.seat.go();
+                    }
+                }
                 Action::Tell(id) => {
                     if let Some(live) = self.workers.get(&id) {
                         live.seat.tell();

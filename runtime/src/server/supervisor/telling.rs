@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::driver::Supervisor;
 use super::live::Live;
-use super::policy::{Report, WorkerId};
+use super::policy::{Refused, Report, WorkerId};
 use super::who::{Who, about};
 use crate::panic;
 use crate::server::line::{Failure, Role};
@@ -88,7 +88,23 @@ impl Supervisor {
                 self.tell_all_ready();
                 self.tell_ready();
             }
+            Report::Going { reason, delay } => {
+                self.teller.going();
+                report::log!(
+                    info,
+                    { cause = %reason, ?delay },
+                    "going: {reason}; everything is still served, and the stop begins in {delay:?}"
+                );
+            }
+            Report::Refused(refused) => {
+                let what = match refused {
+                    Refused::Reload => "rolling restart",
+                    Refused::Scale => "change of the number of workers",
+                };
+                report::log!(warn, "{what} refused: the server is about to stop");
+            }
             Report::Stopping { reason, by } => {
+                self.teller.going();
                 self.stopping = true;
                 let budget = by.saturating_sub(self.now());
                 report::log!(

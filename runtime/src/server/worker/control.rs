@@ -75,6 +75,7 @@ impl Control {
                 let deadline = after(tokio::time::Instant::now(), left);
                 self.told.stop.set(Stop::new(reason.into(), deadline));
             }
+            ToWorker::Going => self.told.stop.go(),
             ToWorker::Tell => self.told.reload(),
             ToWorker::Ping(number) => self.told.ping(number),
             ToWorker::Lend { serving, loan: id } => match attached {

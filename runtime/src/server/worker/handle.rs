@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, ToSocketAddrs, UdpSocket, UnixListener};
 
+use super::going::Going;
 use super::reloads::Reloads;
 use super::shared::Shared;
 use super::stopping::Stopping;
@@ -78,6 +79,31 @@ impl Worker {
     /// Whether the worker has been asked to stop. For code that can't await, in a loop of `spawn_blocking`.
     pub fn is_stopping(&self) -> bool {
         self.shared.told.stop.get().is_some()
+    }
+
+    /// Whether the server is about to stop, or this worker has been asked to: what is answered now had better say that the
+    /// client is to go elsewhere, as HTTP does with `connection: close`. With a
+    /// [`drain_delay`](crate::server::Server::drain_delay) that is so from the first stop signal on, while the worker
+    /// serves on; without one from the moment at which [`is_stopping`](Worker::is_stopping) is.
+    pub fn is_going(&self) -> bool {
+        self.shared.told.stop.is_going()
+    }
+
+    /// Waits until [`is_going`](Worker::is_going).
+    ///
+    /// The future is cancel-safe, and may be cloned and polled again.
+    ///
+    /// ```no_run
+    /// # async fn _f(worker: aioxide::Worker) {
+    /// let going = worker.going();
+    /// tokio::task::spawn_local(async move {
+    ///     going.await;
+    ///     println!("telling the others that this server goes");
+    /// });
+    /// # }
+    /// ```
+    pub fn going(&self) -> Going {
+        Going::new(Arc::clone(&self.shared.told))
     }
 
     /// Blocks the thread until the worker is asked to stop: for synchronous extras.

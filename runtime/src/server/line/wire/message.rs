@@ -32,6 +32,8 @@ pub(in crate::server) enum ToWorker {
         reason: Reason,
         left: Duration,
     },
+    /// The server is going, and stops after its delay.
+    Going,
     /// SIGUSR1.
     Tell,
     Ping(u64),

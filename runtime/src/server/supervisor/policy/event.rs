@@ -20,6 +20,8 @@ pub(crate) struct Config {
     /// Whether a worker can be ended whose event loop is blocked: a process, not a thread.
     pub(crate) can_kill: bool,
     pub(crate) shutdown_timeout: Duration,
+    /// How much of it a server that was ready serves on at first.
+    pub(crate) drain_delay: Duration,
     pub(crate) start_timeout: Duration,
     pub(crate) on_failure: OnFailure,
     pub(crate) max_restarts: u32,
@@ -145,6 +147,8 @@ pub(crate) enum Action {
     /// next worker asks for them. Leave alone what a worker of it that is neither told to stop nor killed has
     /// already asked for.
     Park(Role),
+    /// Tell a worker that the server is going, and serves on until its delay is over.
+    TellGoing(WorkerId),
     /// Tell a worker of a SIGUSR1.
     Tell(WorkerId),
     /// Leave the main context.
@@ -165,6 +169,15 @@ pub(crate) enum Action {
 pub(crate) enum Report {
     /// All workers and extras are ready.
     AllReady,
+    /// The server is going: its stop begins after this delay.
+    Going {
+        /// What made it go.
+        reason: StopReason,
+        /// How long it serves on.
+        delay: Duration,
+    },
+    /// That was asked for while the server is going, and isn't done.
+    Refused(Refused),
     /// The server stops.
     Stopping {
         /// What made it stop.
@@ -242,4 +255,11 @@ pub(crate) enum Report {
         /// How many there are to be.
         workers: usize,
     },
+}
+
+/// What a server that is going doesn't begin any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Reload,
+    Scale,
 }

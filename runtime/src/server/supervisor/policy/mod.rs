@@ -15,6 +15,8 @@ mod standing;
 mod state;
 mod stopping;
 
-pub(in crate::server) use event::{Action, Config, Ending, Event, Image, Report, WorkerId};
+pub(in crate::server) use event::{
+    Action, Config, Ending, Event, Image, Refused, Report, WorkerId,
+};
 pub(in crate::server) use standing::{Phase, Rolled, Standing};
 pub(in crate::server) use state::Policy;

@@ -135,6 +135,7 @@ pub(crate) struct ProcessSeat {
 
 enum Command {
     Stop(Stop),
+    Go,
     Tell,
     Ping(u64),
     Loan(u64, Loan),
@@ -145,6 +146,10 @@ impl ProcessSeat {
     pub(crate) fn stop(&mut self, stop: Stop) {
         self.stop = Some(stop);
         self.command(Command::Stop(stop));
+    }
+
+    pub(crate) fn go(&self) {
+        self.command(Command::Go);
     }
 
     pub(crate) fn tell(&self) {
@@ -313,6 +318,7 @@ impl Attendant {
                     None,
                 )
             }
+            Command::Go => self.end.send(&ToWorker::Going, None),
             Command::Tell => self.end.send(&ToWorker::Tell, None),
             Command::Ping(number) => self.end.send(&ToWorker::Ping(number), None),
             Command::Loan(serving, Loan::Lent { id: loan, socket }) => self
