@@ -1,6 +1,7 @@
 //! Runs a server: in the thread that calls, to its end, or beside the rest of the program.
 
 use std::env;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -13,7 +14,7 @@ use super::job::Job;
 use super::registry::{self, RunError, Turn};
 use super::running::Running;
 use super::supervisor::{
-    Config, GiveUp, Requests, Seats, Setup, Signals, Supervisor, Systemd, Teller,
+    self, Config, GiveUp, Inherited, Requests, Seats, Setup, Signals, Supervisor, Systemd, Teller,
 };
 use super::worker::event_loop;
 use super::{Isolation, report};
@@ -128,7 +129,8 @@ impl Server {
         let runtime = supervisor_runtime()?;
         self.initialise(workers);
         let seats = Seats::threads(self.name.clone(), event_loop::run);
-        let supervisor = self.supervise(workers, seats, teller.clone(), None, give_up);
+        let supervisor =
+            self.supervise(workers, seats, teller.clone(), Manager::default(), give_up);
         std::thread::Builder::new()
             .name("supervisor".to_owned())
             .spawn(move || {
@@ -161,6 +163,11 @@ impl Server {
             return Err(StartError::NoStopSignal);
         }
         self.check_options()?;
+        // Before anything else opens a descriptor, or reads the environment in another thread.
+        let passed = match registration.is_first() {
+            true => supervisor::passed(),
+            false => Vec::new(),
+        };
         let runtime = supervisor_runtime()?;
         let entered = runtime.enter();
         let signals = Signals::install(&self.stop_signals).map_err(StartError::System)?;
@@ -189,9 +196,12 @@ impl Server {
         let (teller, _) = Teller::new();
         let give_up: GiveUp = Arc::new(|code| std::process::exit(code));
         // Of several servers the first is the service.
-        let systemd = registration.is_first();
-        let systemd = systemd.then(Systemd::of_environment).flatten();
-        let supervisor = self.supervise(workers, seats, teller, systemd, give_up);
+        let systemd = registration.is_first().then(Systemd::of_environment);
+        let manager = Manager {
+            systemd: systemd.flatten(),
+            passed,
+        };
+        let supervisor = self.supervise(workers, seats, teller, manager, give_up);
         let code = runtime.block_on(supervisor().run(requests));
         runtime.shutdown_background();
         drop(registration);
@@ -205,7 +215,7 @@ impl Server {
         workers: usize,
         seats: Seats,
         teller: Teller,
-        systemd: Option<Systemd>,
+        manager: Manager,
         give_up: GiveUp,
     ) -> impl FnOnce() -> Supervisor + Send {
         let cores = available_parallelism().map_or(1, usize::from);
@@ -235,7 +245,8 @@ impl Server {
             on_ready: self.on_ready.take(),
             seats,
             teller,
-            systemd,
+            systemd: manager.systemd,
+            passed: manager.passed,
             give_up,
         };
         let job = self.into_job();
@@ -293,6 +304,14 @@ impl Server {
             )),
         }
     }
+}
+
+/// What a service manager has to do with a server.
+#[derive(Default)]
+struct Manager {
+    systemd: Option<Systemd>,
+    /// The sockets that it has passed.
+    passed: Vec<Inherited<OwnedFd>>,
 }
 
 fn supervisor_runtime() -> Result<Runtime, StartError> {

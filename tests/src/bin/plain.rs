@@ -131,7 +131,10 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
 
 /// Accepts connections, and closes them. Also where that is.
 async fn serve(worker: &Worker, address: &str) -> Result<(Serving, String), String> {
-    let listener = worker.listen(address).await;
+    let listener = match address.strip_prefix("named:") {
+        Some(name) => worker.listen_named(name).await,
+        None => worker.listen(address).await,
+    };
     let listener = listener.map_err(|error| format!("{error} ({:?})", error.kind()))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let serving = worker.serve(listener, async |stream| drop(stream));

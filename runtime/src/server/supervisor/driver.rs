@@ -1,6 +1,7 @@
 //! The driver: carries what happens to the policy, and out what it decides.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::progress::Teller;
 use super::pulse::{self, Finding};
 use super::requests::Requests;
 use super::seats::{Leaving, Seats, Thread};
-use super::sockets::{Kernel, Sockets};
+use super::sockets::{Inherited, Kernel, Sockets};
 use super::systemd::Systemd;
 use super::watchdog::{GiveUp, Watchdog};
 use super::who::about;
@@ -85,6 +86,8 @@ pub(crate) struct Setup {
     pub(crate) on_ready: Option<OnReady>,
     pub(crate) teller: Teller,
     pub(crate) systemd: Option<Systemd>,
+    /// The sockets that a service manager has passed.
+    pub(crate) passed: Vec<Inherited<OwnedFd>>,
     /// What becomes of a server that doesn't come to its end.
     pub(crate) give_up: GiveUp,
 }
@@ -92,6 +95,8 @@ pub(crate) struct Setup {
 impl Supervisor {
     pub(crate) fn new(config: Config, job: Job, setup: Setup) -> Supervisor {
         let (supervisor, inbox) = mpsc::unbounded_channel();
+        let mut sockets = Sockets::new(Kernel, setup.share_port);
+        sockets.inherit(setup.passed);
         Supervisor {
             policy: Policy::new(config.clone()),
             // A thread that is blocked can't be ended, so it is only reported.
@@ -99,7 +104,7 @@ impl Supervisor {
             config,
             epoch: Instant::now(),
             job,
-            sockets: Sockets::new(Kernel, setup.share_port),
+            sockets,
             seats: setup.seats,
             main: None,
             main_value: None,

@@ -35,5 +35,6 @@ pub(super) use requests::{Requester, Requests};
 pub(super) use seats::Processes;
 pub(super) use seats::Seats;
 pub(super) use signals::Signals;
+pub(super) use sockets::{Inherited, passed};
 pub(super) use systemd::Systemd;
 pub(super) use watchdog::GiveUp;

@@ -70,6 +70,7 @@ impl Supervisor {
     }
 
     fn tell_ready(&mut self) {
+        self.sockets.close_unasked();
         let addresses = self.sockets.addresses();
         if let Some(on_ready) = self.on_ready.take() {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_ready(&addresses))) {

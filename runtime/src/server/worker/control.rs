@@ -199,6 +199,7 @@ fn to_message(request: u64, asked: Request) -> ToSupervisor {
             text: asked,
             addresses: addrs,
         },
+        Request::ListenNamed { name } => Wanted::Named { name },
         Request::ListenUnix { path, mode } => Wanted::Unix {
             path: Bytes(path.into_os_string().into_vec()),
             mode,

@@ -227,6 +227,38 @@ impl Worker {
         TcpListener::from_std(fd.into())
     }
 
+    /// A TCP listener that systemd has passed under this name: that of the socket unit (`http.socket`), or its
+    /// `FileDescriptorName=`.
+    ///
+    /// The workers share one socket. Where several units with `ReusePort=yes` have one address and one name, each worker
+    /// has its own. Sockets of several addresses under one name are as those of [`listen`](Worker::listen) for a name
+    /// with several addresses. [`unlisten`](Worker::unlisten) takes the name.
+    ///
+    /// Without a name, [`listen`](Worker::listen), [`listen_unix`](Worker::listen_unix) and
+    /// [`bind_udp`](Worker::bind_udp) take what systemd has bound to the address that they are asked for, before they open
+    /// a socket.
+    ///
+    /// ```no_run
+    /// # async fn _f(worker: aioxide::Worker) -> std::io::Result<()> {
+    /// let listener = worker.listen_named("http").await?;
+    /// # drop(listener); Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When no TCP socket was passed under this name; the error lists the names that there are. Sockets are passed to
+    /// the first server that the program [runs](crate::server::Server::run), and to none that is
+    /// [started](crate::server::Server::start). What no worker has asked for by the time at which all are ready is closed.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
+    pub async fn listen_named(&self, name: impl Into<String>) -> io::Result<TcpListener> {
+        let name = name.into();
+        let fd = self.socket(Request::ListenNamed { name }).await?;
+        TcpListener::from_std(fd.into())
+    }
+
     /// A listener on the Unix socket `path`, readable and writable by this user only (mode 0600). One socket
     /// is shared by all workers. A stale file, to which nobody listens, is replaced; of two servers that start at once
     /// on a path, one fails. A relative path is one of this worker's working directory.

@@ -123,6 +123,10 @@ pub(in crate::server) enum Wanted {
         path: Bytes,
         mode: u32,
     },
+    /// One that a service manager has passed under this name.
+    Named {
+        name: String,
+    },
 }
 
 impl Wanted {
@@ -134,6 +138,7 @@ impl Wanted {
             }
             | Wanted::Udp { text, addresses } => text.len() + size_of_val(&addresses[..]),
             Wanted::Unix { path, .. } => path.0.len(),
+            Wanted::Named { name } => name.len(),
         }
     }
 }
