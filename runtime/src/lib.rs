@@ -234,6 +234,7 @@ pub use teardown::{Drained, drain, settle};
 /// | `on_ready = path` | none | a plain `fn(&Addresses)`, called once in the supervisor when all are ready |
 /// | `stop_signals = [SIGINT, SIGTERM]` | those two | which signals stop the server |
 /// | `shutdown_timeout = 25s` | 25 s | one budget from the first signal to the end |
+/// | `drain_delay = 5s` | none | how long a server that is asked to stop serves on first; part of `shutdown_timeout`, and less |
 /// | `start_timeout = 60s` | 60 s | by when a worker must be ready |
 /// | `on_failure = restart` | `shutdown` | what happens when a worker fails: `shutdown`, `restart`, `ignore`, or an expression of type [`OnFailure`] |
 /// | `max_restarts = 10`, `restart_window = 60s` | those | how often a worker may fail, with `restart`; backoff 100 ms doubling to 10 s |
@@ -315,8 +316,9 @@ pub use server::Door;
 pub use server::http;
 #[cfg(feature = "server")]
 pub use server::{
-    Addresses, ExtraFn, Isolation, NotReady, OnFailure, Outcome, Reloads, Running, Server, Serving,
-    Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Worker, is_worker, worker_index,
+    Addresses, ExtraFn, Going, Isolation, NotReady, OnFailure, Outcome, Reloads, Running, Server,
+    Serving, Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Worker, is_worker,
+    worker_index,
 };
 
 /// Turns an async function into one that starts it as a periodic task, and gives the [`Timer`] of it.

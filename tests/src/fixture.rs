@@ -32,6 +32,8 @@ pub struct ServerOptions {
     pub restart_window: u64,
     #[arg(long, default_value_t = 20_000)]
     pub shutdown_timeout: u64,
+    #[arg(long, default_value_t = 0)]
+    pub drain_delay: u64,
     #[arg(long, default_value_t = 20_000)]
     pub start_timeout: u64,
     #[arg(long)]
@@ -57,6 +59,7 @@ impl ServerOptions {
                 u64::MAX => Duration::MAX,
                 millis => Duration::from_millis(millis),
             })
+            .drain_delay(Duration::from_millis(self.drain_delay))
             .start_timeout(Duration::from_millis(self.start_timeout));
         let server = match self.hang_timeout {
             Some(timeout) => server.hang_timeout(Duration::from_millis(timeout)),

@@ -1,10 +1,13 @@
 //! What a server says to systemd, heard by a socket in its place.
 
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::time::Duration;
 
 use aioxide_tests::notify::FakeSystemd;
-use aioxide_tests::{Running, Signal};
+use aioxide_tests::{Running, Signal, assert_closed, connect};
 
 fn plain(isolation: &str, args: &str, systemd: &FakeSystemd) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_plain"));
@@ -162,6 +165,83 @@ fn workers_know_nothing_of_systemd(isolation: &str) {
     }
 }
 
+/// Started as systemd does it that has this socket open under the name `http`. With `whose` being `$$`, it is meant for the
+/// program.
+fn activated(isolation: &str, args: &str, whose: &str, listener: &TcpListener) -> Running {
+    let script = format!(
+        "exec 3<&0 0</dev/null; export LISTEN_PID={whose} LISTEN_FDS=1 LISTEN_FDNAMES=http; exec \"$0\" \"$@\""
+    );
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &script, env!("CARGO_BIN_EXE_plain")])
+        .args(["--isolation", isolation])
+        .args(args.split_whitespace());
+    let listener = OwnedFd::from(listener.try_clone().expect("it can be cloned"));
+    Running::start_with(&mut command, listener)
+}
+
+/// The connection has been accepted: `plain` closes it.
+#[track_caller]
+fn assert_accepted(mut connection: TcpStream) {
+    let read = connection.read(&mut [0; 1]);
+    assert_eq!(read.expect("it isn't reset"), 0);
+}
+
+fn a_socket_of_systemd_is_taken_by_address_and_by_name(isolation: &str) {
+    for by_name in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // As the one that has the server started.
+        let first = connect(address);
+        let asked = match by_name {
+            true => "named:http".to_owned(),
+            false => address.to_string(),
+        };
+        let mut server = activated(isolation, &format!("--listen {asked}"), "$$", &listener);
+        assert_eq!(server.wait_until_ready(), address);
+        assert_accepted(first);
+        server.signal(Signal::HUP);
+        server.wait_for("rolling restart done");
+        assert_accepted(connect(address));
+        server.signal(Signal::TERM);
+        assert_graceful(server);
+        assert_eq!(listener.local_addr().unwrap(), address);
+        // Nobody has shut it: the next start gets what waits.
+        let waiting = connect(address);
+        let mut server = activated(isolation, &format!("--listen {asked}"), "$$", &listener);
+        server.wait_until_ready();
+        assert_accepted(waiting);
+        server.signal(Signal::TERM);
+        assert_graceful(server);
+    }
+}
+
+fn a_socket_that_nobody_wants_is_closed_and_named(isolation: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut server = activated(isolation, "", "$$", &listener);
+    server.wait_until_ready();
+    drop(listener);
+    assert_closed(address);
+    server.signal(Signal::TERM);
+    let ended = server.wait();
+    assert_eq!((ended.code, ended.errors()), (Some(0), Vec::new()));
+    let told = format!("no worker has asked for the socket `http` on {address}");
+    assert_eq!(ended.lines(&told).count(), 1, "{:#?}", ended.log);
+}
+
+fn a_name_that_is_not_there_is_told_those_that_are(isolation: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let fails = |whose, told: &str| {
+        let ended = activated(isolation, "--listen named:https", whose, &listener).wait();
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.lines(told).count() > 0, "{:#?}", ended.log);
+    };
+    fails("$$", "the TCP sockets that systemd has passed are `http`");
+    fails("1", "systemd has passed no TCP sockets");
+    fails("", "systemd has passed no TCP sockets");
+}
+
 fn monotonic_micros() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec * 1_000_000 + now.tv_nsec / 1000
@@ -175,4 +255,7 @@ aioxide_tests::under_both_isolations!(
     a_manager_that_is_gone_keeps_nobody,
     a_failure_is_part_of_the_status,
     workers_know_nothing_of_systemd,
+    a_socket_of_systemd_is_taken_by_address_and_by_name,
+    a_socket_that_nobody_wants_is_closed_and_named,
+    a_name_that_is_not_there_is_told_those_that_are,
 );

@@ -14,6 +14,7 @@ const KNOWN: &[Known] = &[
     Known::value("on_ready", "path"),
     Known::value("stop_signals", "[SIGINT, SIGTERM]"),
     Known::value("shutdown_timeout", "25s"),
+    Known::value("drain_delay", "5s"),
     Known::value("start_timeout", "60s"),
     Known::value("on_failure", "restart"),
     Known::value("max_restarts", "10"),

@@ -1,5 +1,7 @@
 //! What is legal: the options checked, the function's arguments told apart.
 
+use std::time::Duration;
+
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
@@ -155,9 +157,10 @@ impl Model {
             }
         }
         options.stop_signals();
-        for name in ["shutdown_timeout", "start_timeout"] {
+        for name in ["shutdown_timeout", "drain_delay", "start_timeout"] {
             options.length(name);
         }
+        options.delay_within_timeout();
         options.on_failure();
         options.count("max_restarts", "u32", "10");
         for name in ["restart_window", "hang_timeout"] {
@@ -518,6 +521,36 @@ impl OptionCheck<'_> {
             value: quote_spanned!(value.span()=> ::core::convert::Into::into(#value)),
             expression: Some(ty),
         });
+    }
+
+    /// Where both are known here; else `run` tells.
+    fn delay_within_timeout(&mut self) {
+        const DEFAULT: Duration = Duration::from_secs(25);
+        let known = |name, errors: &mut Errors| {
+            let (_, value) = self.args.options.value(name)?;
+            match Length::check(name, value, errors) {
+                Length::Literal(length) => Some((value, length)),
+                Length::Expr(_) => None,
+            }
+        };
+        // What is wrong with them has been told.
+        let told = &mut Errors::default();
+        let timeout = match self.args.options.flag("shutdown_timeout") {
+            Some(_) => known("shutdown_timeout", told).map(|(_, timeout)| timeout),
+            None => Some(DEFAULT),
+        };
+        let delay = known("drain_delay", told);
+        if let (Some((value, delay)), Some(timeout)) = (delay, timeout) {
+            if told.len() == 0 && delay >= timeout {
+                self.errors.push(
+                    value,
+                    format!(
+                        "`drain_delay` is part of `shutdown_timeout`, {timeout:?}, and must be less"
+                    ),
+                    "write a shorter delay, or a longer `shutdown_timeout`",
+                );
+            }
+        }
     }
 
     fn path(&mut self, name: &str) -> Option<Path> {

@@ -56,6 +56,7 @@ pub struct Server {
     pub(super) on_ready: Option<OnReady>,
     pub(super) stop_signals: Vec<Signal>,
     pub(super) shutdown_timeout: Duration,
+    pub(super) drain_delay: Duration,
     pub(super) start_timeout: Duration,
     pub(super) on_failure: OnFailure,
     pub(super) max_restarts: u32,
@@ -140,6 +141,7 @@ impl Server {
             on_ready: None,
             stop_signals: vec![Signal::SIGINT, Signal::SIGTERM],
             shutdown_timeout: Duration::from_secs(25),
+            drain_delay: Duration::ZERO,
             start_timeout: Duration::from_secs(60),
             on_failure: OnFailure::Shutdown,
             max_restarts: 10,
@@ -260,6 +262,28 @@ impl Server {
     /// restart for example, has it to itself.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Server {
         self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// For how long a server that is asked to stop serves on as before, so that a load balancer can take it out; not at all
+    /// by default. The delay is part of the [`shutdown_timeout`](Server::shutdown_timeout) and must be less, else
+    /// [`run`](Server::run) refuses it.
+    ///
+    /// From the first stop signal on, or the request of [`Running::stop`](crate::Running::stop), the server is *going*:
+    /// [`Worker::is_going`] and [`Worker::going`] say so, and nothing else changes. A worker that crashes is restarted with
+    /// [`OnFailure::Restart`], and stops the server at once with [`OnFailure::Shutdown`]. A rolling restart is given up, and
+    /// neither one nor a change of the number of workers is begun. When the delay is over, the stop begins as it does
+    /// without one. A second stop signal, more than 500 ms after the first, begins it at once, and a third forces
+    /// the end. A server that has never been ready has no delay.
+    ///
+    /// ```
+    /// # use aioxide::{Server, Worker};
+    /// # use std::time::Duration;
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet).drain_delay(Duration::from_secs(5));
+    /// ```
+    pub fn drain_delay(mut self, delay: Duration) -> Server {
+        self.drain_delay = delay;
         self
     }
 

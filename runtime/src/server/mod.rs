@@ -32,4 +32,4 @@ pub use running::{NotReady, Running};
 pub use stop::{Signal, Stop, StopReason};
 #[cfg(all(test, feature = "logging"))]
 pub(crate) use worker::set_thread_index;
-pub use worker::{Reloads, Serving, Stopping, Tasks, Worker, worker_index};
+pub use worker::{Going, Reloads, Serving, Stopping, Tasks, Worker, worker_index};

@@ -1,9 +1,11 @@
 //! Runs a server: in the thread that calls, to its end, or beside the rest of the program.
 
 use std::env;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -14,7 +16,8 @@ use super::monitor::{About, Monitor, Options};
 use super::registry::{self, RunError, Turn};
 use super::running::Running;
 use super::supervisor::{
-    Config, GiveUp, Looks, Requests, Seats, Setup, Signals, Supervisor, Systemd, Teller,
+    self, Config, GiveUp, Inherited, Looks, Requests, Seats, Setup, Signals, Supervisor, Systemd,
+    Teller,
 };
 use super::worker::event_loop;
 use super::{Isolation, report};
@@ -119,7 +122,7 @@ impl Server {
     fn try_start(mut self, requests: Requests, teller: Teller) -> Result<(), StartError> {
         registry::refuse_nested()?;
         let workers = self.number_of_workers()?;
-        self.check_roll_overlap()?;
+        self.check_options()?;
         let (name, late) = (self.name.clone(), teller.clone());
         let give_up: GiveUp = Arc::new(move |code| {
             late.ended(code);
@@ -134,7 +137,8 @@ impl Server {
         let (monitor, looks) = self.open_monitor(Isolation::Thread);
         #[cfg(not(feature = "monitor"))]
         let looks = Looks;
-        let supervisor = self.supervise(workers, seats, teller.clone(), None, looks, give_up);
+        let manager = Manager::default();
+        let supervisor = self.supervise(workers, seats, teller.clone(), manager, looks, give_up);
         std::thread::Builder::new()
             .name("supervisor".to_owned())
             .spawn(move || {
@@ -168,7 +172,12 @@ impl Server {
         if self.stop_signals.is_empty() {
             return Err(StartError::NoStopSignal);
         }
-        self.check_roll_overlap()?;
+        self.check_options()?;
+        // Before anything else opens a descriptor, or reads the environment in another thread.
+        let passed = match registration.is_first() {
+            true => supervisor::passed(),
+            false => Vec::new(),
+        };
         let runtime = supervisor_runtime()?;
         let entered = runtime.enter();
         let signals = Signals::install(&self.stop_signals).map_err(StartError::System)?;
@@ -201,9 +210,12 @@ impl Server {
         #[cfg(not(feature = "monitor"))]
         let looks = Looks;
         // Of several servers the first is the service.
-        let systemd = registration.is_first();
-        let systemd = systemd.then(Systemd::of_environment).flatten();
-        let supervisor = self.supervise(workers, seats, teller, systemd, looks, give_up);
+        let systemd = registration.is_first().then(Systemd::of_environment);
+        let manager = Manager {
+            systemd: systemd.flatten(),
+            passed,
+        };
+        let supervisor = self.supervise(workers, seats, teller, manager, looks, give_up);
         let code = runtime.block_on(supervisor().run(requests));
         runtime.shutdown_background();
         #[cfg(feature = "monitor")]
@@ -219,7 +231,7 @@ impl Server {
         workers: usize,
         seats: Seats,
         teller: Teller,
-        systemd: Option<Systemd>,
+        manager: Manager,
         looks: Looks,
         give_up: GiveUp,
     ) -> impl FnOnce() -> Supervisor + Send {
@@ -235,6 +247,7 @@ impl Server {
             has_main: self.main.is_some(),
             can_kill: seats.can_kill(),
             shutdown_timeout: self.shutdown_timeout,
+            drain_delay: self.drain_delay,
             start_timeout: self.start_timeout,
             on_failure: self.on_failure,
             max_restarts: self.max_restarts,
@@ -249,7 +262,8 @@ impl Server {
             on_ready: self.on_ready.take(),
             seats,
             teller,
-            systemd,
+            systemd: manager.systemd,
+            passed: manager.passed,
             looks,
             give_up,
         };
@@ -291,9 +305,13 @@ impl Server {
         }
     }
 
-    fn check_roll_overlap(&self) -> Result<(), StartError> {
+    fn check_options(&self) -> Result<(), StartError> {
         if self.roll_overlap == 0 {
             return Err(StartError::RollOverlap);
+        }
+        let (delay, timeout) = (self.drain_delay, self.shutdown_timeout);
+        if !delay.is_zero() && delay >= timeout {
+            return Err(StartError::DrainDelay { delay, timeout });
         }
         Ok(())
     }
@@ -325,6 +343,14 @@ impl Server {
     }
 }
 
+/// What a service manager has to do with a server.
+#[derive(Default)]
+struct Manager {
+    systemd: Option<Systemd>,
+    /// The sockets that it has passed.
+    passed: Vec<Inherited<OwnedFd>>,
+}
+
 fn supervisor_runtime() -> Result<Runtime, StartError> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(StartError::System)
@@ -339,6 +365,10 @@ enum StartError {
     NoStopSignal,
     #[error("`roll_overlap` is 0; allowed is 1 or more")]
     RollOverlap,
+    #[error(
+        "`drain_delay` is {delay:?}, and `shutdown_timeout`, of which it is a part, {timeout:?}; the delay must be less"
+    )]
+    DrainDelay { delay: Duration, timeout: Duration },
     #[error(transparent)]
     Run(#[from] RunError),
     #[error("{WORKERS_VARIABLE} is `{0}`; allowed is a number from 1 to {MOST_WORKERS}")]
@@ -367,6 +397,18 @@ mod tests {
     fn a_roll_in_which_no_worker_may_drain_is_refused() {
         let server = Server::new(async |_: Worker| {}).roll_overlap(0);
         assert!(matches!(server.try_run(), Err(StartError::RollOverlap)));
+    }
+
+    #[test]
+    fn a_delay_that_leaves_no_time_to_stop_is_refused() {
+        let delayed = |secs| {
+            let server = Server::new(async |_: Worker| {}).drain_delay(Duration::from_secs(secs));
+            server.check_options()
+        };
+        assert!(matches!(delayed(25), Err(StartError::DrainDelay { .. })));
+        assert!(delayed(24).is_ok());
+        let none = Server::new(async |_: Worker| {}).shutdown_timeout(Duration::ZERO);
+        assert!(none.check_options().is_ok(), "no delay");
     }
 
     #[test]

@@ -87,6 +87,13 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
             info!(reloaded, "no more reloads");
         });
     }
+    let handle = worker.clone();
+    tokio::task::spawn_local(async move {
+        let before = handle.is_going();
+        handle.going().await;
+        let (after, stopping) = (handle.is_going(), handle.is_stopping());
+        info!(worker = index, before, after, stopping, "going");
+    });
     let mut reloads = worker.reloads();
     let mut ready = std::pin::pin!(yield_());
     let stop = loop {
@@ -134,7 +141,10 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
 
 /// Accepts connections, and closes them. Also where that is.
 async fn serve(worker: &Worker, address: &str) -> Result<(Serving, String), String> {
-    let listener = worker.listen(address).await;
+    let listener = match address.strip_prefix("named:") {
+        Some(name) => worker.listen_named(name).await,
+        None => worker.listen(address).await,
+    };
     let listener = listener.map_err(|error| format!("{error} ({:?})", error.kind()))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let serving = worker.serve(listener, async |stream| drop(stream));

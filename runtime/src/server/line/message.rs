@@ -21,6 +21,10 @@ pub(crate) enum Request {
         /// Every one of them, not the first that can be bound.
         all: bool,
     },
+    /// A TCP listener that a service manager has passed under this name.
+    ListenNamed {
+        name: String,
+    },
     ListenUnix {
         path: PathBuf,
         mode: u32,

@@ -58,6 +58,8 @@ pub(crate) struct StopCell {
     told: Condvar,
     /// For tasks; cancelled after `stop` is set.
     token: CancellationToken,
+    /// The server is going, or this worker alone has been asked to stop. Cancelled before `token`.
+    going: CancellationToken,
 }
 
 impl StopCell {
@@ -66,8 +68,23 @@ impl StopCell {
         if slot.is_none() {
             *slot = Some(stop);
             self.told.notify_all();
+            self.going.cancel();
             self.token.cancel();
         }
+    }
+
+    /// A stop will follow.
+    pub(crate) fn go(&self) {
+        self.going.cancel();
+    }
+
+    pub(crate) fn is_going(&self) -> bool {
+        self.going.is_cancelled()
+    }
+
+    /// Ready once that is so.
+    pub(crate) fn gone(&self) -> WaitForCancellationFutureOwned {
+        self.going.clone().cancelled_owned()
     }
 
     pub(crate) fn get(&self) -> Option<Stop> {

@@ -48,6 +48,11 @@ impl Supervisor {
                 Action::Close(role) => self.sockets.close(role),
                 Action::CloseUnasked(id) => self.sockets.ready(id),
                 Action::Park(role) => self.sockets.park(role),
+                Action::TellGoing(id) => {
+                    if let Some(live) = self.workers.get(&id) {
+                        live.seat.go();
+                    }
+                }
                 Action::Tell(id) => {
                     if let Some(live) = self.workers.get(&id) {
                         live.seat.tell();
@@ -248,6 +253,7 @@ impl Supervisor {
             Request::Listen { asked, addrs, all } => {
                 self.sockets.listen(id, &asked, &addrs, all).map(Some)
             }
+            Request::ListenNamed { name } => self.sockets.listen_named(id, &name).map(Some),
             Request::ListenUnix { path, mode } => {
                 self.sockets.listen_unix(id, &path, mode).map(Some)
             }

@@ -1,6 +1,7 @@
 //! The driver: carries what happens to the policy, and out what it decides.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::requests::Requests;
 use super::seats::{Leaving, Seats, Thread};
 #[cfg(feature = "timer")]
 use super::singles::Singles;
-use super::sockets::{Kernel, Sockets};
+use super::sockets::{Inherited, Kernel, Sockets};
 use super::systemd::Systemd;
 #[cfg(feature = "monitor")]
 use super::view::Failures;
@@ -102,6 +103,8 @@ pub(crate) struct Setup {
     pub(crate) teller: Teller,
     pub(crate) systemd: Option<Systemd>,
     pub(crate) looks: Looks,
+    /// The sockets that a service manager has passed.
+    pub(crate) passed: Vec<Inherited<OwnedFd>>,
     /// What becomes of a server that doesn't come to its end.
     pub(crate) give_up: GiveUp,
 }
@@ -109,6 +112,8 @@ pub(crate) struct Setup {
 impl Supervisor {
     pub(crate) fn new(config: Config, job: Job, setup: Setup) -> Supervisor {
         let (supervisor, inbox) = mpsc::unbounded_channel();
+        let mut sockets = Sockets::new(Kernel, setup.share_port);
+        sockets.inherit(setup.passed);
         Supervisor {
             policy: Policy::new(config.clone()),
             // A thread that is blocked can't be ended, so it is only reported.
@@ -116,7 +121,7 @@ impl Supervisor {
             config,
             epoch: Instant::now(),
             job,
-            sockets: Sockets::new(Kernel, setup.share_port),
+            sockets,
             #[cfg(feature = "timer")]
             singles: Singles::new(),
             seats: setup.seats,

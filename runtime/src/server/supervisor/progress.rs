@@ -10,6 +10,8 @@ use crate::server::Addresses;
 pub(crate) struct Progress {
     /// All workers and extras have been ready.
     pub(crate) ready: bool,
+    /// It has been asked to stop, or stops for another reason: whoever sends requests is to send them elsewhere.
+    pub(crate) going: bool,
     pub(crate) addresses: Addresses,
     /// The first failure that was told.
     pub(crate) failure: Option<String>,
@@ -34,6 +36,11 @@ impl Teller {
 
     pub(crate) fn ready(&self) {
         self.0.send_modify(|progress| progress.ready = true);
+    }
+
+    pub(crate) fn going(&self) {
+        self.0
+            .send_if_modified(|progress| !std::mem::replace(&mut progress.going, true));
     }
 
     pub(crate) fn listens(&self, addresses: Addresses) {

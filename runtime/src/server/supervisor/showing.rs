@@ -191,6 +191,14 @@ impl Supervisor {
         };
         let (who, kind, text, step) = match report {
             Report::AllReady => (None, "ready", "all workers are ready".to_owned(), None),
+            Report::Going { reason, delay } => {
+                let text = format!("going: {reason}; the stop begins in {delay:?}");
+                (None, "stopping", text, Some(Step::Stopping))
+            }
+            Report::Refused(refused) => {
+                let text = format!("{refused} refused: the server is about to stop");
+                (None, "stopping", text, None)
+            }
             Report::Stopping { reason, by } => {
                 let budget = by.saturating_sub(self.now());
                 let text = format!("stopping: {reason}; all is to end within {budget:.1?}");

@@ -72,6 +72,7 @@ impl Supervisor {
     }
 
     fn tell_ready(&mut self) {
+        self.sockets.close_unasked();
         let addresses = self.sockets.addresses();
         if let Some(on_ready) = self.on_ready.take() {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_ready(&addresses))) {
@@ -92,7 +93,19 @@ impl Supervisor {
                 self.tell_all_ready();
                 self.tell_ready();
             }
+            Report::Going { reason, delay } => {
+                self.teller.going();
+                report::log!(
+                    info,
+                    { cause = %reason, ?delay },
+                    "going: {reason}; everything is still served, and the stop begins in {delay:?}"
+                );
+            }
+            Report::Refused(refused) => {
+                report::log!(warn, "{refused} refused: the server is about to stop");
+            }
             Report::Stopping { reason, by } => {
+                self.teller.going();
                 self.stopping = true;
                 let budget = by.saturating_sub(self.now());
                 report::log!(

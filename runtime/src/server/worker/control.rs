@@ -77,6 +77,7 @@ impl Control {
                 let deadline = after(tokio::time::Instant::now(), left);
                 self.told.stop.set(Stop::new(reason.into(), deadline));
             }
+            ToWorker::Going => self.told.stop.go(),
             ToWorker::Tell => self.told.reload(),
             ToWorker::Ping(number) => self.told.ping(number),
             ToWorker::Lend { serving, loan: id } => match attached {
@@ -232,6 +233,7 @@ fn to_message(request: u64, asked: Request) -> ToSupervisor {
             text: asked,
             addresses: addrs,
         },
+        Request::ListenNamed { name } => Wanted::Named { name },
         Request::ListenUnix { path, mode } => Wanted::Unix {
             path: Bytes(path.into_os_string().into_vec()),
             mode,

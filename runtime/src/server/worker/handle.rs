@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, ToSocketAddrs, UdpSocket, UnixListener};
 
+use super::going::Going;
 use super::reloads::Reloads;
 use super::shared::Shared;
 use super::stopping::Stopping;
@@ -78,6 +79,31 @@ impl Worker {
     /// Whether the worker has been asked to stop. For code that can't await, in a loop of `spawn_blocking`.
     pub fn is_stopping(&self) -> bool {
         self.shared.told.stop.get().is_some()
+    }
+
+    /// Whether the server is about to stop, or this worker has been asked to: what is answered now had better say that the
+    /// client is to go elsewhere, as HTTP does with `connection: close`. With a
+    /// [`drain_delay`](crate::server::Server::drain_delay) that is so from the first stop signal on, while the worker
+    /// serves on; without one from the moment at which [`is_stopping`](Worker::is_stopping) is.
+    pub fn is_going(&self) -> bool {
+        self.shared.told.stop.is_going()
+    }
+
+    /// Waits until [`is_going`](Worker::is_going).
+    ///
+    /// The future is cancel-safe, and may be cloned and polled again.
+    ///
+    /// ```no_run
+    /// # async fn _f(worker: aioxide::Worker) {
+    /// let going = worker.going();
+    /// tokio::task::spawn_local(async move {
+    ///     going.await;
+    ///     println!("telling the others that this server goes");
+    /// });
+    /// # }
+    /// ```
+    pub fn going(&self) -> Going {
+        Going::new(Arc::clone(&self.shared.told))
     }
 
     /// Blocks the thread until the worker is asked to stop: for synchronous extras.
@@ -240,6 +266,38 @@ impl Worker {
         let fd = self
             .inet_socket(addr, |asked, addrs| Request::Listen { asked, addrs, all })
             .await?;
+        TcpListener::from_std(fd.into())
+    }
+
+    /// A TCP listener that systemd has passed under this name: that of the socket unit (`http.socket`), or its
+    /// `FileDescriptorName=`.
+    ///
+    /// The workers share one socket. Where several units with `ReusePort=yes` have one address and one name, each worker
+    /// has its own. Sockets of several addresses under one name are as those of [`listen`](Worker::listen) for a name
+    /// with several addresses. [`unlisten`](Worker::unlisten) takes the name.
+    ///
+    /// Without a name, [`listen`](Worker::listen), [`listen_unix`](Worker::listen_unix) and
+    /// [`bind_udp`](Worker::bind_udp) take what systemd has bound to the address that they are asked for, before they open
+    /// a socket.
+    ///
+    /// ```no_run
+    /// # async fn _f(worker: aioxide::Worker) -> std::io::Result<()> {
+    /// let listener = worker.listen_named("http").await?;
+    /// # drop(listener); Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When no TCP socket was passed under this name; the error lists the names that there are. Sockets are passed to
+    /// the first server that the program [runs](crate::server::Server::run), and to none that is
+    /// [started](crate::server::Server::start). What no worker has asked for by the time at which all are ready is closed.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
+    pub async fn listen_named(&self, name: impl Into<String>) -> io::Result<TcpListener> {
+        let name = name.into();
+        let fd = self.socket(Request::ListenNamed { name }).await?;
         TcpListener::from_std(fd.into())
     }
 

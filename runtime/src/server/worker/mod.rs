@@ -4,6 +4,7 @@
 mod control;
 pub(super) mod event_loop;
 mod failures;
+mod going;
 mod handle;
 mod index;
 mod listeners;
@@ -24,6 +25,7 @@ pub(super) mod started;
 mod stopping;
 mod tasks;
 
+pub use going::Going;
 pub use handle::Worker;
 pub(super) use index::is_on_worker_thread;
 #[cfg(all(test, feature = "logging"))]

@@ -34,6 +34,8 @@ pub(in crate::server) enum ToWorker {
         reason: Reason,
         left: Duration,
     },
+    /// The server is going, and stops after its delay.
+    Going,
     /// SIGUSR1.
     Tell,
     Ping(u64),
@@ -137,6 +139,10 @@ pub(in crate::server) enum Wanted {
         path: Bytes,
         mode: u32,
     },
+    /// One that a service manager has passed under this name.
+    Named {
+        name: String,
+    },
 }
 
 impl Wanted {
@@ -148,6 +154,7 @@ impl Wanted {
             }
             | Wanted::Udp { text, addresses } => text.len() + size_of_val(&addresses[..]),
             Wanted::Unix { path, .. } => path.0.len(),
+            Wanted::Named { name } => name.len(),
         }
     }
 }

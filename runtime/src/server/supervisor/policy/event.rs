@@ -1,5 +1,6 @@
 //! The words of the policy: what happened, what is to be done, and what is only logged.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::server::OnFailure;
@@ -20,6 +21,8 @@ pub(crate) struct Config {
     /// Whether a worker can be ended whose event loop is blocked: a process, not a thread.
     pub(crate) can_kill: bool,
     pub(crate) shutdown_timeout: Duration,
+    /// How much of it a server that was ready serves on at first.
+    pub(crate) drain_delay: Duration,
     pub(crate) start_timeout: Duration,
     pub(crate) on_failure: OnFailure,
     pub(crate) max_restarts: u32,
@@ -148,6 +151,8 @@ pub(crate) enum Action {
     /// next worker asks for them. Leave alone what a worker of it that is neither told to stop nor killed has
     /// already asked for.
     Park(Role),
+    /// Tell a worker that the server is going, and serves on until its delay is over.
+    TellGoing(WorkerId),
     /// Tell a worker of a SIGUSR1.
     Tell(WorkerId),
     /// Leave the main context.
@@ -168,6 +173,15 @@ pub(crate) enum Action {
 pub(crate) enum Report {
     /// All workers and extras are ready.
     AllReady,
+    /// The server is going: its stop begins after this delay.
+    Going {
+        /// What made it go.
+        reason: StopReason,
+        /// How long it serves on.
+        delay: Duration,
+    },
+    /// That was asked for while the server is going, and isn't done.
+    Refused(Refused),
     /// The server stops.
     Stopping {
         /// What made it stop.
@@ -245,4 +259,22 @@ pub(crate) enum Report {
         /// How many there are to be.
         workers: usize,
     },
+}
+
+/// What a server that is going doesn't begin any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Reload,
+    Restart,
+    Scale,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::Reload => "rolling restart",
+            Refused::Restart => "restart of a worker",
+            Refused::Scale => "change of the number of workers",
+        })
+    }
 }

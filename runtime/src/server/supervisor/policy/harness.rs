@@ -41,6 +41,7 @@ pub(super) fn config() -> Config {
         has_main: false,
         can_kill: true,
         shutdown_timeout: 25 * SECOND,
+        drain_delay: Duration::ZERO,
         start_timeout: 60 * SECOND,
         on_failure: OnFailure::Shutdown,
         max_restarts: 10,

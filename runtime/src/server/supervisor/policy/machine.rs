@@ -39,12 +39,16 @@ impl Policy {
             Event::StopSignal(signal) => self.stop_signal(now, signal),
             Event::StopRequested => self.stop_unforced(now, StopReason::Requested),
             Event::Reload => {
-                if self.is_before_stop() {
+                if self.going.is_some() {
+                    self.push(Action::Report(Report::Refused(Refused::Reload)));
+                } else if self.is_before_stop() {
                     self.reload = true;
                 }
             }
             Event::Restart(role) => {
-                if self.is_before_stop() && self.may_be_restarted(role) {
+                if self.going.is_some() {
+                    self.push(Action::Report(Report::Refused(Refused::Restart)));
+                } else if self.is_before_stop() && self.may_be_restarted(role) {
                     self.restarts.insert(role);
                 }
             }
@@ -75,6 +79,9 @@ impl Policy {
             State::Stopping(stopping) if self.last_call(&stopping) <= now => self.abandon(now),
             _ => {}
         }
+        if self.going.is_some_and(|going| going.until <= now) {
+            self.end_delay(now);
+        }
         let ids: Vec<WorkerId> = self.workers.keys().copied().collect();
         for id in ids {
             self.judge(now, id);
@@ -94,7 +101,7 @@ impl Policy {
                 ..
             }) => Some(by),
             State::Stopping(stopping) => Some(self.last_call(&stopping)),
-            _ => None,
+            _ => self.going.map(|going| going.until),
         };
         let workers = self
             .workers
@@ -146,7 +153,11 @@ impl Policy {
                 .chain(place.backoff.failures())
                 .for_each(shift);
         }
-        self.first_signal.iter_mut().for_each(shift);
+        self.counted_signal.iter_mut().for_each(shift);
+        if let Some(going) = &mut self.going {
+            shift(&mut going.until);
+            shift(&mut going.end);
+        }
     }
 
     pub(super) fn judge(&mut self, now: Duration, id: WorkerId) {

@@ -99,6 +99,7 @@ struct Seen {
     at_fault: bool,
     /// Has told its end, which has been dealt with.
     ending: bool,
+    told_going: bool,
 }
 
 impl Seen {
@@ -142,6 +143,8 @@ struct World {
     /// Extras that have come to their own end.
     completed: BTreeSet<Role>,
     first_signal: Option<(Duration, Signal)>,
+    /// Since when it is going.
+    going: Option<Duration>,
     /// The latest event, for actions that must answer to it.
     event: Option<Event>,
     stop_timed_out: Option<WorkerId>,
@@ -187,6 +190,7 @@ impl World {
             workers_started: false,
             completed: BTreeSet::new(),
             first_signal: None,
+            going: None,
             event: None,
             stop_timed_out: None,
             too_many: false,
@@ -302,7 +306,7 @@ impl World {
                     .failed_at
                     .values_mut()
                     .chain(self.changed_at.values_mut());
-                for time in self.end.iter_mut().chain(times) {
+                for time in self.end.iter_mut().chain(&mut self.going).chain(times) {
                     *time += by;
                 }
                 for (time, _) in self.first_signal.iter_mut().chain(&mut self.forced) {
@@ -389,7 +393,7 @@ impl World {
                 _ => return,
             },
             Event::WorkerSignalled(id, _) => {
-                if self.end.is_none() {
+                if self.end.is_none() && self.going.is_none() {
                     if let Some(worker) = self.workers.get_mut(&id) {
                         worker.asked |= !worker.told && !worker.killed;
                     }
@@ -464,6 +468,11 @@ impl World {
                 Action::Close(role) => {
                     self.closed.insert(role);
                     self.served.remove(&role);
+                }
+                Action::TellGoing(id) => {
+                    assert!(self.going.is_some());
+                    let worker = self.workers.get_mut(&id).expect("lives");
+                    assert!(!std::mem::replace(&mut worker.told_going, true));
                 }
                 Action::CloseUnasked(id) | Action::Tell(id) => {
                     assert!(self.workers.contains_key(&id));
@@ -547,6 +556,7 @@ impl World {
             killed: false,
             at_fault: false,
             ending: false,
+            told_going: false,
         };
         self.workers.insert(id, seen);
     }
@@ -622,16 +632,32 @@ impl World {
                         .all(|worker| worker.ready || worker.told || worker.ending)
                 );
             }
+            Report::Going { reason, delay } => {
+                assert!(self.all_ready && self.end.is_none());
+                assert_eq!(self.going.replace(self.now), None, "twice");
+                assert_eq!(delay, self.config.drain_delay);
+                assert!(matches!(
+                    reason,
+                    StopReason::Signal(_) | StopReason::Requested
+                ));
+                // What has been told to stop goes on to its end.
+                self.roll = None;
+            }
+            Report::Refused(_) => assert!(self.going.is_some()),
             Report::Stopping { reason, by } => {
                 assert_eq!(self.end.replace(by), None, "stopped twice");
-                assert_eq!(by, self.now + self.config.shutdown_timeout);
+                let was_going = self.going.is_some();
+                let since = self.going.take().unwrap_or(self.now);
+                assert_eq!(by, since + self.config.shutdown_timeout);
                 self.reason = Some(reason);
                 match reason {
                     StopReason::Signal(signal) => {
                         assert_eq!(self.first_signal.map(|(_, first)| first), Some(signal));
                     }
                     StopReason::Failure => self.first_cause(),
-                    StopReason::Requested => assert_eq!(self.event, Some(Event::StopRequested)),
+                    StopReason::Requested => {
+                        assert!(self.event == Some(Event::StopRequested) || was_going);
+                    }
                     StopReason::Completed => assert!(self.config.run_to_completion),
                     reason => panic!("stopped for {reason:?}"),
                 }
@@ -687,6 +713,7 @@ impl World {
             }
             Report::RollStarted { image, .. } => {
                 assert_eq!(self.roll.replace(image), None, "two rolls at once");
+                assert_eq!(self.going, None, "a roll of a server that is going");
                 self.predecessors.clear();
             }
             Report::RollDone => {
@@ -830,7 +857,11 @@ fn config() -> impl Strategy<Value = Config> {
             any::<bool>(),
             any::<bool>(),
         ),
-        (select(timeouts), select(vec![1000_u64, 10_000, 60_000])),
+        (
+            select(timeouts),
+            select(vec![1000_u64, 10_000, 60_000]),
+            select(vec![0, 0, 300, 5000_u64]),
+        ),
         select(vec![
             OnFailure::Shutdown,
             OnFailure::Restart,
@@ -847,7 +878,7 @@ fn config() -> impl Strategy<Value = Config> {
         .prop_map(
             |(
                 shape,
-                (shutdown, start),
+                (shutdown, start, delay),
                 on_failure,
                 (max_restarts, window, to_completion, roll_overlap),
             )| {
@@ -859,6 +890,7 @@ fn config() -> impl Strategy<Value = Config> {
                     has_main,
                     can_kill,
                     shutdown_timeout: ms(shutdown),
+                    drain_delay: ms(delay.min(shutdown / 2)),
                     start_timeout: ms(start),
                     on_failure,
                     max_restarts,

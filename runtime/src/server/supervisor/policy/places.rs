@@ -43,6 +43,9 @@ impl Policy {
         };
         self.workers.insert(id, worker);
         self.push(Action::Spawn { id, role, image });
+        if self.going.is_some() {
+            self.push(Action::TellGoing(id));
+        }
         id
     }
 
@@ -339,7 +342,8 @@ impl Policy {
     }
 
     pub(super) fn worker_signalled(&mut self, now: Duration, id: WorkerId, signal: Signal) {
-        if !self.is_running() {
+        // A service manager signals all processes of a server that is to go.
+        if !self.is_running() || self.going.is_some() {
             return;
         }
         let by = now.saturating_add(self.config.shutdown_timeout);

@@ -92,7 +92,7 @@ impl Policy {
 
     /// Begins what waited for the roll to end. Whether there was something.
     pub(super) fn begin_waiting(&mut self, now: Duration) -> bool {
-        if self.roll.is_some() {
+        if self.roll.is_some() || self.going.is_some() {
             return false;
         }
         if self.wanted < self.target || self.wanted > self.target && self.adding.is_none() {
@@ -183,6 +183,22 @@ impl Policy {
         self.push(Action::Report(Report::RollGivenUp { role, mixed }));
     }
 
+    /// Nothing of it is begun any more. Those that it has told to stop go on to their end, and so does a successor that
+    /// isn't ready.
+    pub(super) fn cancel_roll(&mut self, reason: StopReason, by: Duration) {
+        (self.reload, self.wanted) = (false, self.target);
+        if self.roll.take().is_none() {
+            return;
+        }
+        for slot in 0..self.slots.len() {
+            let place = &mut self.slots[slot];
+            if let Some(successor) = place.next.take() {
+                place.leaving.push(successor);
+                self.stop_worker(successor, reason, by);
+            }
+        }
+    }
+
     /// The roll, if it waits for this worker to be ready.
     pub(super) fn roll_of(&mut self, id: WorkerId) -> Option<&mut Roll> {
         self.roll
@@ -198,6 +214,10 @@ impl Policy {
 
     pub(super) fn want(&mut self, workers: usize) {
         if !self.is_before_stop() {
+            return;
+        }
+        if self.going.is_some() {
+            self.push(Action::Report(Report::Refused(Refused::Scale)));
             return;
         }
         let wanted = workers.clamp(1, self.config.max_workers.max(1));

@@ -40,6 +40,7 @@ pub(crate) struct Rolled {
 impl Policy {
     pub(crate) fn standing(&self) -> Standing {
         let phase = match self.state {
+            _ if self.going.is_some() => Phase::Stopping(self.going.map(|going| going.reason)),
             State::New | State::Entering | State::Starting => Phase::Starting,
             State::Serving => Phase::Serving,
             State::Stopping(stopping) => Phase::Stopping(Some(stopping.reason)),

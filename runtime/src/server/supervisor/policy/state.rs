@@ -43,7 +43,10 @@ pub(crate) struct Policy {
     pub(super) given_up: bool,
     /// The first failure, for the exit code, when the others run on to their completion.
     pub(super) cause: i32,
-    pub(super) first_signal: Option<Duration>,
+    /// When the last stop signal came that counted.
+    pub(super) counted_signal: Option<Duration>,
+    /// It has been asked to stop, and serves on until its delay is over.
+    pub(super) going: Option<Going>,
     /// Whether a worker has run to completion.
     pub(super) completed: bool,
     pub(super) stuck: usize,
@@ -64,6 +67,15 @@ pub(super) enum State {
         by: Duration,
     },
     Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Going {
+    pub(super) reason: StopReason,
+    /// When its stop begins.
+    pub(super) until: Duration,
+    /// The end of the budget, of which the delay is a part.
+    pub(super) end: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +235,8 @@ impl Policy {
             adding: None,
             given_up: false,
             cause: 0,
-            first_signal: None,
+            counted_signal: None,
+            going: None,
             completed: false,
             stuck: 0,
             actions: Vec::new(),
@@ -244,7 +257,7 @@ impl Policy {
         match self.state {
             State::Stopping(stopping) => Some(stopping.end.saturating_add(GRACE)),
             State::Forced { by, .. } => Some(by),
-            _ => None,
+            _ => self.going.map(|going| going.end.saturating_add(GRACE)),
         }
     }
 

@@ -7,16 +7,19 @@ use super::state::*;
 use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
 
-/// Stop signals this soon after the first belong to it: GNU `timeout` always sends two.
+/// Stop signals this soon after one that counts belong to it: GNU `timeout` always sends two.
 pub(super) const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 impl Policy {
     pub(super) fn stop_signal(&mut self, now: Duration, signal: Signal) {
-        let first = *self.first_signal.get_or_insert(now);
+        let last = self.counted_signal;
+        if last.is_some_and(|last| now.saturating_sub(last) <= SAME_SIGNAL) {
+            return;
+        }
+        self.counted_signal = Some(now);
         match self.state {
-            State::Stopping(_) if now.saturating_sub(first) > SAME_SIGNAL => {
-                self.force(now, signal)
-            }
+            State::Stopping(_) if last.is_some() => self.force(now, signal),
+            _ if self.going.is_some() && last.is_some() => self.end_delay(now),
             _ => self.stop_unforced(now, StopReason::Signal(signal)),
         }
     }
@@ -38,14 +41,42 @@ impl Policy {
                 self.push(Action::Report(Report::Stopping { reason, by }));
                 self.push(Action::DropEnter { reason, by });
             }
+            // Of one that was never ready nobody has to turn away.
+            State::Serving if !self.config.drain_delay.is_zero() => self.go(now, reason),
             State::Starting | State::Serving => self.stop(now, reason, 0),
             _ => {}
         }
     }
 
+    /// Serves on for a while, as a server that is going.
+    fn go(&mut self, now: Duration, reason: StopReason) {
+        if self.going.is_some() {
+            return;
+        }
+        let delay = self.config.drain_delay;
+        let end = now.saturating_add(self.config.shutdown_timeout);
+        let until = now.saturating_add(delay);
+        self.going = Some(Going { reason, until, end });
+        self.push(Action::Report(Report::Going { reason, delay }));
+        for id in self.ids_of(|_| true) {
+            self.push(Action::TellGoing(id));
+        }
+        self.cancel_roll(reason, end);
+    }
+
+    /// The stop that was delayed begins.
+    pub(super) fn end_delay(&mut self, now: Duration) {
+        if let Some(going) = self.going {
+            self.stop(now, going.reason, 0);
+        }
+    }
+
     /// Begins the graceful stop.
     pub(super) fn stop(&mut self, now: Duration, reason: StopReason, code: i32) {
-        let end = now.saturating_add(self.config.shutdown_timeout);
+        let end = match self.going.take() {
+            Some(going) => going.end,
+            None => now.saturating_add(self.config.shutdown_timeout),
+        };
         let stopping = Stopping {
             reason,
             end,
@@ -64,7 +95,11 @@ impl Policy {
         } else {
             Duration::ZERO
         };
-        let by = self.extras_by(&stopping).saturating_sub(extras_share);
+        // A delay may have left less than the shares of what comes after.
+        let by = self
+            .extras_by(&stopping)
+            .saturating_sub(extras_share)
+            .max(now);
         let workers = self.ids_of(|role| matches!(role, Role::Slot(_)));
         for id in workers {
             self.stop_worker(id, reason, by);

@@ -11,6 +11,7 @@ impl Policy {
     pub(crate) fn state_name(&self) -> &'static str {
         match self.state {
             State::New | State::Entering | State::Starting => "starting",
+            State::Serving if self.going.is_some() => "going",
             State::Serving => "serving",
             State::Stopping(_) | State::Forced { .. } => "stopping",
             State::Done => "ended",
@@ -19,7 +20,7 @@ impl Policy {
 
     /// Whether a stop has been asked for.
     pub(crate) fn is_going(&self) -> bool {
-        !self.is_before_stop() && self.state != State::New
+        self.going.is_some() || !self.is_before_stop() && self.state != State::New
     }
 
     /// How many workers are wanted, and how many may be.

@@ -139,6 +139,7 @@ pub(crate) struct ProcessSeat {
 
 enum Command {
     Stop(Stop),
+    Go,
     Tell,
     Ping(u64),
     Loan(u64, Loan),
@@ -153,6 +154,10 @@ impl ProcessSeat {
     pub(crate) fn stop(&mut self, stop: Stop) {
         self.stop = Some(stop);
         self.command(Command::Stop(stop));
+    }
+
+    pub(crate) fn go(&self) {
+        self.command(Command::Go);
     }
 
     pub(crate) fn tell(&self) {
@@ -329,6 +334,7 @@ impl Attendant {
                     None,
                 )
             }
+            Command::Go => self.end.send(&ToWorker::Going, None),
             Command::Tell => self.end.send(&ToWorker::Tell, None),
             Command::Ping(number) => self.end.send(&ToWorker::Ping(number), None),
             Command::Loan(serving, Loan::Lent { id: loan, socket }) => self
@@ -503,6 +509,7 @@ impl From<Wanted> for Request {
                 asked: text,
                 addrs: addresses,
             },
+            Wanted::Named { name } => Request::ListenNamed { name },
             Wanted::Unix { path, mode } => Request::ListenUnix {
                 path: OsString::from_vec(path.0).into(),
                 mode,

@@ -191,6 +191,15 @@ impl Seat {
         }
     }
 
+    /// The server is going.
+    pub(crate) fn go(&self) {
+        match self {
+            Seat::Thread(thread) => thread.told.stop.go(),
+            #[cfg(feature = "process")]
+            Seat::Process(process) => process.go(),
+        }
+    }
+
     pub(crate) fn tell(&self) {
         match self {
             Seat::Thread(thread) => thread.told.reload(),

@@ -6,11 +6,14 @@
 //! socket.
 //!
 //! `table` decides and makes no system call. `kernel` makes them, with what `inet` and `unix` know of their families.
+//! `passed` takes what systemd has opened.
 
 mod calls;
 mod inet;
 mod kernel;
 mod name;
+#[cfg(target_os = "linux")]
+mod passed;
 mod system;
 mod table;
 #[cfg(test)]
@@ -21,6 +24,15 @@ pub(super) use kernel::Kernel;
 
 #[cfg(feature = "monitor")]
 pub(super) use table::Holding;
+pub(crate) use table::Inherited;
 pub(super) use table::Order;
 
 pub(super) type Sockets = table::Table<Kernel>;
+
+/// The sockets that a service manager has passed to this process. To be called once.
+pub(crate) fn passed() -> Vec<Inherited<std::os::fd::OwnedFd>> {
+    #[cfg(target_os = "linux")]
+    return passed::passed();
+    #[cfg(not(target_os = "linux"))]
+    Vec::new()
+}

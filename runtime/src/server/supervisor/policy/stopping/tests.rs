@@ -338,3 +338,133 @@ fn a_stop_that_is_requested_while_entering_drops_the_main_context() {
     );
     assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(0)]);
 }
+
+/// Told to go by the signal, with these workers.
+fn going(config: Config) -> Server {
+    let mut server = Server::serving(Config {
+        drain_delay: 5 * SECOND,
+        ..config
+    });
+    let workers = server.policy.workers.len() as u64;
+    let reason = StopReason::Signal(TERM);
+    let delay = 5 * SECOND;
+    let mut expected = vec![A::Report(R::Going { reason, delay })];
+    expected.extend((0..workers).map(|number| A::TellGoing(id(number))));
+    assert_eq!(server.on(E::StopSignal(TERM)), expected);
+    server
+}
+
+#[test]
+fn a_delay_goes_before_the_stop_and_is_part_of_its_time() {
+    let mut server = going(config());
+    assert_eq!(server.policy.hard_end(), Some(server.now + 26 * SECOND));
+    assert_eq!(server.wait(ms(4999)), []);
+    let (reason, by) = (StopReason::Signal(TERM), server.now + ms(20_001));
+    let actions = server.wait(ms(1));
+    assert_eq!(actions[0], A::Report(R::Stopping { reason, by }));
+    let stops = actions
+        .iter()
+        .filter(|action| matches!(action, A::Stop { by: told, .. } if *told == by));
+    assert_eq!(stops.count(), 2);
+    server.clean(0);
+    assert_eq!(server.clean(1), [A::Exit(0)]);
+}
+
+#[test]
+fn a_second_signal_ends_the_delay_and_a_third_forces() {
+    let mut server = going(config());
+    server.wait(ms(500));
+    assert_eq!(server.on(E::StopSignal(TERM)), [], "belongs to the first");
+    server.wait(ms(1));
+    let actions = server.on(E::StopSignal(INT));
+    let reason = StopReason::Signal(TERM);
+    assert!(matches!(actions[0], A::Report(R::Stopping { reason: told, .. }) if told == reason));
+    server.wait(ms(500));
+    assert_eq!(server.on(E::StopSignal(INT)), [], "belongs to the second");
+    server.wait(ms(1));
+    assert_eq!(server.on(E::StopSignal(INT))[0], A::Report(R::Forced(INT)));
+}
+
+#[test]
+fn signals_count_from_the_last_that_counted_without_a_delay_too() {
+    let mut server = Server::serving(config());
+    for _ in 0..3 {
+        server.on(E::StopSignal(TERM));
+        server.wait(ms(200));
+    }
+    assert_eq!(
+        server.on(E::StopSignal(TERM))[0],
+        A::Report(R::Forced(TERM))
+    );
+}
+
+#[test]
+fn a_server_that_was_never_ready_has_no_delay() {
+    let (mut server, _) = Server::new(Config {
+        drain_delay: 5 * SECOND,
+        ..config()
+    });
+    let reason = StopReason::Signal(TERM);
+    assert_eq!(server.on(E::StopSignal(TERM))[0], server.stopping(reason));
+}
+
+#[test]
+fn while_going_signals_of_workers_are_swallowed_and_nothing_new_begins() {
+    let mut server = going(config());
+    assert_eq!(server.on(E::WorkerSignalled(id(0), TERM)), []);
+    let refused = |refused| [A::Report(R::Refused(refused))];
+    assert_eq!(server.on(E::Reload), refused(Refused::Reload));
+    for event in [E::ScaleUp, E::ScaleDown, E::Scale(7)] {
+        assert_eq!(server.on(event), refused(Refused::Scale));
+    }
+    assert_eq!(server.on(E::StopRequested), []);
+    assert_eq!(server.on(E::Tell), [A::Tell(id(0)), A::Tell(id(1))]);
+}
+
+#[test]
+fn while_going_a_crash_is_restarted_or_stops_the_server() {
+    let mut server = going(Config {
+        on_failure: OnFailure::Restart,
+        ..config()
+    });
+    server.failed(0);
+    assert_eq!(server.wait(ms(100)), [spawn(2, S0, 0), A::TellGoing(id(2))]);
+    assert_eq!(server.ready(2), [A::CloseUnasked(id(2))]);
+
+    let mut server = going(config());
+    server.wait(SECOND);
+    let (reason, by) = (StopReason::Failure, server.now + 24 * SECOND);
+    assert_eq!(server.failed(0)[0], A::Report(R::Stopping { reason, by }));
+    assert_eq!(server.clean(1), [A::Exit(1)]);
+}
+
+#[test]
+fn a_roll_is_given_up_when_the_server_goes() {
+    let mut server = Server::serving(Config {
+        drain_delay: 5 * SECOND,
+        ..config()
+    });
+    server.on(E::Reload);
+    server.ready(2);
+    server.on(E::Reload);
+    let by = server.now + 25 * SECOND;
+    let actions = deeds(server.on(E::StopSignal(TERM)));
+    let reason = StopReason::Signal(TERM);
+    let told: Vec<_> = [0, 1, 2, 3].map(|number| A::TellGoing(id(number))).into();
+    let stop = A::Stop {
+        id: id(3),
+        reason,
+        by,
+    };
+    assert_eq!(
+        actions,
+        [told, vec![stop]].concat(),
+        "its successor isn't ready"
+    );
+    assert_eq!(server.clean(0), []);
+    assert_eq!(server.clean(3), [], "nothing follows");
+    assert!(server.policy.roll.is_none() && !server.policy.reload);
+    server.wait(5 * SECOND);
+    server.clean(2);
+    assert_eq!(server.clean(1), [A::Exit(0)]);
+}

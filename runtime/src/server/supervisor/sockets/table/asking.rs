@@ -110,7 +110,7 @@ impl<S: System> Table<S> {
         }
     }
 
-    fn inet(
+    pub(super) fn inet(
         &mut self,
         worker: WorkerId,
         kind: Kind,
@@ -246,6 +246,7 @@ impl<S: System> Table<S> {
         listening: bool,
         beside_v4: bool,
     ) -> io::Result<SocketAddr> {
+        let address = self.bound_instead(kind, address);
         let mut shared = self.share_port;
         let mut only_v6 = beside_v4;
         for (name, other) in &mut self.names {
@@ -282,6 +283,7 @@ impl<S: System> Table<S> {
         name: &Name,
         mut how: How,
     ) -> io::Result<(Role, Name)> {
+        let inherited = self.inherited_for(slot, name);
         let mut sibling = None;
         if let Some(shared) = self.names.get_mut(name) {
             if shared.group != group_of(slot) {
@@ -294,7 +296,9 @@ impl<S: System> Table<S> {
             }
             // Successors of the first have the same share of the connections.
             how.only_v6 = shared.only_v6;
-            if S::BALANCES && matches!(name, Name::Inet(..)) {
+            if inherited.is_some() {
+                // Open already, for everybody.
+            } else if S::BALANCES && matches!(name, Name::Inet(..)) {
                 if !shared.slots.is_empty() {
                     shared.share(&mut self.system)?;
                     how.shared = true;
@@ -304,17 +308,31 @@ impl<S: System> Table<S> {
             }
         }
         let listening = match sibling {
+            _ if inherited.is_some() => true,
             Some(sibling) => sibling.listening,
             None => how.listening,
         };
         let system = &mut self.system;
-        let opened = match sibling {
-            Some(sibling) => Opened {
+        let passed = inherited.and_then(|nth| self.inherited.get_mut(nth));
+        if let Some(passed) = &passed {
+            // Never made one that more can have by what others ask for.
+            how.only_v6 = passed.only_v6 || name.inet().is_some_and(|(_, at)| at.is_ipv6());
+        }
+        let opened = match (passed, sibling) {
+            (Some(passed), _) => {
+                passed.taken = true;
+                Opened {
+                    socket: system.duplicate(&passed.socket)?,
+                    port: name.inet().map_or(0, |(_, address)| address.port()),
+                    file: None,
+                }
+            }
+            (None, Some(sibling)) => Opened {
                 socket: system.duplicate(&sibling.socket)?,
                 port: name.inet().map_or(0, |(_, address)| address.port()),
                 file: None,
             },
-            None => system.open(name, how)?,
+            (None, None) => system.open(name, how)?,
         };
         let identity = system.identity(&opened.socket)?;
         let name = match name {
@@ -326,6 +344,7 @@ impl<S: System> Table<S> {
             file: None,
             missing: false,
             only_v6: how.only_v6,
+            inherited: inherited.is_some(),
             shared: how.shared,
             given: false,
             slots: Default::default(),
@@ -396,6 +415,6 @@ fn about(address: SocketAddr, text: &str, error: io::Error) -> io::Error {
     }
 }
 
-fn cannot(what: &str, text: impl fmt::Display, error: &io::Error) -> io::Error {
+pub(super) fn cannot(what: &str, text: impl fmt::Display, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot {what} {text}: {error}"))
 }

@@ -94,8 +94,10 @@ impl<S: System> Table<S> {
             .names
             .iter()
             .flat_map(|(name, shared)| {
-                let idle = |held: &Held<S>| {
-                    held.listening && held.loan.is_none() && !held.is_held(&self.workers)
+                let claims = &self.workers;
+                let idle = move |held: &Held<S>| {
+                    let is_idle = held.listening && held.loan.is_none() && !held.is_held(claims);
+                    is_idle && !shared.has_another(held, claims)
                 };
                 let slots = shared.slots.iter().filter(move |(_, held)| idle(held));
                 slots.map(move |(slot, _)| (name.clone(), *slot))

@@ -130,7 +130,8 @@ impl<S: System> Table<S> {
     fn park_vacant(&mut self) {
         let claims = &self.workers;
         for (name, shared) in &mut self.names {
-            let Some((kind, _)) = name.inet() else {
+            // A socket that somebody else has too would be shut for them.
+            let Some((kind, _)) = name.inet().filter(|_| !shared.inherited) else {
                 continue;
             };
             let is_served = |held: &Held<S>| held.listening && held.is_held(claims);

@@ -3,11 +3,12 @@
 //! Nothing here makes a system call: what it needs of the system is a [`System`](super::system::System).
 //!
 //! `asking` opens what workers ask for, `lives` follows workers from their start to their end, `lending` finds who accepts
-//! in the place of a worker that can't.
+//! in the place of a worker that can't, `inherited` has the sockets that were open before the server.
 
 mod asking;
 #[cfg(test)]
 mod fake;
+mod inherited;
 mod lending;
 mod lives;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use inherited::Inherited;
 #[cfg(feature = "monitor")]
 pub(crate) use state::Holding;
 pub(crate) use state::{Order, Table};

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use super::inherited::Inherited;
 use crate::server::Addresses;
 use crate::server::line::Role;
 use crate::server::supervisor::policy::WorkerId;
@@ -17,6 +18,8 @@ pub(crate) struct Table<S: System> {
     /// Others of this user may listen on the same addresses.
     pub(super) share_port: bool,
     pub(super) names: BTreeMap<Name, Shared<S>>,
+    /// Those that were open before the server.
+    pub(super) inherited: Vec<Inherited<S::Socket>>,
     /// What a name stood for when it was first asked for; the first of several is the one that is given.
     pub(super) pins: BTreeMap<Asked, Vec<SocketAddr>>,
     pub(super) workers: BTreeMap<WorkerId, Claim>,
@@ -46,6 +49,8 @@ pub(super) struct Shared<S: System> {
     /// It has been told that the file is gone.
     pub(super) missing: bool,
     pub(super) only_v6: bool,
+    /// Its sockets are duplicates of those that were open before the server, and others have them too.
+    pub(super) inherited: bool,
     /// More than one socket may have the address.
     pub(super) shared: bool,
     /// Somebody has been given a socket of it. Before, none of them listens.
@@ -125,6 +130,7 @@ impl<S: System> Table<S> {
             system,
             share_port,
             names: BTreeMap::new(),
+            inherited: Vec::new(),
             pins: BTreeMap::new(),
             workers: BTreeMap::new(),
             vacant: BTreeSet::new(),
@@ -176,6 +182,15 @@ impl<S: System> Table<S> {
             Name::Inet(..) | Name::Abstract(_) => None,
         });
         Addresses::new(inet, unix)
+    }
+}
+
+impl<S: System> Shared<S> {
+    /// Whether another slot's worker, which stays, has the very same socket.
+    pub(super) fn has_another(&self, held: &Held<S>, claims: &BTreeMap<WorkerId, Claim>) -> bool {
+        let is_same = |other: &&Held<S>| other.identity == held.identity;
+        let mut same = self.slots.values().filter(is_same);
+        self.inherited && same.any(|other| other.is_held(claims))
     }
 }
 

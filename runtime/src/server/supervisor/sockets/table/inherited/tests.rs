@@ -1,0 +1,174 @@
+use super::*;
+
+use super::super::fake::{A, B, Fake, Socket, table};
+use crate::server::supervisor::sockets::system::How;
+
+fn worker(number: u64) -> WorkerId {
+    WorkerId(number)
+}
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// With these passed, of their names and addresses.
+fn passed(sockets: &[(&str, Kind, &str)]) -> Table<Fake> {
+    let mut table = table();
+    let how = How {
+        shared: true,
+        only_v6: false,
+        listening: true,
+        mode: 0,
+    };
+    let mut open = |(called, kind, address): &(&str, Kind, &str)| {
+        let name = Name::Inet(*kind, at(address));
+        let socket = table.system.open(&name, how).ok().unwrap().socket;
+        Inherited {
+            called: (*called).to_owned(),
+            name,
+            only_v6: false,
+            identity: socket.id,
+            socket,
+            taken: false,
+        }
+    };
+    let sockets = sockets.iter().map(&mut open).collect();
+    table.inherit(sockets);
+    table
+}
+
+fn listen(table: &mut Table<Fake>, number: u64, address: &str) -> io::Result<Socket> {
+    table.listen(worker(number), address, &[at(address)], true)
+}
+
+const HTTP: (&str, Kind, &str) = ("http", Kind::Tcp, "127.0.0.1:80");
+
+#[test]
+fn who_asks_for_its_address_or_its_name_gets_a_socket_that_was_passed() {
+    let mut table = passed(&[HTTP]);
+    let first = listen(&mut table, 0, "127.0.0.1:80").unwrap();
+    let second = table.listen_named(worker(1), "http").unwrap();
+    assert_eq!((first.id, second.id), (0, 0), "all share it");
+    assert_eq!(listen(&mut table, 0, "127.0.0.1:81").unwrap().id, 1);
+    table.ready(worker(0));
+    table.ready(worker(1));
+    table.close_unasked();
+    table.ended(worker(0));
+    table.begin(worker(3), A);
+    assert_eq!(
+        table.listen_named(worker(3), "http").unwrap().id,
+        0,
+        "again"
+    );
+    assert!(table.unlisten(worker(3), "http"));
+}
+
+#[test]
+fn of_several_on_one_address_each_slot_has_its_own() {
+    let mut table = passed(&[HTTP, HTTP]);
+    let mut ids = |number| table.listen_named(worker(number), "http").unwrap().id;
+    assert_eq!([ids(0), ids(1), ids(2), ids(0)], [0, 1, 0, 0]);
+    table.ended(worker(1));
+    table.begin(worker(3), B);
+    let again = table.listen_named(worker(3), "http").unwrap();
+    assert_eq!(again.id, 1, "a slot keeps its own");
+}
+
+#[test]
+fn several_addresses_of_one_name_are_all_held() {
+    let mut table = passed(&[HTTP, ("http", Kind::Tcp, "127.0.0.1:443")]);
+    let first = table.listen_named(worker(0), "http").unwrap();
+    assert_eq!(first.id, 0);
+    table.accepts(worker(0), 1, first.id);
+    let orders = table.take_orders();
+    assert_eq!(orders.len(), 1, "its accept loop gets the other");
+    table.close_unasked();
+    assert_eq!(table.inherited.len(), 2);
+}
+
+#[test]
+fn a_name_that_is_not_there_is_told_those_that_are() {
+    let mut table = passed(&[
+        HTTP,
+        ("admin", Kind::Tcp, "[::]:81"),
+        ("dns", Kind::Udp, "[::]:53"),
+    ]);
+    let error = table.listen_named(worker(0), "https").unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert_eq!(
+        error.to_string(),
+        "cannot listen on the socket named `https`: the TCP sockets that systemd has passed are `admin`, `http`"
+    );
+    let error = passed(&[]).listen_named(worker(0), "http").unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("systemd has passed no TCP sockets")
+    );
+}
+
+#[test]
+fn what_nobody_has_asked_for_is_closed() {
+    let mut table = passed(&[
+        HTTP,
+        ("dns", Kind::Udp, "127.0.0.1:53"),
+        ("admin", Kind::Tcp, "127.0.0.1:81"),
+    ]);
+    listen(&mut table, 0, "127.0.0.1:80").unwrap();
+    let dns = table.bind_udp(worker(0), "127.0.0.1:53", &[at("127.0.0.1:53")]);
+    assert_eq!(dns.unwrap().id, 1);
+    assert_eq!(table.system.open_sockets().len(), 3);
+    table.close_unasked();
+    assert_eq!(table.system.open_sockets().len(), 2);
+    assert!(table.listen_named(worker(1), "admin").is_err());
+}
+
+/// The service manager's own would be shut too.
+#[test]
+fn a_socket_that_was_passed_is_never_parked() {
+    let mut table = passed(&[HTTP, HTTP]);
+    for number in [0, 1] {
+        table.listen_named(worker(number), "http").unwrap();
+        table.ready(worker(number));
+    }
+    table.ended(worker(1));
+    table.park(B);
+    assert!(
+        table
+            .system
+            .open_sockets()
+            .iter()
+            .all(|socket| socket.listening.get())
+    );
+}
+
+#[test]
+fn a_shared_socket_is_not_lent_to_who_has_it_already() {
+    for (sockets, lent) in [(vec![HTTP], 0), (vec![HTTP, HTTP], 1)] {
+        let mut table = passed(&sockets);
+        for number in [0, 1] {
+            let socket = table.listen_named(worker(number), "http").unwrap();
+            table.accepts(worker(number), 1, socket.id);
+            table.ready(worker(number));
+        }
+        table.take_orders();
+        table.ended(worker(1));
+        assert_eq!(table.take_orders().len(), lent);
+    }
+}
+
+/// `ListenStream=80` binds `[::]:80`.
+#[test]
+fn a_socket_of_both_families_is_that_of_any_ipv4_address() {
+    let mut table = passed(&[("http", Kind::Tcp, "[::]:80")]);
+    assert_eq!(listen(&mut table, 0, "0.0.0.0:80").unwrap().id, 0);
+    let mut table = passed(&[
+        ("http", Kind::Tcp, "[::]:80"),
+        ("v4", Kind::Tcp, "0.0.0.0:80"),
+    ]);
+    assert_eq!(
+        listen(&mut table, 0, "0.0.0.0:80").unwrap().id,
+        1,
+        "its own"
+    );
+}
