@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use aioxide_tests::{Ended, PATIENCE, Running, Signal};
 use rustix::process::Pid;
@@ -18,12 +19,14 @@ const WORKERS: usize = 3;
 const WRITERS: usize = 6;
 const KILLS: usize = 2 * WORKERS;
 
-fn shorten(database: &str, args: &[&str]) -> Running {
+fn shorten(database: &str, leases: &TempDir, args: &[&str]) -> Running {
     let program = env!("CARGO_BIN_EXE_shorten");
     Running::start(
         Command::new(program)
             .args(["--listen", "127.0.0.1:0", "--workers", "3"])
             .args(args)
+            .arg("--leases")
+            .arg(leases.path().join("leases"))
             .env("DATABASE_URL", database),
     )
 }
@@ -69,10 +72,12 @@ fn pid_in(line: &str) -> Pid {
 #[test]
 fn several_urls_are_shortened_together_or_not_at_all_and_expire() {
     let folder = TempDir::new().expect("a folder");
-    let mut server = shorten(&sqlite(&folder), &["--lifetime", "5", "--sweep", "1"]);
-    let sweeper = pid_in(&server.wait_for("set up worker=0"));
+    let args = ["--lifetime", "5", "--sweep", "1"];
+    let mut server = shorten(&sqlite(&folder), &folder, &args);
     let address = server.wait_until_ready();
     let client = client();
+    add(&client, address, "https://example.org/0").expect("an answer");
+    let sweeper = pid_in(&server.wait_for("expired links removed=1"));
 
     for urls in [
         "https://example.org/1\nhttps://example.org/2\nno URL\n",
@@ -100,11 +105,11 @@ fn several_urls_are_shortened_together_or_not_at_all_and_expire() {
         assert_eq!(follow(&client, address, path).expect("an answer"), url);
     }
 
-    // The one worker that removes expired links does so again after its death. Of the requests that were refused
-    // nothing is left: two links expire, not four.
+    // When the one worker is dead that removes expired links, another does. Of the requests that were refused nothing is
+    // left: two links expire, not four.
     rustix::process::kill_process(sweeper, Signal::KILL).expect("a worker to kill");
-    server.wait_for("set up worker=0");
-    server.wait_for("expired links removed=2");
+    let removed = server.wait_for("expired links removed=2");
+    assert_ne!(pid_in(&removed), sweeper);
     let gone = follow(&self::client(), address, paths[0]);
     assert!(
         matches!(gone, Err(ureq::Error::StatusCode(404))),
@@ -118,9 +123,42 @@ fn several_urls_are_shortened_together_or_not_at_all_and_expire() {
 
 #[test]
 fn a_database_that_cannot_be_opened_is_told_in_one_line() {
-    let ended = shorten("sqlite:///no/such/folder/links.db", &[]).wait();
+    let folder = TempDir::new().expect("a folder");
+    let ended = shorten("sqlite:///no/such/folder/links.db", &folder, &[]).wait();
     assert_eq!(ended.code, Some(2), "{:#?}", ended.log);
     assert_eq!(ended.errors().len(), 1, "{:#?}", ended.log);
+}
+
+#[test]
+fn one_worker_makes_the_report() {
+    let folder = TempDir::new().expect("a folder");
+    report(&sqlite(&folder));
+    if let Some(database) = Postgres::start() {
+        report(&database.url);
+    }
+}
+
+/// At the wish of the operator; whoever doesn't hold the lease does nothing.
+fn report(database: &str) {
+    let folder = TempDir::new().expect("a folder");
+    let mut server = shorten(database, &folder, &[]);
+    let address = server.wait_until_ready();
+    add(&client(), address, "https://example.org/").expect("an answer");
+    // Workers that are ready may have yet to agree who it is: it is asked for until it comes.
+    let (made, pid) = (AtomicBool::new(false), server.pid());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !made.load(Ordering::Relaxed) {
+                rustix::process::kill_process(pid, Signal::USR1).expect("a server to tell");
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        server.wait_for("report links=1");
+        made.store(true, Ordering::Relaxed);
+    });
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new());
 }
 
 #[test]
@@ -139,7 +177,8 @@ fn killed_workers_lose_no_acknowledged_write_in_postgresql() {
 }
 
 fn killed_workers_lose_no_acknowledged_write(database: &str) {
-    let mut server = shorten(database, &[]);
+    let folder = TempDir::new().expect("a folder");
+    let mut server = shorten(database, &folder, &[]);
     let mut pids: Vec<Pid> = (0..WORKERS)
         .map(|_| pid_in(&server.wait_for("set up")))
         .collect();
@@ -193,7 +232,7 @@ fn killed_workers_lose_no_acknowledged_write(database: &str) {
 #[test]
 fn rolling_restarts_lose_no_request() {
     let folder = TempDir::new().expect("a folder");
-    let mut server = shorten(&sqlite(&folder), &[]);
+    let mut server = shorten(&sqlite(&folder), &folder, &[]);
     let address = server.wait_until_ready();
     let enough = AtomicBool::new(false);
     let links: Vec<(String, String)> = thread::scope(|scope| {

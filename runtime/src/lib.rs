@@ -377,8 +377,12 @@ pub use server::{
 /// | `phase = random` | none | shifts the whole grid once, by a random time in `[0, interval)` |
 /// | `timeout = 5s` | none | a tick that takes longer is dropped, and has failed |
 /// | `grace = 1s` | none | how long a tick may clean up after [`Tick::cancelled`], with `overlap = cancel` and [`Timer::stop`] |
+/// | `single` | | in a server, one worker runs it, see below |
+/// | `single = lease` | none | in a cluster, the holder of this [`Lease`] runs it, see below |
+/// | `ttl = 5s` | `15s` | for how long the lease is asked for, at least 100 ms |
+/// | `delivery = at_most_once` | see below | what counts as having run when another goes on |
 /// | `on_error = path` | none | a `fn(&Tick, &TickError)` that is told of each tick that fails, beside the log |
-/// | `name = "sweeper"` | the function's name | what logs call the timer |
+/// | `name = "sweeper"` | the function's name | what logs call the timer, and its lease |
 /// | `crate = path` | `::aioxide` | where this library is, under another name |
 ///
 /// With an interval of 100 ms, ticks that take 250 ms, and a stop at 1000 ms:
@@ -428,8 +432,61 @@ pub use server::{
 ///
 /// The wall clock is looked at once a minute and whenever the timer wakes, so a clock that is set, or a machine that was
 /// suspended, moves the next due time. What is passed over is `missed`'s, also when it is a single due time; no due time is
-/// started twice when the clock is put back. `overlap`, `jitter`, `timeout`, `grace` and `name` are as with an interval;
-/// `first` and `phase` have no meaning.
+/// started twice when the clock is put back. `overlap`, `jitter`, `timeout`, `grace`, `name` and `single` are as with an
+/// interval; `first` and `phase` have no meaning.
+///
+/// # Once
+///
+/// A timer in a server of four workers ticks four times. With `single` one worker runs it, and the supervisor says which:
+///
+/// ```no_run
+/// use aioxide::{Worker, server, timer};
+///
+/// #[timer(1h, single)]
+/// async fn remove_expired() {}
+///
+/// #[server(workers = 4)]
+/// async fn main(worker: Worker) {
+///     let sweep = remove_expired();
+///     let stop = yield_().await;
+///     sweep.stop().await;
+/// }
+/// ```
+///
+/// When that worker stops, fails or is replaced, or stops the timer, another one gets it after the old one's ticks have
+/// ended: never two at once, also in a rolling restart. The grid is the server's, and a handover neither repeats nor drops
+/// a due time. Timers of one name exclude each other. Outside a server there is no other, and the timer simply runs.
+///
+/// `single = lease` makes it one in a cluster, by a [`Lease`] among the arguments: on PostgreSQL, on etcd, on a file of the
+/// host, or any of them as a [`BoxLease`](lease::BoxLease). Due times of an interval are then whole intervals since 1970, so
+/// that all hosts share them.
+///
+/// ```
+/// use aioxide::{Tick, lease::{BoxLease, MemoryLease}, timer};
+///
+/// #[timer(1h, single = lease, ttl = 30s, delivery = at_most_once)]
+/// async fn bill(tick: Tick, lease: BoxLease) {
+///     println!("as of {:?}, under token {:?}", tick.scheduled_at(), tick.token());
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// let bill = bill(BoxLease::new(MemoryLease::new()));
+/// bill.stop().await;
+/// # }
+/// ```
+///
+/// The holder renews the lease at a third of its `ttl`, which it counts from before it asks, on a clock that goes on while
+/// the machine is suspended. If it can't renew, ticks that run are [asked to end](Tick::cancelled) and dropped before the
+/// lease is over, provided that the runtime turns. What outlives that, on the way to a database for example, is told apart
+/// by [`Tick::token`], which grows with every holder. After a clean stop another one goes on within 100 ms, after a crash
+/// within the ttl.
+///
+/// With `delivery = at_least_once`, the default with a lease, a due time counts as run when its tick has ended: one whose
+/// holder died in it runs again, under a newer token. With `at_most_once`, the default of a plain `single`, it counts when
+/// its tick starts. What fell due while nobody held the lease is `missed`'s: a nightly job runs when the service is back.
+///
+/// Modelled on the `GlobalTimer` of Backend.AI, which holds its lock while it sleeps, on ShedLock, and on the leader of Oban;
+/// none of them cancels a running job when the lock is lost.
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
 #[cfg(feature = "calendar")]

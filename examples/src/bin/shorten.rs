@@ -14,14 +14,19 @@
 //! ```
 //!
 //! Several URLs, one a line, are all shortened or none.
+//!
+//! One of the workers removes expired links. A report is logged every night, and at SIGUSR1: by one worker of all hosts
+//! that share a PostgreSQL database, or else of those of this host that share the folder `--leases`.
 
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aioxide::{Stopping, Worker, actxmgr, server, timer};
+use aioxide::lease::{BoxLease, FileLease, LeaseError, PostgresLease};
+use aioxide::{Stopping, Tick, Worker, actxmgr, server, timer};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
@@ -63,6 +68,9 @@ struct Options {
     /// How often expired links are removed, in seconds.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     sweep: u64,
+    /// The folder of the files by which workers agree who makes the nightly report, unless PostgreSQL does that.
+    #[arg(long, default_value = "shorten.leases")]
+    leases: PathBuf,
 }
 
 /// Has the table made, by the supervisor and before there are workers: they would be in each other's way.
@@ -114,7 +122,7 @@ async fn transaction(pool: AnyPool) -> Result<Transaction<'static, Any>, sqlx::E
     }
 }
 
-/// What requests and timer work with.
+/// What requests and timers work with.
 #[derive(Clone)]
 struct Links {
     pool: AnyPool,
@@ -122,7 +130,27 @@ struct Links {
     sweep: Duration,
 }
 
-#[timer(links.sweep)]
+/// What workers agree by who makes the report.
+async fn lease(database: &str, folder: PathBuf) -> Result<BoxLease, LeaseError> {
+    if !database.starts_with("postgres") {
+        return FileLease::new(folder).map(BoxLease::new);
+    }
+    let lease = PostgresLease::new(database)?;
+    lease.setup().await?;
+    Ok(BoxLease::new(lease))
+}
+
+/// Missed while nothing ran, it is made up for once there is a worker again.
+#[timer(cron = "0 3 * * *", single = lease)]
+async fn report(tick: Tick, links: Links, lease: BoxLease) -> Result<(), sqlx::Error> {
+    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM links")
+        .fetch_one(&links.pool)
+        .await?;
+    info!(links = count, due = tick.scheduled_local(), "report");
+    Ok(())
+}
+
+#[timer(links.sweep, single)]
 async fn remove_expired(links: Links) -> Result<(), sqlx::Error> {
     let removed = sqlx::query("DELETE FROM links WHERE expires <= $1")
         .bind(milliseconds_since_1970())
@@ -130,7 +158,7 @@ async fn remove_expired(links: Links) -> Result<(), sqlx::Error> {
         .await?
         .rows_affected();
     if removed > 0 {
-        info!(removed, "expired links");
+        info!(removed, pid = std::process::id(), "expired links");
     }
     Ok(())
 }
@@ -262,14 +290,23 @@ async fn shorten(
     database: String,
     options: Options,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let lease = lease(&database, options.leases).await?;
     let pool = pool(database).await?;
     let links = Links {
         pool: pool.clone(),
         lifetime: Duration::from_secs(options.lifetime),
         sweep: Duration::from_secs(options.sweep),
     };
-    // One is enough. A worker that is started again keeps its index.
-    let expiry = (worker.index() == 0).then(|| remove_expired(links.clone()));
+    // Each worker starts them, and one at a time runs each.
+    let expiry = remove_expired(links.clone());
+    let nightly = report(links.clone(), lease);
+    let mut wanted = worker.reloads();
+    worker.tasks().spawn_local(async move {
+        while wanted.recv().await.is_some() {
+            nightly.trigger();
+        }
+        nightly.stop().await;
+    });
     let app = Router::new()
         .route("/", post(shorten_all))
         .route("/{code}", get(follow))
@@ -284,9 +321,7 @@ async fn shorten(
     let stop = yield_().await;
 
     serving.drain(&stop).await;
-    if let Some(expiry) = expiry {
-        expiry.stop().await;
-    }
+    expiry.stop().await;
     pool.exit().await?;
     Ok(())
 }

@@ -775,18 +775,13 @@ impl Driver {
     }
 
     fn tell_lease(&mut self) {
-        let Some(special) = self.special.as_mut() else {
+        // What a stop has dropped is for the next holder to run.
+        if self.stopping || self.schedule.is_closed() {
             return;
-        };
-        if let Some(tenant) = special
-            .tenant
-            .as_mut()
-            .filter(|_| !self.schedule.is_closed())
-        {
-            let dealt_with = self.schedule.dealt_with();
-            tenant
-                .claim
-                .passed(self.schedule.newest_passed(), dealt_with);
+        }
+        let (newest, dealt_with) = (self.schedule.newest_passed(), self.schedule.dealt_with());
+        if let Some(tenant) = self.tenant() {
+            tenant.claim.passed(newest, dealt_with);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Holds a lease and works under it, one due time after the other, and tells on stdout what it does. It goes by what
-//! the store says alone: it never looks at a clock to see whether it still holds the lease.
+//! the store says alone: it never looks at a clock to see whether it still holds the lease. With `--timer` it is a timer
+//! with `single` that works.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,7 +8,8 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use aioxide::lease::{BoxLease, FileLease, Held, Lease, LeaseError, Owner, Progress};
+use aioxide::lease::{BoxLease, FileLease, Held, Lease, LeaseError, Owner, Progress, Token};
+use aioxide::{Delivery, Missed, Overlap, Tick, Timer};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
@@ -28,6 +30,9 @@ struct Options {
     /// A due time is recorded before its work, not after it.
     #[arg(long)]
     at_most_once: bool,
+    /// A timer does the work, whose clock began at this time, in nanoseconds since 1970.
+    #[arg(long)]
+    timer: Option<u64>,
 }
 
 #[derive(clap::Args)]
@@ -175,6 +180,92 @@ impl Holder {
     }
 }
 
+/// Tells what the store has taken from a timer, and what it hasn't.
+struct Told {
+    lease: BoxLease,
+    interval: Duration,
+}
+
+/// One line, in one piece, also among other processes.
+fn tell(what: &str, due: SystemTime, interval: Duration, token: Token) {
+    let since = due.duration_since(UNIX_EPOCH).expect("none is earlier");
+    // Where a lease begins is no due time.
+    if since.as_nanos() % interval.as_nanos() == 0 {
+        let n = since.as_nanos() / interval.as_nanos();
+        let line = format!("{} {what} {n} {token}\n", std::process::id());
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
+        let mut stdout = File::from(stdout.expect("stdout is open"));
+        stdout
+            .write_all(line.as_bytes())
+            .expect("the test reads it");
+    }
+}
+
+impl Lease for Told {
+    async fn hold(
+        &self,
+        name: &str,
+        owner: &Owner,
+        ttl: Duration,
+    ) -> Result<Option<Held>, LeaseError> {
+        self.lease.hold(name, owner, ttl).await
+    }
+
+    async fn record(
+        &self,
+        name: &str,
+        token: Token,
+        due: SystemTime,
+        at: Progress,
+    ) -> Result<(), LeaseError> {
+        let recorded = self.lease.record(name, token, due, at).await;
+        match &recorded {
+            Ok(()) => tell("recorded", due, self.interval, token),
+            Err(error) if error.is_stale() => tell("stale", due, self.interval, token),
+            Err(error) => drop(writeln!(io::stderr(), "{} {error}", std::process::id())),
+        }
+        recorded
+    }
+
+    async fn release(&self, name: &str, token: Token) -> Result<(), LeaseError> {
+        self.lease.release(name, token).await
+    }
+
+    async fn changed(&self, name: &str, ttl: Duration) {
+        self.lease.changed(name, ttl).await;
+    }
+}
+
+/// Works until it is told to stop. A due time comes as soon as the work of the last may be over.
+async fn run_timer(options: Options, lease: BoxLease, since: u64) {
+    let work = Duration::from_millis(options.work);
+    let interval = 2 * work;
+    let since = UNIX_EPOCH + Duration::from_nanos(since);
+    let now = move || UNIX_EPOCH + SystemTime::now().duration_since(since).unwrap_or_default();
+    let timer = Timer::every(interval)
+        .name(options.name)
+        .clock(now)
+        .single_by(Told { lease, interval })
+        .ttl(Duration::from_millis(options.ttl))
+        .delivery(match options.at_most_once {
+            true => Delivery::AtMostOnce,
+            false => Delivery::AtLeastOnce,
+        })
+        .overlap(Overlap::Queue(100_000))
+        .missed(Missed::Burst(100_000))
+        .start(move |tick: Tick| async move {
+            let token = tick.token().expect("it is under a lease");
+            tell("start", tick.scheduled_at(), interval, token);
+            sleep(work).await;
+            tell("done", tick.scheduled_at(), interval, token);
+        });
+    signal(SignalKind::terminate())
+        .expect("a handler can be installed")
+        .recv()
+        .await;
+    timer.stop().await;
+}
+
 /// Whether a signal has come.
 fn has_come(signal: &mut Signal) -> bool {
     use std::task::{Context, Waker};
@@ -193,6 +284,10 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(since) = options.timer {
+        run_timer(options, lease, since).await;
+        return ExitCode::SUCCESS;
+    }
     let stdout = io::stdout().as_fd().try_clone_to_owned();
     let mut holder = Holder {
         lease,

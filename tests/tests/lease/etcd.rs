@@ -90,6 +90,26 @@ fn a_holder_that_was_stopped_is_fenced() {
 }
 
 #[test]
+fn a_timer_that_was_stopped_drops_its_tick() {
+    let store = Store::etcd();
+    faults::stopped_timer_drops_its_tick(&place(store.address()));
+}
+
+#[test]
+fn timers_are_killed() {
+    let store = Store::etcd();
+    let place = place(store.address()).for_timers();
+    faults::kills(&place, AtLeastOnce, 3);
+    faults::kills(&place.named("again"), AtMostOnce, 3);
+}
+
+#[test]
+fn a_timers_clean_stop_hands_it_over() {
+    let store = Store::etcd();
+    faults::clean_stops(&place(store.address()).for_timers());
+}
+
+#[test]
 fn a_restart_of_the_store_loses_nothing() {
     let mut store = Store::etcd();
     let place = place(store.address());

@@ -119,9 +119,44 @@ pub(crate) fn stopped_holder_keeps_it(place: &Place) {
         entry.event == Start && entry.at > continued
     });
     assert_eq!((next.pid, next.token), (stopped.pid, stopped.token));
+    holders.wait_for("its record", |entry| {
+        entry.event == Recorded && entry.at > continued
+    });
     holders.kill(stopped.pid);
     holders.wait_for_next(stopped.token);
     holders.check();
+}
+
+/// A timer that is stopped in a tick for longer than the ttl and then goes on: it drops the tick before it is polled again.
+#[cfg(feature = "stores")]
+pub(crate) fn stopped_timer_drops_its_tick(place: &Place) {
+    let place = place.clone().for_timers();
+    for (delivery, name) in [
+        (Delivery::AtLeastOnce, "timers, one"),
+        (Delivery::AtMostOnce, "timers, other"),
+    ] {
+        let place = place.clone().named(name);
+        let mut holders = Holders::new(delivery, LONG);
+        for _ in 0..2 {
+            holders.start(&place);
+        }
+        let stopped = holders.wait_for_next(0);
+        holders.signal(stopped.pid, Signal::STOP);
+        let next = holders.wait_for_next(stopped.token);
+        assert_ne!(next.pid, stopped.pid);
+        holders.signal(stopped.pid, Signal::CONT);
+        holders.wait_for("work of the next", |entry| {
+            entry.event == Done && entry.token == next.token && entry.n > next.n + 1
+        });
+        holders.kill(next.pid);
+        let again = holders.wait_for_next(next.token);
+        assert_eq!(again.pid, stopped.pid);
+        holders.wait_for("what the store takes again", |entry| {
+            entry.event == Recorded && entry.token >= again.token
+        });
+        holders.assert_idle(stopped.pid, stopped.token, next.at);
+        holders.check();
+    }
 }
 
 /// The store crashes under its holders, and comes back.

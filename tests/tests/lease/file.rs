@@ -152,6 +152,30 @@ fn no_due_time_is_started_twice_when_holders_are_killed() {
 }
 
 #[test]
+fn timers_lose_no_due_time_when_they_are_killed() {
+    let (_folder, place) = place();
+    faults::kills(&place.for_timers(), AtLeastOnce, 30);
+}
+
+#[test]
+fn timers_start_no_due_time_twice_when_they_are_killed() {
+    let (_folder, place) = place();
+    faults::kills(&place.for_timers(), AtMostOnce, 30);
+}
+
+#[test]
+fn a_timer_that_is_stopped_keeps_it() {
+    let (_folder, place) = place();
+    faults::stopped_holder_keeps_it(&place.for_timers());
+}
+
+#[test]
+fn a_timers_clean_stop_hands_it_over() {
+    let (_folder, place) = place();
+    faults::clean_stops(&place.for_timers());
+}
+
+#[test]
 #[ignore = "takes a while"]
 fn two_hundred_holders_are_killed() {
     let (_folder, place) = place();

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, PipeWriter, pipe};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aioxide_tests::{PATIENCE, Signal};
 use rustix::process::{Pid, kill_process};
@@ -25,6 +25,8 @@ pub(crate) struct Place {
     value: String,
     name: &'static str,
     pub(crate) ttl: Duration,
+    /// Timers work there, whose clock began then.
+    timers_since: Option<SystemTime>,
 }
 
 impl Place {
@@ -34,7 +36,14 @@ impl Place {
             value: value.to_string(),
             name: "work",
             ttl,
+            timers_since: None,
         }
+    }
+
+    /// The holders are timers.
+    pub(crate) fn for_timers(mut self) -> Place {
+        self.timers_since = Some(SystemTime::now());
+        self
     }
 
     /// Another lease of the same store.
@@ -129,6 +138,10 @@ impl Holders {
         command.args([place.option, &place.value, "--name", place.name]);
         command.args(["--ttl", &place.ttl.as_millis().to_string()]);
         command.args(["--work", &self.work.as_millis().to_string()]);
+        if let Some(since) = place.timers_since {
+            let since = since.duration_since(UNIX_EPOCH).expect("that was long ago");
+            command.args(["--timer", &since.as_nanos().to_string()]);
+        }
         if self.delivery == Delivery::AtMostOnce {
             command.arg("--at-most-once");
         }
@@ -192,6 +205,16 @@ impl Holders {
         })
     }
 
+    /// It has done nothing under this token since then.
+    #[cfg(feature = "stores")]
+    pub(crate) fn assert_idle(&self, pid: Pid, token: u64, since: Instant) {
+        let done = |entry: &&Entry| entry.pid == pid && entry.token == token && entry.at > since;
+        assert_eq!(
+            self.journal.iter().find(done).map(|entry| entry.event),
+            None
+        );
+    }
+
     /// Ends them all, and looks through what they have done.
     ///
     /// With `AtLeastOnce` no due time was passed over, with `AtMostOnce` none was started twice, and none was recorded
@@ -221,7 +244,11 @@ impl Holders {
                 done.sort_unstable();
                 done.dedup();
                 let newest = done.last().copied().expect("something was done");
-                assert_eq!(done, (1..=newest).collect::<Vec<_>>());
+                // What was due before the first timer had the lease was nobody's.
+                let first = starts.values().flatten().min_by_key(|entry| entry.at);
+                let first = first.expect("something was started").n;
+                let all = (first..=newest).collect::<Vec<_>>();
+                assert_eq!(done, all, "{:#?}", self.journal);
             }
             Delivery::AtMostOnce => {
                 for (n, starts) in starts {

@@ -61,8 +61,7 @@ struct Folder {
 #[derive(Debug)]
 struct Locked {
     owner: Owner,
-    /// Locked as long as it is open.
-    file: File,
+    file: Lock,
     mark: Mark,
     /// Of how many calls the answer is on its way.
     answers: usize,
@@ -205,7 +204,10 @@ impl Folder {
         let Some(file) = open(OpenOptions::new().read(true).write(true), &path)? else {
             return Ok(false);
         };
-        if !try_flock(&file, FlockOperation::NonBlockingLockShared)? || !is_at(&file, &path)? {
+        let Some(file) = try_flock(file, FlockOperation::NonBlockingLockShared)? else {
+            return Ok(false);
+        };
+        if !is_at(&file, &path)? {
             return Ok(false);
         }
         Mark::read(&file)?.record(&file, token, last)
@@ -223,7 +225,10 @@ impl Folder {
 
     fn is_free(&self, name: &str) -> io::Result<bool> {
         match open(OpenOptions::new().read(true), &self.file(name))? {
-            Some(file) => try_flock(&file, FlockOperation::NonBlockingLockShared),
+            Some(file) => {
+                let lock = try_flock(file, FlockOperation::NonBlockingLockShared)?;
+                Ok(lock.is_some())
+            }
             None => Ok(true),
         }
     }
@@ -286,6 +291,26 @@ impl Drop for Taken {
                 all.remove(&self.name);
             }
         }
+    }
+}
+
+/// A file that is locked until this is dropped. Closing it isn't enough: a program that is just being started has a copy of
+/// it for a moment, and with that the lock.
+#[derive(Debug)]
+struct Lock(File);
+
+impl std::ops::Deref for Lock {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // If it can't be unlocked, closing it does that in the end.
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
@@ -370,14 +395,14 @@ impl Mark {
 }
 
 /// Opens the lease's file and locks it; `None` while another has it locked.
-fn lock(path: &Path) -> io::Result<Option<File>> {
+fn lock(path: &Path) -> io::Result<Option<Lock>> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     loop {
         let file = options.open(path)?;
-        if !try_flock(&file, FlockOperation::NonBlockingLockExclusive)? {
+        let Some(file) = try_flock(file, FlockOperation::NonBlockingLockExclusive)? else {
             return Ok(None);
-        }
+        };
         // It may have been removed since it was opened.
         if is_at(&file, path)? {
             return Ok(Some(file));
@@ -393,10 +418,10 @@ fn open(options: &OpenOptions, path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-fn try_flock(file: &File, operation: FlockOperation) -> io::Result<bool> {
-    match flock(file, operation) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+fn try_flock(file: File, operation: FlockOperation) -> io::Result<Option<Lock>> {
+    match flock(&file, operation) {
+        Ok(()) => Ok(Some(Lock(file))),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

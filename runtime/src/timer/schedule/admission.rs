@@ -21,6 +21,15 @@ impl Schedule {
     /// Several due times that have passed while no tick was running.
     pub(super) fn miss(&mut self, points: Run) {
         let policy = self.rare().missed_policy;
+        // Those of the last time that have yet to be replayed.
+        let unplayed = std::mem::take(&mut self.rare().replay);
+        let points = match unplayed.count {
+            0 => points,
+            count => unplayed.followed_by(&points).unwrap_or_else(|| {
+                self.drop_missed(count);
+                points
+            }),
+        };
         let kept = match policy {
             Missed::Coalesce => 1,
             Missed::Skip => 0,
@@ -29,10 +38,7 @@ impl Schedule {
         self.drop_missed(points.count - kept);
         let kept = points.newest_of(kept);
         match policy {
-            Missed::Burst(_) => {
-                let unplayed = std::mem::replace(&mut self.rare().replay, kept);
-                self.drop_missed(unplayed.count);
-            }
+            Missed::Burst(_) => self.rare().replay = kept,
             _ => self.admit(kept, self.running()),
         }
     }

@@ -68,7 +68,7 @@ impl Schedule {
         let replay = self.rare.as_ref().map(|rare| &rare.replay);
         let replay = replay.filter(|replay| replay.count > 0);
         let replay = replay.map_or(NEVER, |replay| replay.first.at);
-        self.pending.first_at().min(replay).min(self.next.at)
+        self.pending.oldest_at().min(replay).min(self.next.at)
     }
 
     pub(super) fn irregular(&mut self) -> Option<&mut Irregular> {

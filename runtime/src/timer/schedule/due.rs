@@ -76,6 +76,21 @@ impl Run {
         }
     }
 
+    /// This one and `later` in one, if there is nothing between them.
+    pub(super) fn followed_by(self, later: &Run) -> Option<Run> {
+        let follows = later.count > 0 && self.first.index + self.count == later.first.index;
+        follows.then(|| {
+            let earlier = (0..self.count).map(|i| self.nth(i).at);
+            let times = earlier.chain((0..later.count).map(|i| later.nth(i).at));
+            Run {
+                first: self.first,
+                step: 0,
+                count: self.count + later.count,
+                times: Some((times.collect(), 0)),
+            }
+        })
+    }
+
     pub(super) fn split_newest(self) -> (Run, Run) {
         let newest = Run::one(self.newest());
         let earlier = Run {
@@ -134,9 +149,10 @@ impl Fifo {
         self.front.at == NEVER
     }
 
-    /// When the first that waits was due; [`NEVER`] if none does.
-    pub(super) fn first_at(&self) -> Nanos {
-        self.front.at
+    /// When the oldest that waits was due, which isn't the first if it is replayed; [`NEVER`] if none waits.
+    pub(super) fn oldest_at(&self) -> Nanos {
+        let rest = self.rest.iter().flat_map(|rest| rest.iter());
+        rest.fold(self.front.at, |oldest, due| oldest.min(due.at))
     }
 
     pub(super) fn push_back(&mut self, due: Due) {

@@ -1,0 +1,8 @@
+use aioxide::timer;
+
+#[timer(1s, single = )]
+async fn heartbeat() {}
+
+fn main() {
+    heartbeat().detach();
+}
