@@ -3,13 +3,18 @@
 //! 1. [`cancellation`]: what is promised about teardown, what can't be, and how to write one that keeps it;
 //! 2. [`scopes`]: tasks that don't outlive their caller: how they fail, end and are cancelled;
 //! 3. [`production`]: under systemd, in a container, in Kubernetes; logs, signals, exit codes, new versions;
-//! 4. [`coming_from_aiotools`]: each name of Python's aiotools and its counterpart.
+//! 4. [`http`]: HTTP, TLS, gRPC and WebSocket, and how clients lose no request;
+//! 5. [`coming_from_aiotools`]: each name of Python's aiotools and its counterpart.
 
 #[doc = include_str!("guide/cancellation.md")]
 pub mod cancellation {}
 
 #[doc = include_str!("guide/coming_from_aiotools.md")]
 pub mod coming_from_aiotools {}
+
+#[cfg(feature = "http")]
+#[doc = include_str!("guide/http.md")]
+pub mod http {}
 
 #[cfg(feature = "server")]
 #[doc = include_str!("guide/production.md")]

@@ -239,6 +239,7 @@ pub use teardown::{Drained, drain, settle};
 /// | `max_restarts = 10`, `restart_window = 60s` | those | how often a worker may fail, with `restart`; backoff 100 ms doubling to 10 s |
 /// | `hang_timeout = 30s` | off | when a blocked event loop is a failure, of a process; one of 5 s is always reported |
 /// | `roll_overlap = 2` | all | how many old workers may drain at once in a rolling restart |
+/// | `max_connections = 10_000` | any | how many connections of `serve` a worker may have open at once |
 /// | `share_port` | off | other servers may listen on the same address |
 /// | `run_to_completion` | off | yields return at once, the server ends when all workers have |
 /// | `crate = path` | `::aioxide` | where this library is, under another name |

@@ -1,6 +1,7 @@
 //! What the integration tests have in common: real processes, watched with deadlines.
 
 pub mod fixture;
+pub mod http;
 #[cfg(feature = "stores")]
 pub mod proxy;
 pub mod scopes;

@@ -17,6 +17,7 @@ mod running;
 mod signals;
 mod stop;
 mod supervisor;
+mod watcher;
 mod worker;
 
 pub use addresses::Addresses;

@@ -111,7 +111,7 @@ impl Server {
     fn try_start(mut self, requests: Requests, teller: Teller) -> Result<(), StartError> {
         registry::refuse_nested()?;
         let workers = self.number_of_workers()?;
-        self.check_roll_overlap()?;
+        self.check_counts()?;
         let (name, late) = (self.name.clone(), teller.clone());
         let give_up: GiveUp = Arc::new(move |code| {
             late.ended(code);
@@ -154,7 +154,7 @@ impl Server {
         if self.stop_signals.is_empty() {
             return Err(StartError::NoStopSignal);
         }
-        self.check_roll_overlap()?;
+        self.check_counts()?;
         let runtime = supervisor_runtime()?;
         let entered = runtime.enter();
         let signals = Signals::install(&self.stop_signals).map_err(StartError::System)?;
@@ -194,10 +194,11 @@ impl Server {
     fn supervise(
         mut self,
         workers: usize,
-        seats: Seats,
+        mut seats: Seats,
         teller: Teller,
         give_up: GiveUp,
     ) -> impl FnOnce() -> Supervisor + Send {
+        seats.max_connections = self.max_connections;
         let cores = available_parallelism().map_or(1, usize::from);
         let config = Config {
             workers,
@@ -245,9 +246,12 @@ impl Server {
         }
     }
 
-    fn check_roll_overlap(&self) -> Result<(), StartError> {
+    fn check_counts(&self) -> Result<(), StartError> {
         if self.roll_overlap == 0 {
             return Err(StartError::RollOverlap);
+        }
+        if self.max_connections == Some(0) {
+            return Err(StartError::MaxConnections);
         }
         Ok(())
     }
@@ -293,6 +297,8 @@ enum StartError {
     NoStopSignal,
     #[error("`roll_overlap` is 0; allowed is 1 or more")]
     RollOverlap,
+    #[error("`max_connections` is 0; allowed is 1 or more")]
+    MaxConnections,
     #[error(transparent)]
     Run(#[from] RunError),
     #[error("{WORKERS_VARIABLE} is `{0}`; allowed is a number from 1 to {MOST_WORKERS}")]
@@ -321,6 +327,12 @@ mod tests {
     fn a_roll_in_which_no_worker_may_drain_is_refused() {
         let server = Server::new(async |_: Worker| {}).roll_overlap(0);
         assert!(matches!(server.try_run(), Err(StartError::RollOverlap)));
+    }
+
+    #[test]
+    fn a_server_whose_workers_may_have_no_connection_is_refused() {
+        let server = Server::new(async |_: Worker| {}).max_connections(0);
+        assert!(matches!(server.try_run(), Err(StartError::MaxConnections)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod message;
 #[cfg(feature = "process")]
 pub(super) mod role_variable;
 mod told;
+mod turning;
 #[cfg(feature = "process")]
 pub(super) mod wire;
 
@@ -18,3 +19,4 @@ pub(super) use identity::{Identity, Role, comm};
 pub(super) use loans::Loan;
 pub(super) use message::{Answer, Ended, Failure, Message, Request};
 pub(super) use told::Told;
+pub(super) use turning::Sleeper;

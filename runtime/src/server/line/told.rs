@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::loans::Loans;
+use super::turning::Turning;
 use crate::server::Stop;
 
 /// Written from any thread, read by the worker's event loop.
@@ -16,6 +17,8 @@ pub(crate) struct Told {
     /// The number of the last ping.
     pub(crate) pinged: watch::Sender<u64>,
     pub(crate) loans: Loans,
+    /// Told by the event loop itself.
+    pub(crate) turning: Turning,
 }
 
 impl Default for Told {
@@ -25,6 +28,7 @@ impl Default for Told {
             reloads: watch::Sender::new(0),
             pinged: watch::Sender::new(0),
             loans: Loans::default(),
+            turning: Turning::default(),
         }
     }
 }

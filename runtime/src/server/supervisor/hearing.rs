@@ -22,6 +22,8 @@ impl Supervisor {
             }
             Message::Pong(number) => {
                 let now = self.now();
+                // It turns, whatever word of it was lost in a flood.
+                self.sockets.blocked(id, false);
                 if let Some(live) = self.workers.get_mut(&id) {
                     if !live.turning {
                         live.turning = true;
@@ -52,6 +54,24 @@ impl Supervisor {
                 let _ = reply.send(answer);
             }
             Message::Accepts { serving, socket } => self.sockets.accepts(id, serving, socket),
+            Message::Blocked(blocked) => {
+                if let Some(live) = self.workers.get(&id) {
+                    let (role, pid) = (live.role, live.seat.pid());
+                    let who = self.who(role, pid);
+                    let name = &who.name;
+                    match blocked {
+                        true => about!(who, debug, {}, "the event loop of {name} is blocked"),
+                        false => about!(
+                            who,
+                            debug,
+                            {},
+                            "the event loop of {name} isn't blocked any more"
+                        ),
+                    }
+                }
+                self.sockets.blocked(id, blocked);
+            }
+            Message::Full { serving, full } => self.sockets.full(id, serving, full),
             Message::AcceptsNoMore { serving } => self.sockets.accepts_no_more(id, serving),
             #[cfg(feature = "process")]
             Message::Exiting => {
@@ -137,7 +157,8 @@ impl Supervisor {
         match message {
             // It waits for its stop; that it was entered has been told, and its end counts when it is gone.
             Message::Ready | Message::Pong(_) | Message::Ending(_) => {}
-            Message::Accepts { .. } | Message::AcceptsNoMore { .. } => {}
+            Message::Accepts { .. } | Message::AcceptsNoMore { .. } | Message::Full { .. } => {}
+            Message::Blocked(_) => {}
             #[cfg(feature = "process")]
             Message::Signalled(_) | Message::Exiting => {}
             Message::Request(_, reply) => {

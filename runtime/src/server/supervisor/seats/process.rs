@@ -369,6 +369,8 @@ impl Attendant {
             }
             ToSupervisor::Accepts { serving, socket } => Some(Message::Accepts { serving, socket }),
             ToSupervisor::AcceptsNoMore { serving } => Some(Message::AcceptsNoMore { serving }),
+            ToSupervisor::Blocked(blocked) => Some(Message::Blocked(blocked)),
+            ToSupervisor::Full { serving, full } => Some(Message::Full { serving, full }),
             ToSupervisor::Signalled(raw) => Some(Message::Signalled(Signal::from_raw(raw))),
             ToSupervisor::Pong(number) => Some(Message::Pong(number)),
             ToSupervisor::Reported(text) => {
