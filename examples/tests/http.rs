@@ -53,8 +53,8 @@ fn requests_are_answered_by_all_workers(isolation: &str) {
         let text = get(&client(), address, "/").expect("an answer");
         let worker = text
             .trim_end()
-            .strip_prefix("hello from worker ")
-            .and_then(|number| number.parse::<usize>().ok())
+            .strip_prefix("{\"worker\":")
+            .and_then(|rest| rest.split(',').next()?.parse::<usize>().ok())
             .unwrap_or_else(|| panic!("no worker in `{text}`"));
         seen[worker] += 1;
     }
@@ -93,7 +93,7 @@ fn requests_under_way_are_answered_and_new_ones_refused(isolation: &str) {
     for request in requests {
         let answer = request.join().expect("the client doesn't panic");
         let text = answer.expect("a request under way is answered");
-        assert!(text.starts_with("hello from worker "), "{text}");
+        assert!(text.starts_with("{\"worker\":"), "{text}");
     }
     let ended = server.wait();
     assert_graceful(&ended, 2);
@@ -101,17 +101,23 @@ fn requests_under_way_are_answered_and_new_ones_refused(isolation: &str) {
 }
 
 fn a_request_that_takes_too_long_is_cut_at_the_deadline(isolation: &str) {
-    let mut server = http(isolation, &["--workers", "1", "--shutdown-timeout", "1"]);
+    let args = [
+        "--workers",
+        "1",
+        "--shutdown-timeout",
+        "1",
+        "--request-timeout",
+        "3600",
+    ];
+    let mut server = http(isolation, &args);
     let address = server.wait_until_ready();
     let request = thread::spawn(move || get(&client(), address, "/after/600000"));
     server.wait_for("under way");
     let ended = server.stop(Signal::TERM);
-    assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+    assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
     assert!(ended.took < Duration::from_secs(4), "took {:?}", ended.took);
-    let torn_down = ended
-        .lines("torn down: failed: requests were cut at the deadline")
-        .count();
-    assert_eq!(torn_down, 1, "{:#?}", ended.log);
+    let cut = ended.lines("connections cut at the deadline").count();
+    assert_eq!(cut, 1, "{:#?}", ended.log);
     let answer = request.join().expect("the client doesn't panic");
     assert!(answer.is_err(), "{answer:?}");
 }
@@ -124,11 +130,23 @@ fn a_client_that_never_ends_its_request_is_cut_at_the_deadline(isolation: &str) 
     stream.write_all(b"GET / HT").expect("the server reads");
     get(&client(), address, "/").expect("an answer, and so the connection before was accepted");
     let ended = server.stop(Signal::TERM);
-    assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
+    assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
     stream
         .set_read_timeout(Some(PATIENCE))
         .expect("a timeout can be set");
     assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
+}
+
+fn a_request_has_a_deadline_of_its_own(isolation: &str) {
+    let mut server = http(isolation, &["--workers", "1", "--request-timeout", "1"]);
+    let address = server.wait_until_ready();
+    let slow = get(&client(), address, "/after/600000");
+    assert!(
+        matches!(slow, Err(ureq::Error::StatusCode(504))),
+        "{slow:?}"
+    );
+    get(&client(), address, "/after/1").expect("an answer in time");
+    assert_graceful(&server.stop(Signal::TERM), 1);
 }
 
 aioxide_tests::under_both_isolations! {
@@ -136,4 +154,5 @@ aioxide_tests::under_both_isolations! {
     requests_under_way_are_answered_and_new_ones_refused,
     a_request_that_takes_too_long_is_cut_at_the_deadline,
     a_client_that_never_ends_its_request_is_cut_at_the_deadline,
+    a_request_has_a_deadline_of_its_own,
 }

@@ -4,6 +4,7 @@
 //! 2. [`scopes`]: tasks that don't outlive their caller: how they fail, end and are cancelled;
 //! 3. [`production`]: under systemd, in a container, in Kubernetes; logs, signals, exit codes, new versions;
 //! 4. `monitor`: looking into a running server, and acting on it (feature `monitor`);
+//! 4. [`http`]: HTTP, TLS, gRPC and WebSocket, and how clients lose no request;
 //! 5. [`coming_from_aiotools`]: each name of Python's aiotools and its counterpart.
 
 #[doc = include_str!("guide/cancellation.md")]
@@ -11,6 +12,10 @@ pub mod cancellation {}
 
 #[doc = include_str!("guide/coming_from_aiotools.md")]
 pub mod coming_from_aiotools {}
+
+#[cfg(feature = "http")]
+#[doc = include_str!("guide/http.md")]
+pub mod http {}
 
 #[cfg(feature = "server")]
 #[doc = include_str!("guide/production.md")]

@@ -242,6 +242,7 @@ pub use teardown::{Drained, drain, settle};
 /// | `roll_overlap = 2` | all | how many old workers may drain at once in a rolling restart |
 /// | `monitor`, `monitor = "path"` | off | a door for the operator: `nc -U`, `curl --unix-socket` (feature `monitor`) |
 /// | `health = "0.0.0.0:9090"` | off | `/livez`, `/readyz` and `/metrics` over HTTP (feature `monitor`) |
+/// | `max_connections = 10_000` | any | how many connections of `serve` a worker may have open at once |
 /// | `share_port` | off | other servers may listen on the same address |
 /// | `run_to_completion` | off | yields return at once, the server ends when all workers have |
 /// | `crate = path` | `::aioxide` | where this library is, under another name |

@@ -40,6 +40,8 @@ pub struct ServerOptions {
     pub hang_timeout: Option<u64>,
     #[arg(long)]
     pub share_port: bool,
+    #[arg(long)]
+    pub max_connections: Option<usize>,
     /// Without `SIG`, and instead of those that do by default.
     #[arg(long, value_parser = signal_of_name)]
     pub stop_signal: Option<Signal>,
@@ -63,6 +65,10 @@ impl ServerOptions {
             .start_timeout(Duration::from_millis(self.start_timeout));
         let server = match self.hang_timeout {
             Some(timeout) => server.hang_timeout(Duration::from_millis(timeout)),
+            None => server,
+        };
+        let server = match self.max_connections {
+            Some(connections) => server.max_connections(connections),
             None => server,
         };
         match self.stop_signal {

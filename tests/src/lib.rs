@@ -2,6 +2,7 @@
 
 pub mod door;
 pub mod fixture;
+pub mod http;
 pub mod notify;
 #[cfg(feature = "stores")]
 pub mod proxy;

@@ -5,66 +5,22 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use aioxide_tests::http::{self, ask, assert_end, response, says_close};
 use aioxide_tests::{Ended, Folder, PATIENCE, Running, Signal, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn web(isolation: &str, args: &str) -> Running {
-    Running::start(
-        Command::new(env!("CARGO_BIN_EXE_web"))
-            .args(["--isolation", isolation])
-            .args(args.split_whitespace()),
-    )
+    http::server(env!("CARGO_BIN_EXE_web"), isolation, args)
 }
 
 #[track_caller]
 fn assert_graceful(ended: &Ended) {
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
     assert_eq!(ended.errors(), Vec::<&str>::new());
-}
-
-fn ask(stream: &mut impl Write, path: &str) {
-    let upgrade = match path {
-        "/upgrade" => "connection: upgrade\r\nupgrade: echo\r\n",
-        _ => "",
-    };
-    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\n{upgrade}\r\n");
-    stream
-        .write_all(request.as_bytes())
-        .expect("the server reads");
-}
-
-/// A response: its head, in lower case, and its body.
-fn response(stream: &mut impl Read) -> io::Result<(String, String)> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.extend(byte);
-    }
-    let head = String::from_utf8_lossy(&head).to_lowercase();
-    let mut body = vec![0; length(&head)];
-    stream.read_exact(&mut body)?;
-    Ok((head, String::from_utf8_lossy(&body).into_owned()))
-}
-
-fn length(head: &str) -> usize {
-    let length = head.split("content-length: ").nth(1);
-    let length = length.and_then(|rest| rest.split("\r\n").next());
-    length.map_or(0, |length| length.parse().expect("a length"))
-}
-
-fn says_close(head: &str) -> bool {
-    head.contains("\r\nconnection: close\r\n")
-}
-
-#[track_caller]
-fn assert_end(stream: &mut impl Read) {
-    assert!(matches!(stream.read(&mut [0]), Ok(0)), "it is closed");
 }
 
 /// Each is in the state that its name says when the worker is told to stop.
@@ -311,6 +267,51 @@ fn requests_know_their_peer_on_tcp_and_unix_sockets(isolation: &str) {
     }
 }
 
+/// Wherever the kernel puts them, each worker has as many as it may, and one more waits until one of them is closed.
+fn workers_have_no_more_connections_than_they_may(isolation: &str) {
+    let mut server = web(isolation, "--workers 2 --max-connections 8");
+    let address = server.wait_until_ready();
+    let mut counts = [0, 0];
+    let mut open: Vec<_> = (0..16)
+        .map(|_| {
+            let mut stream = connect(address);
+            ask(&mut stream, "/worker");
+            let (_, worker) = response(&mut stream).expect("a sibling takes over");
+            counts[worker.parse::<usize>().unwrap()] += 1;
+            stream
+        })
+        .collect();
+    assert_eq!(counts, [8, 8]);
+
+    let mut waiting = connect(address);
+    ask(&mut waiting, "/worker");
+    waiting
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    assert!(waiting.read(&mut [0]).is_err(), "all are full");
+    waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Of either worker: who has it in its backlog can accept it, or the other stands in.
+    for stream in open.drain(..1) {
+        drop(stream);
+    }
+    response(&mut waiting).expect("there is room again");
+    drop((open, waiting));
+
+    // More clients than may be served at once.
+    std::thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    let mut stream = connect(address);
+                    ask(&mut stream, "/after/2");
+                    assert_eq!(response(&mut stream).expect("its turn comes").1, "after");
+                }
+            });
+        }
+    });
+    assert_graceful(&server.stop(Signal::TERM));
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -512,6 +513,7 @@ aioxide_tests::under_both_isolations! {
     clients_that_do_wrong_are_counted_and_hurt_nobody,
     a_panic_ends_one_connection,
     requests_know_their_peer_on_tcp_and_unix_sockets,
+    workers_have_no_more_connections_than_they_may,
     http2_is_drained_by_goaway,
     rolls_under_load_lose_no_request,
 }

@@ -1,4 +1,4 @@
-//! An HTTP server on axum: a stop lets every request that is under way finish, and takes no new ones.
+//! A JSON API on axum: each request has a deadline, connections are kept alive, and a stop lets what is under way finish.
 //!
 //! ```text
 //! cargo run --release -p aioxide-examples --features http --bin http -- --listen 127.0.0.1:8080 --workers 4
@@ -7,8 +7,7 @@
 //! `curl 127.0.0.1:8080/` is answered at once, `curl 127.0.0.1:8080/after/5000` after five seconds: press Ctrl-C
 //! meanwhile.
 //!
-//! A connection that has said nothing yet is closed when its worker stops, which is how axum does it. The example
-//! `shorten` serves each connection itself, and loses no request in a rolling restart.
+//! A rolling restart, `kill -HUP`, loses no request, whatever its connection is doing at that moment.
 
 use std::io;
 use std::process::ExitCode;
@@ -17,10 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aioxide::{Isolation, Worker, actxmgr, server};
-use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use clap::Parser;
+use serde::Serialize;
 use tracing::info;
 
 /// Answers HTTP requests, some of them slowly.
@@ -38,6 +41,9 @@ struct Options {
     /// How long requests that are under way are waited for when the server is stopped, in seconds.
     #[arg(long, default_value_t = 25)]
     shutdown_timeout: u64,
+    /// How long a request may take, in seconds.
+    #[arg(long, default_value_t = 10)]
+    request_timeout: u64,
 }
 
 /// What the requests of one worker share.
@@ -58,16 +64,33 @@ async fn site(worker: usize) -> Arc<Site> {
     info!(worker, answered, "torn down: {exit}");
 }
 
-async fn hello(State(site): State<Arc<Site>>) -> String {
-    site.answered.fetch_add(1, Ordering::Relaxed);
-    format!("hello from worker {}\n", site.worker)
+#[derive(Serialize)]
+struct Hello {
+    worker: usize,
+    /// How many requests it has answered.
+    answered: u64,
+}
+
+async fn hello(State(site): State<Arc<Site>>) -> Json<Hello> {
+    Json(Hello {
+        worker: site.worker,
+        answered: site.answered.fetch_add(1, Ordering::Relaxed) + 1,
+    })
 }
 
 /// Stands for a request that takes its time.
-async fn after(Path(milliseconds): Path<u64>, site: State<Arc<Site>>) -> String {
+async fn after(Path(milliseconds): Path<u64>, site: State<Arc<Site>>) -> Json<Hello> {
     info!(worker = site.worker, milliseconds, "under way");
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     hello(site).await
+}
+
+/// Drops a request that takes too long.
+async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => StatusCode::GATEWAY_TIMEOUT.into_response(),
+    }
 }
 
 #[server(
@@ -77,25 +100,19 @@ async fn after(Path(milliseconds): Path<u64>, site: State<Arc<Site>>) -> String 
 async fn http(worker: Worker, options: Options) -> io::Result<()> {
     let listener = worker.listen(options.listen).await?;
     let site = site(worker.index()).await;
+    let limit = Duration::from_secs(options.request_timeout);
     let app = Router::new()
         .route("/", get(hello))
         .route("/after/{milliseconds}", get(after))
+        .layer(middleware::from_fn_with_state(limit, deadline))
         .with_state(Arc::clone(&site));
+    let serving = worker.serve_http(listener, app);
 
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
-        yield_().await;
-    });
-    let deadline = async {
-        let stop = worker.stopping().await;
-        tokio::time::sleep_until(stop.deadline()).await;
-    };
-    let served = tokio::select! {
-        // Once the last request is answered.
-        served = serving.into_future() => served,
-        () = deadline => Err(io::Error::other("requests were cut at the deadline")),
-    };
+    let stop = yield_().await;
 
-    site.exit_as(served).await
+    serving.drain(&stop).await;
+    site.exit().await;
+    Ok(())
 }
 
 fn main() -> ExitCode {

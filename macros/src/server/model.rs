@@ -167,6 +167,11 @@ impl Model {
             options.length(name);
         }
         options.at_least_1("roll_overlap", "2", ", or leave it out for all at once");
+        options.at_least_1(
+            "max_connections",
+            "10_000",
+            ", or leave it out for any number",
+        );
         for name in ["share_port", "run_to_completion"] {
             if args.options.flag(name).is_some() {
                 options.call(name, quote!(true));

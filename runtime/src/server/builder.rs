@@ -69,6 +69,7 @@ pub struct Server {
     pub(super) door: Door,
     #[cfg(feature = "monitor")]
     pub(super) health: Option<String>,
+    pub(super) max_connections: Option<usize>,
 }
 
 impl Server {
@@ -154,6 +155,7 @@ impl Server {
             door: Door::default(),
             #[cfg(feature = "monitor")]
             health: None,
+            max_connections: None,
         }
     }
 
@@ -348,6 +350,21 @@ impl Server {
     /// ```
     pub fn roll_overlap(mut self, workers: usize) -> Server {
         self.roll_overlap = workers;
+        self
+    }
+
+    /// How many connections of [`Worker::serve`] and `Worker::serve_http` a worker may have open at once; any number by
+    /// default. While that many are open the worker accepts no more. Its siblings accept in its place, from tokio's TCP
+    /// listeners; only when all are full do new connections wait, in the kernel's backlog. 0 is refused by
+    /// [`run`](Server::run). Extras have no limit.
+    ///
+    /// ```
+    /// # use aioxide::{Server, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet).workers(4).max_connections(10_000);
+    /// ```
+    pub fn max_connections(mut self, connections: usize) -> Server {
+        self.max_connections = Some(connections);
         self
     }
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use super::line::{Ended, Identity, Line, Role, Told};
+use super::watcher::Watcher;
 use crate::context::{self, Context, Exit, Guard, Outcome as _, Return};
 
 /// What a worker, an extra or a connection's handler may return: `()` or `Result<(), E>`.
@@ -334,6 +335,8 @@ pub(crate) struct Run {
     pub(crate) start: StartBody,
     /// Bounds what comes after the body when that ended without having been asked to.
     pub(crate) patience: Duration,
+    /// Who notices when its event loop is blocked.
+    pub(crate) watcher: Option<Watcher>,
 }
 
 /// Carries out a run on the thread that calls it, to its end or until it is killed.

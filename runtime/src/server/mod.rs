@@ -19,6 +19,7 @@ mod running;
 mod signals;
 mod stop;
 mod supervisor;
+mod watcher;
 mod worker;
 
 pub use addresses::Addresses;

@@ -229,12 +229,13 @@ impl Server {
     fn supervise(
         mut self,
         workers: usize,
-        seats: Seats,
+        mut seats: Seats,
         teller: Teller,
         manager: Manager,
         looks: Looks,
         give_up: GiveUp,
     ) -> impl FnOnce() -> Supervisor + Send {
+        seats.max_connections = self.max_connections;
         let cores = available_parallelism().map_or(1, usize::from);
         let config = Config {
             workers,
@@ -309,6 +310,9 @@ impl Server {
         if self.roll_overlap == 0 {
             return Err(StartError::RollOverlap);
         }
+        if self.max_connections == Some(0) {
+            return Err(StartError::MaxConnections);
+        }
         let (delay, timeout) = (self.drain_delay, self.shutdown_timeout);
         if !delay.is_zero() && delay >= timeout {
             return Err(StartError::DrainDelay { delay, timeout });
@@ -369,6 +373,8 @@ enum StartError {
         "`drain_delay` is {delay:?}, and `shutdown_timeout`, of which it is a part, {timeout:?}; the delay must be less"
     )]
     DrainDelay { delay: Duration, timeout: Duration },
+    #[error("`max_connections` is 0; allowed is 1 or more")]
+    MaxConnections,
     #[error(transparent)]
     Run(#[from] RunError),
     #[error("{WORKERS_VARIABLE} is `{0}`; allowed is a number from 1 to {MOST_WORKERS}")]
@@ -409,6 +415,12 @@ mod tests {
         assert!(delayed(24).is_ok());
         let none = Server::new(async |_: Worker| {}).shutdown_timeout(Duration::ZERO);
         assert!(none.check_options().is_ok(), "no delay");
+    }
+
+    #[test]
+    fn a_server_whose_workers_may_have_no_connection_is_refused() {
+        let server = Server::new(async |_: Worker| {}).max_connections(0);
+        assert!(matches!(server.try_run(), Err(StartError::MaxConnections)));
     }
 
     #[test]

@@ -48,6 +48,7 @@
 //! `axum::serve(..).with_graceful_shutdown(..)` closes connections that are idle, or have not sent their first byte, at the
 //! instant of the stop. Some of their clients are about to send a request then, which is lost.
 
+mod builder;
 mod connection;
 mod draining;
 mod peer;
@@ -58,9 +59,10 @@ mod wire;
 
 use tokio_util::net::Listener;
 
+pub use builder::{Http, IntoHttp};
 pub use peer::Peer;
 pub use service::HttpService;
-pub use settings::{Http, IntoHttp};
+
 pub use streams::Executor;
 
 pub use super::worker::Stopping;

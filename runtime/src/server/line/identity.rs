@@ -36,6 +36,8 @@ pub(crate) struct Identity {
     pub(crate) isolation: Isolation,
     /// Given by yields at once, when the workers run to their own end.
     pub(crate) to_completion: Option<Stop>,
+    /// How many connections may be open at once.
+    pub(crate) max_connections: Option<usize>,
 }
 
 impl Identity {

@@ -64,6 +64,13 @@ pub(crate) enum Message {
     AcceptsNoMore {
         serving: u64,
     },
+    /// That accept loop may have no more connections open, or may again.
+    Full {
+        serving: u64,
+        full: bool,
+    },
+    /// Its event loop doesn't turn, or does again.
+    Blocked(bool),
     /// Its event loop turns no more, and its process is about to end.
     #[cfg(feature = "process")]
     Exiting,

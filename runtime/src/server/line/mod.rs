@@ -12,6 +12,7 @@ pub(super) mod role_variable;
 #[cfg(feature = "timer")]
 mod single;
 mod told;
+mod turning;
 #[cfg(feature = "process")]
 pub(super) mod wire;
 
@@ -22,3 +23,4 @@ pub(super) use message::{Answer, Ended, Failure, Message, Request};
 #[cfg(feature = "timer")]
 pub(super) use single::{Reached, Reply, SingleAnswer, SingleCall};
 pub(super) use told::Told;
+pub(super) use turning::Sleeper;

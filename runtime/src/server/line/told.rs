@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::loans::Loans;
+use super::turning::Turning;
 use crate::server::Stop;
 
 /// Written from any thread, read by the worker's event loop.
@@ -19,6 +20,8 @@ pub(crate) struct Told {
     /// How often it was told that a timer with `single` may be free which was refused.
     #[cfg(feature = "timer")]
     pub(crate) freed: watch::Sender<u64>,
+    /// Told by the event loop itself.
+    pub(crate) turning: Turning,
 }
 
 impl Default for Told {
@@ -30,6 +33,7 @@ impl Default for Told {
             loans: Loans::default(),
             #[cfg(feature = "timer")]
             freed: watch::Sender::new(0),
+            turning: Turning::default(),
         }
     }
 }

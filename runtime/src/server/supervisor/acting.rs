@@ -147,6 +147,7 @@ impl Supervisor {
                 generation: 0,
                 isolation: Isolation::Thread,
                 to_completion: None,
+                max_connections: None,
             },
             // A supervisor that is gone has ended the server; nobody is left to be told.
             line: Line::new(move |message| drop(said.send(Input::Main(message)))),
@@ -158,6 +159,7 @@ impl Supervisor {
                 )
             }),
             patience: self.config.shutdown_timeout,
+            watcher: None,
         };
         match Thread::spawn(run, self.seats.carry_out) {
             Ok(thread) => self.main = Some(thread),

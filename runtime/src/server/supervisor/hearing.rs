@@ -24,6 +24,8 @@ impl Supervisor {
             }
             Message::Pong(number) => {
                 let now = self.now();
+                // It turns, whatever word of it was lost in a flood.
+                self.sockets.blocked(id, false);
                 if let Some(live) = self.workers.get_mut(&id) {
                     if !live.turning {
                         live.turning = true;
@@ -56,6 +58,24 @@ impl Supervisor {
             #[cfg(feature = "timer")]
             Message::Single(call, reply) => self.answer_single(Some(id), call, reply),
             Message::Accepts { serving, socket } => self.sockets.accepts(id, serving, socket),
+            Message::Blocked(blocked) => {
+                if let Some(live) = self.workers.get(&id) {
+                    let (role, pid) = (live.role, live.seat.pid());
+                    let who = self.who(role, pid);
+                    let name = &who.name;
+                    match blocked {
+                        true => about!(who, debug, {}, "the event loop of {name} is blocked"),
+                        false => about!(
+                            who,
+                            debug,
+                            {},
+                            "the event loop of {name} isn't blocked any more"
+                        ),
+                    }
+                }
+                self.sockets.blocked(id, blocked);
+            }
+            Message::Full { serving, full } => self.sockets.full(id, serving, full),
             Message::AcceptsNoMore { serving } => self.sockets.accepts_no_more(id, serving),
             #[cfg(feature = "process")]
             Message::Exiting => {
@@ -145,7 +165,8 @@ impl Supervisor {
         match message {
             // It waits for its stop; that it was entered has been told, and its end counts when it is gone.
             Message::Ready | Message::Pong(_) | Message::Ending(_) => {}
-            Message::Accepts { .. } | Message::AcceptsNoMore { .. } => {}
+            Message::Accepts { .. } | Message::AcceptsNoMore { .. } | Message::Full { .. } => {}
+            Message::Blocked(_) => {}
             #[cfg(feature = "timer")]
             Message::Single(call, reply) => self.answer_single(None, call, reply),
             #[cfg(feature = "process")]

@@ -79,6 +79,10 @@ impl Control {
             }
             ToWorker::Going => self.told.stop.go(),
             ToWorker::Tell => self.told.reload(),
+            // A loop that is parked is well, and needn't be woken to say so.
+            ToWorker::Ping(number) if self.told.turning.is_parked() => {
+                self.socket.say(Message::Pong(number));
+            }
             ToWorker::Ping(number) => self.told.ping(number),
             ToWorker::Lend { serving, loan: id } => match attached {
                 Attached::Descriptor(socket) => {
@@ -158,6 +162,10 @@ impl Socket {
             Message::AcceptsNoMore { serving } => {
                 self.send(&ToSupervisor::AcceptsNoMore { serving });
             }
+            Message::Full { serving, full } => {
+                self.send(&ToSupervisor::Full { serving, full });
+            }
+            Message::Blocked(blocked) => self.send(&ToSupervisor::Blocked(blocked)),
             Message::Signalled(_) | Message::Exiting | Message::Ended(_) => {}
         }
     }

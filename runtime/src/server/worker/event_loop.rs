@@ -39,7 +39,9 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
         told,
         start,
         patience,
+        watcher,
     } = run;
+    let watcher = watcher.filter(|_| identity.index.is_some());
     let worker = Arc::new(Shared::new(identity, line, told));
     let index = worker.identity.index;
     let _mark = mark_thread(index);
@@ -56,6 +58,9 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
             failure_of(std::panic::catch_unwind(AssertUnwindSafe(|| run(handle))))
         }
         Ok(Body::Async(make)) => {
+            let (told, going_on) = (Arc::clone(&worker.told), Arc::clone(&worker.told));
+            let parks = move || told.turning.parks();
+            let goes_on = move || going_on.turning.goes_on();
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .thread_name(&worker.identity.comm)
@@ -64,11 +69,16 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
                     #[cfg(feature = "timer")]
                     crate::timer::single::install(Some(lease.clone()));
                 })
+                .on_thread_start(move || set_thread_index(index))
+                .on_thread_park(parks)
+                .on_thread_unpark(goes_on)
                 .build_local(LocalOptions::default());
             match runtime {
                 Ok(runtime) => {
+                    let watching = watcher.and_then(|by| by.watch(&worker.told, &worker.line));
                     let failure =
                         runtime.block_on(to_its_end(&worker, || make(handle), patience, kill));
+                    drop(watching);
                     // Dropping it would wait for blocking tasks without a limit.
                     runtime.shutdown_background();
                     failure
@@ -94,6 +104,10 @@ async fn to_its_end(
     worker.line.pong(0);
     let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings(pinged));
     let scope = OwnScope::enter(worker).await;
+    let answers = tokio::task::spawn_local({
+        let told = Arc::clone(&worker.told);
+        async move { told.turning.answer().await }
+    });
     let body = AssertUnwindSafe(async { make().await }).catch_unwind();
     let failure = tokio::select! {
         biased;
@@ -166,6 +180,7 @@ async fn to_its_end(
         report::log!(error, worker = worker.identity.index, role = worker.identity.role(), contexts = ?drained.abandoned, "teardowns cut at the deadline");
     }
     pings.abort();
+    answers.abort();
     failure.or(failure_in_scope)
 }
 

@@ -47,6 +47,17 @@ impl<L: Listener + 'static> Listeners<L> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
+    /// Tells that this accept loop may have no more connections open, or may again.
+    pub(super) fn full(&self, full: bool) {
+        if let Some(Borrowing {
+            worker, serving, ..
+        }) = &self.borrowing
+        {
+            let serving = *serving;
+            worker.line.say(Message::Full { serving, full });
+        }
+    }
+
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(L::Io, L::Addr)>> {
         self.poll_loans(cx);
         for _ in 0..self.listeners.len() {

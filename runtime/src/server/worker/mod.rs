@@ -1,5 +1,6 @@
 //! What runs in every worker.
 
+mod admission;
 #[cfg(feature = "process")]
 mod control;
 pub(super) mod event_loop;

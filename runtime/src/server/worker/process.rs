@@ -20,6 +20,7 @@ use crate::server::line::wire::{
 use crate::server::line::{Ended, Failure, Identity, Line, Role, Told, comm};
 use crate::server::signals::Handlers;
 use crate::server::stop::after;
+use crate::server::watcher::Watcher;
 use crate::server::{Isolation, Signal, Stop, StopReason, report};
 
 /// By when a supervisor has told a worker what it is to be.
@@ -112,6 +113,7 @@ fn try_run(
                 told,
                 start: job.start(assignment.role, value.as_ref()),
                 patience,
+                watcher: Some(Watcher::default()),
             };
             event_loop::run(run, &CancellationToken::new())
         }
@@ -198,6 +200,7 @@ fn identity(assignment: &Assignment, name: String, comm: String) -> Identity {
         to_completion: assignment
             .run_to_completion
             .then(|| Stop::new(StopReason::Completed, far)),
+        max_connections: assignment.max_connections,
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::net::Listener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::admission::{Admission, Admitted};
 use super::failures::{Failed, Failures};
 use super::listeners::Listeners;
 use super::requests::Requests;
@@ -178,6 +179,8 @@ impl Worker {
     /// A handler returns `()` or a `Result<(), E>`. When the process is out of file descriptors or
     /// memory the loop pauses, 5 ms doubling to 1 s, and goes on.
     ///
+    /// With [`max_connections`](crate::Server::max_connections) it stops accepting while so many are open.
+    ///
     /// Takes a [`TcpListener`](tokio::net::TcpListener), a [`UnixListener`](tokio::net::UnixListener), or
     /// whatever else is a [`tokio_util::net::Listener`]. From tokio's `TcpListener` it accepts for other workers too, while
     /// those can't, and from every address of the name that was given to [`listen`](Worker::listen).
@@ -253,22 +256,31 @@ async fn accept_loop<L, H, F>(
     let handler = Rc::new(handler);
     let mut handlers = JoinSet::new();
     let mut pause = FIRST_PAUSE;
+    let mut admission = Admission::new(worker.max_connections.clone());
     let stopped = accepting.cancelled();
     tokio::pin!(stopped);
     loop {
+        let is_open = admission.is_open();
         tokio::select! {
             biased;
             () = &mut stopped => break,
             Some(joined) = handlers.join_next() => close(&worker, &counts, joined),
             () = counts.failures_due() => counts.tell_failures(&worker),
-            accepted = listeners.accept() => match accepted {
+            admitted = admission.changed() => if let Admitted::Full(full) = admitted {
+                listeners.full(full);
+            },
+            accepted = listeners.accept(), if is_open => match accepted {
                 Ok((stream, address)) => {
                     pause = FIRST_PAUSE;
                     counts.opened();
                     let handler = Rc::clone(&handler);
+                    let permit = admission.take();
                     // Called inside its task, where its panic is one connection's. Boxed where it is made:
                     // on its way into a task a future is moved a dozen times, its buffers with it.
-                    handlers.spawn_local(Box::pin(async move { handler(stream, address).await.outcome() }));
+                    handlers.spawn_local(Box::pin(async move {
+                        let _permit = permit;
+                        handler(stream, address).await.outcome()
+                    }));
                 }
                 Err(error) if concerns_one_connection(&error) => {
                     report::log!(debug, worker = worker.identity.index, role = worker.identity.role(), %error, "a connection ended before it was accepted");
@@ -367,6 +379,7 @@ mod tests {
             generation: 0,
             isolation: Isolation::Thread,
             to_completion: None,
+            max_connections: None,
         };
         let worker = Worker {
             shared: Arc::new(Shared::new(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     /// Set when the worker's event loop begins.
     #[cfg(feature = "scope")]
     pub(super) scope: OnceLock<Scope<TaskError>>,
+    /// As many permits as connections may be open at once.
+    pub(crate) max_connections: Option<Arc<Semaphore>>,
     /// The accept loops, and what ends their handlers.
     pub(crate) serving: TaskTracker,
     pub(crate) cut: CancellationToken,
@@ -36,7 +38,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(identity: Identity, line: Line, told: Arc<Told>) -> Shared {
+        let max = identity.max_connections;
+        let max = max.map(|max| max.min(Semaphore::MAX_PERMITS));
         Shared {
+            max_connections: max.map(|max| Arc::new(Semaphore::new(max))),
             identity,
             line,
             told,

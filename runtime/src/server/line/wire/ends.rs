@@ -366,6 +366,7 @@ mod tests {
             shutdown_timeout: Duration::from_secs(25),
             stop_signals: vec![2, 15],
             run_to_completion: false,
+            max_connections: None,
             main: true,
         }
     }

@@ -88,7 +88,14 @@ pub(in crate::server) enum ToSupervisor {
         request: u64,
         call: SingleCall,
     },
+    /// That accept loop may have no more connections open, or may again.
+    Full {
+        serving: u64,
+        full: bool,
+    },
     Ready,
+    /// The worker's event loop doesn't turn, or does again.
+    Blocked(bool),
     /// The worker has got a stop signal of its own, by number.
     Signalled(i32),
     Pong(u64),
@@ -119,6 +126,8 @@ pub(in crate::server) struct Assignment {
     /// Which signals the worker reports instead of dying of them, by number.
     pub stop_signals: Vec<i32>,
     pub run_to_completion: bool,
+    /// How many connections may be open at once.
+    pub max_connections: Option<usize>,
     /// Whether a main context's value follows.
     pub main: bool,
 }

@@ -404,6 +404,8 @@ impl Attendant {
                 let reply = move |answer| drop(commands.send(Command::Single(request, answer)));
                 Some(Message::Single(call, Reply::new(reply)))
             }
+            ToSupervisor::Blocked(blocked) => Some(Message::Blocked(blocked)),
+            ToSupervisor::Full { serving, full } => Some(Message::Full { serving, full }),
             ToSupervisor::Signalled(raw) => Some(Message::Signalled(Signal::from_raw(raw))),
             ToSupervisor::Pong(number) => Some(Message::Pong(number)),
             ToSupervisor::Reported(text) => {

@@ -21,12 +21,17 @@ use crate::server::line::{Identity, Line, Loan, Role, Told, comm};
 use crate::server::stop::after;
 use crate::server::supervisor::inbox::Input;
 use crate::server::supervisor::policy::{Image, WorkerId};
+use crate::server::watcher::Watcher;
 use crate::server::{Isolation, Stop, StopReason};
 
 /// Gives workers their seats: threads, or processes if there is what starts them.
 pub(crate) struct Seats {
     /// The server's name.
     server: String,
+    /// How many connections a worker may have open at once.
+    pub(crate) max_connections: Option<usize>,
+    /// Of all threads.
+    watcher: Watcher,
     /// What a thread does.
     pub(in crate::server::supervisor) carry_out: CarryOut,
     #[cfg(feature = "process")]
@@ -54,6 +59,8 @@ impl Seats {
     pub(crate) fn threads(server: String, carry_out: CarryOut) -> Seats {
         Seats {
             server,
+            max_connections: None,
+            watcher: Watcher::default(),
             carry_out,
             #[cfg(feature = "process")]
             processes: None,
@@ -72,6 +79,8 @@ impl Seats {
     ) -> Seats {
         Seats {
             server,
+            max_connections: None,
+            watcher: Watcher::default(),
             carry_out,
             processes: Some(processes),
             stop_signals,
@@ -102,6 +111,7 @@ impl Seats {
                     .map(|signal| signal.as_raw())
                     .collect(),
                 run_to_completion: order.to_completion,
+                max_connections: order.role.index().and(self.max_connections),
                 main: order.main.is_some(),
             };
             let main = order.main.and_then(|main| main.encoded.clone());
@@ -129,6 +139,7 @@ impl Seats {
                 to_completion: order
                     .to_completion
                     .then(|| Stop::new(StopReason::Completed, far)),
+                max_connections: order.role.index().and(self.max_connections),
             },
             line: Line::new(move |message| {
                 // A supervisor that is gone has ended the server; nobody is left to be told.
@@ -137,6 +148,7 @@ impl Seats {
             told: Arc::new(Told::default()),
             start: order.job.start(order.role, order.main),
             patience: order.patience,
+            watcher: Some(self.watcher.clone()),
         };
         Thread::spawn(run, self.carry_out)
     }
@@ -210,7 +222,7 @@ impl Seat {
 
     pub(crate) fn ping(&self, number: u64) {
         match self {
-            Seat::Thread(thread) => thread.told.ping(number),
+            Seat::Thread(thread) => thread.ping(number),
             #[cfg(feature = "process")]
             Seat::Process(process) => process.ping(number),
         }

@@ -15,6 +15,7 @@ use crate::server::report;
 pub(crate) struct Thread {
     name: String,
     pub(crate) told: Arc<Told>,
+    line: Line,
     kill: CancellationToken,
     thread: JoinHandle<()>,
 }
@@ -23,6 +24,7 @@ impl Thread {
     pub(crate) fn spawn(run: Run, carry_out: CarryOut) -> io::Result<Thread> {
         let name = run.identity.name.clone();
         let told = Arc::clone(&run.told);
+        let line = run.line.clone();
         let kill = CancellationToken::new();
         let thread = std::thread::Builder::new()
             .name(run.identity.comm.clone())
@@ -40,9 +42,18 @@ impl Thread {
         Ok(Thread {
             name,
             told,
+            line,
             kill,
             thread,
         })
+    }
+
+    /// Has the event loop answer. One that is parked is well, and needn't be woken to say so.
+    pub(crate) fn ping(&self, number: u64) {
+        match self.told.turning.is_parked() {
+            true => self.line.pong(number),
+            false => self.told.ping(number),
+        }
     }
 
     /// Drops the worker's future; a loop that is blocked goes on nevertheless.

@@ -1,7 +1,8 @@
 //! Who accepts in the place of a worker that can't.
 //!
-//! The socket of a slot of which no worker stays is lent to a sibling that serves the same address with an accept loop
-//! of ours, so that nobody waits in its backlog and nobody is reset. It is taken back when a worker of the slot accepts
+//! The socket of a slot of which no worker stays, or none can accept because it is full or its event loop is blocked, is lent
+//! to a sibling that serves the same address with an accept loop of ours, so that nobody waits in its backlog and nobody is
+//! reset. It is taken back when a worker of the slot accepts
 //! again. Both have the same socket, so that what one leaves waiting the other takes.
 
 use super::state::{Held, Loan, Order, Table};
@@ -63,6 +64,28 @@ impl<S: System> Table<S> {
     pub(crate) fn accepts_no_more(&mut self, worker: WorkerId, serving: u64) {
         if let Some(claim) = self.workers.get_mut(&worker) {
             claim.serving.remove(&serving);
+            claim.full.remove(&serving);
+        }
+        self.lend_and_take_back();
+    }
+
+    /// An accept loop may have no more connections open, or may again.
+    pub(crate) fn full(&mut self, worker: WorkerId, serving: u64, full: bool) {
+        let Some(claim) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        match full && claim.serving.contains_key(&serving) {
+            true => _ = claim.full.insert(serving),
+            false => _ = claim.full.remove(&serving),
+        }
+        self.lend_and_take_back();
+    }
+
+    /// A worker's event loop doesn't turn, or does again.
+    pub(crate) fn blocked(&mut self, worker: WorkerId, blocked: bool) {
+        match self.workers.get_mut(&worker) {
+            Some(claim) if claim.blocked != blocked => claim.blocked = blocked,
+            _ => return,
         }
         self.lend_and_take_back();
     }
@@ -78,9 +101,7 @@ impl<S: System> Table<S> {
             for held in shared.slots.values_mut() {
                 let Some(loan) = held.loan else { continue };
                 let borrower = self.workers.get(&loan.to);
-                let accepts = borrower.is_some_and(|claim| {
-                    !claim.leaving && !claim.closed && claim.serving.contains_key(&loan.serving)
-                });
+                let accepts = borrower.is_some_and(|claim| claim.borrows(loan.serving));
                 if !accepts || held.is_attended(name, &self.workers) {
                     held.loan = None;
                     self.orders.push(loan.taken_back());
@@ -96,8 +117,9 @@ impl<S: System> Table<S> {
             .flat_map(|(name, shared)| {
                 let claims = &self.workers;
                 let idle = move |held: &Held<S>| {
-                    let is_idle = held.listening && held.loan.is_none() && !held.is_held(claims);
-                    is_idle && !shared.has_another(held, claims)
+                    let is_idle =
+                        held.listening && held.loan.is_none() && !held.is_in_hand(name, claims);
+                    is_idle && !shared.has_another(held, name, claims)
                 };
                 let slots = shared.slots.iter().filter(move |(_, held)| idle(held));
                 slots.map(move |(slot, _)| (name.clone(), *slot))
@@ -143,11 +165,10 @@ impl<S: System> Table<S> {
         let accepting = shared.slots.values().flat_map(|held| &held.workers);
         let willing = accepting.filter_map(|worker| {
             let claim = self.workers.get(worker)?;
-            let (serving, _) = claim
-                .serving
-                .iter()
-                .find(|(_, names)| names.contains(name))?;
-            (!claim.leaving && !claim.closed).then_some((*worker, *serving))
+            let mut serving = claim.serving.iter();
+            let (serving, _) = serving
+                .find(|(serving, names)| names.contains(name) && claim.borrows(**serving))?;
+            Some((*worker, *serving))
         });
         willing.min_by_key(|(worker, _)| (self.loans_of(*worker), *worker))
     }

@@ -1,6 +1,6 @@
 //! A worker's life: what it holds from its start to its end, and what becomes of its slot's sockets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::{Claim, Held, Table};
 use crate::server::line::Role;
@@ -20,6 +20,8 @@ impl<S: System> Table<S> {
             closed: false,
             ephemeral: BTreeMap::new(),
             serving: BTreeMap::new(),
+            full: BTreeSet::new(),
+            blocked: false,
         };
         self.workers.insert(worker, claim);
     }
@@ -138,12 +140,17 @@ impl<S: System> Table<S> {
             if !shared.slots.values().any(is_served) {
                 continue;
             }
+            // To a sibling that is only full, or blocked, later.
+            let can_be_lent = claims.values().any(|claim| {
+                let mut serving = claim.serving.iter();
+                serving.any(|(serving, names)| names.contains(name) && claim.can_borrow(*serving))
+            });
             for slot in &self.vacant {
                 let idle = |held: &&mut Held<S>| !held.is_held(claims) && held.loan.is_none();
                 match (kind, shared.slots.get_mut(slot).filter(idle)) {
                     // Datagrams have no backlog that would be worth keeping the socket for.
                     (Kind::Udp, Some(_)) => drop(shared.slots.remove(slot)),
-                    (Kind::Tcp, Some(held)) if held.listening => {
+                    (Kind::Tcp, Some(held)) if held.listening && !can_be_lent => {
                         match self.system.park(&held.socket) {
                             Ok(()) => held.listening = false,
                             Err(error) => {

@@ -27,6 +27,8 @@ enum Step {
     End(usize),
     Park(usize),
     Close(usize),
+    Full(usize, bool),
+    Block(usize, bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -43,6 +45,8 @@ fn step() -> impl Strategy<Value = Step> {
         at().prop_map(Step::End),
         at().prop_map(Step::Park),
         at().prop_map(Step::Close),
+        (at(), any::<bool>()).prop_map(|(at, full)| Step::Full(at, full)),
+        (at(), any::<bool>()).prop_map(|(at, blocked)| Step::Block(at, blocked)),
     ]
 }
 
@@ -53,6 +57,8 @@ struct Living {
     ready: bool,
     leaving: bool,
     closed: bool,
+    full: bool,
+    blocked: bool,
     has: Option<Socket>,
     /// Its accept loop: the first socket, and what was lent to it.
     serving: Option<BTreeMap<u64, Socket>>,
@@ -60,7 +66,11 @@ struct Living {
 
 impl Living {
     fn can_borrow(&self) -> bool {
-        self.serving.is_some() && !self.leaving && !self.closed
+        self.serving.is_some() && !self.leaving && !self.closed && self.is_able()
+    }
+
+    fn is_able(&self) -> bool {
+        !self.blocked && !self.full
     }
 
     fn accepts_from(&self, socket: &Socket) -> bool {
@@ -89,6 +99,8 @@ impl World {
                     ready: false,
                     leaving: false,
                     closed: false,
+                    full: false,
+                    blocked: false,
                     has: None,
                     serving: None,
                 });
@@ -128,6 +140,7 @@ impl World {
             Step::StopServing(at) => {
                 let living = &mut self.living[at % count];
                 if living.serving.take().is_some() {
+                    living.full = false;
                     self.table.accepts_no_more(living.id, 0);
                 }
             }
@@ -147,6 +160,16 @@ impl World {
                 let living = &mut self.living[at % count];
                 living.leaving = true;
                 self.table.leaving(living.id);
+            }
+            Step::Full(at, full) => {
+                let living = &mut self.living[at % count];
+                living.full = full && living.serving.is_some();
+                self.table.full(living.id, 0, full);
+            }
+            Step::Block(at, blocked) => {
+                let living = &mut self.living[at % count];
+                living.blocked = blocked;
+                self.table.blocked(living.id, blocked);
             }
             Step::End(at) => {
                 let living = self.living.remove(at % count);
@@ -195,10 +218,10 @@ impl World {
                     .filter(|living| living.slot != *slot && living.accepts_from(&held.socket));
                 let lent_to = lent_to.count();
                 assert!(lent_to <= 1, "lent twice");
-                if own().any(|living| living.ready) {
+                if own().any(|living| living.ready && living.is_able()) {
                     assert_eq!(lent_to, 0, "{name} of {slot:?} is attended to and lent");
                 }
-                if own().next().is_none() && held.listening && stands_in {
+                if !own().any(Living::is_able) && held.listening && stands_in {
                     assert_eq!(lent_to, 1, "nobody accepts from {name} of {slot:?}");
                 }
             }

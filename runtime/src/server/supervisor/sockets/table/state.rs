@@ -121,6 +121,34 @@ pub(super) struct Claim {
     pub(super) ephemeral: BTreeMap<(Kind, bool, String), usize>,
     /// Its accept loops that can take loans, and what each accepts from on its own.
     pub(super) serving: BTreeMap<u64, BTreeSet<Name>>,
+    /// Those of them that may have no more connections open.
+    pub(super) full: BTreeSet<u64>,
+    /// Its event loop doesn't turn.
+    pub(super) blocked: bool,
+}
+
+impl Claim {
+    /// Whether it could accept what arrives at this name, as far as can be known.
+    pub(super) fn is_able(&self, name: &Name) -> bool {
+        let mut serving = self
+            .serving
+            .iter()
+            .filter(|(_, names)| names.contains(name));
+        let mut is_full = serving
+            .clone()
+            .map(|(serving, _)| self.full.contains(serving));
+        !self.blocked && (serving.next().is_none() || is_full.any(|full| !full))
+    }
+
+    /// Whether this accept loop can take loans, now or later.
+    pub(super) fn can_borrow(&self, serving: u64) -> bool {
+        !self.leaving && !self.closed && self.serving.contains_key(&serving)
+    }
+
+    /// Whether it can take loans now.
+    pub(super) fn borrows(&self, serving: u64) -> bool {
+        self.can_borrow(serving) && !self.blocked && !self.full.contains(&serving)
+    }
 }
 
 impl<S: System> Table<S> {
@@ -187,10 +215,15 @@ impl<S: System> Table<S> {
 
 impl<S: System> Shared<S> {
     /// Whether another slot's worker, which stays, has the very same socket.
-    pub(super) fn has_another(&self, held: &Held<S>, claims: &BTreeMap<WorkerId, Claim>) -> bool {
+    pub(super) fn has_another(
+        &self,
+        held: &Held<S>,
+        name: &Name,
+        claims: &BTreeMap<WorkerId, Claim>,
+    ) -> bool {
         let is_same = |other: &&Held<S>| other.identity == held.identity;
         let mut same = self.slots.values().filter(is_same);
-        self.inherited && same.any(|other| other.is_held(claims))
+        self.inherited && same.any(|other| other.is_in_hand(name, claims))
     }
 }
 
@@ -201,12 +234,21 @@ impl<S: System> Held<S> {
         self.workers.iter().any(stays)
     }
 
+    /// Whether one of them can accept from it, now or once it has begun to.
+    pub(super) fn is_in_hand(&self, name: &Name, claims: &BTreeMap<WorkerId, Claim>) -> bool {
+        let able = |worker| {
+            let claim: Option<&Claim> = claims.get(worker);
+            claim.is_some_and(|claim| !claim.leaving && claim.is_able(name))
+        };
+        self.workers.iter().any(able)
+    }
+
     /// Whether somebody who stays accepts from it, as far as can be known.
     pub(super) fn is_attended(&self, name: &Name, claims: &BTreeMap<WorkerId, Claim>) -> bool {
         self.workers.iter().any(|worker| {
             claims.get(worker).is_some_and(|claim| {
                 let serves = claim.serving.values().any(|names| names.contains(name));
-                !claim.leaving && (claim.ready || serves)
+                !claim.leaving && claim.is_able(name) && (claim.ready || serves)
             })
         })
     }

@@ -1,0 +1,101 @@
+//! Connections for a worker whose event loop is blocked: a sibling accepts them.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aioxide_tests::http::{self, ask, response};
+use aioxide_tests::{Running, Signal, connect};
+
+fn web(isolation: &str, args: &str) -> Running {
+    http::server(env!("CARGO_BIN_EXE_web"), isolation, args)
+}
+
+/// How long a fresh connection waits for its answer.
+fn wait(address: SocketAddr) -> Duration {
+    let begun = Instant::now();
+    let mut stream = connect(address);
+    ask(&mut stream, "/");
+    response(&mut stream).expect("it is answered");
+    begun.elapsed()
+}
+
+/// A quarter of the connections go to the worker that is blocked.
+fn connections_for_a_blocked_worker_are_accepted_by_its_siblings(isolation: &str) {
+    const BLOCK: Duration = Duration::from_secs(3);
+    let mut server = web(isolation, "--workers 4");
+    let address = server.wait_until_ready();
+    let waits = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut stream = connect(address);
+            ask(&mut stream, &format!("/block/{}", BLOCK.as_millis()));
+            response(&mut stream).expect("it comes to its end");
+        });
+        server.wait_for("blocks");
+        let until = Instant::now() + BLOCK - Duration::from_millis(1000);
+        let waits = &waits;
+        for _ in 0..16 {
+            scope.spawn(move || {
+                while Instant::now() < until {
+                    let waited = wait(address);
+                    waits.lock().unwrap().push(waited);
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+    });
+    let mut waits = waits.into_inner().unwrap();
+    waits.sort();
+    let late = waits
+        .iter()
+        .filter(|wait| **wait > Duration::from_millis(150));
+    println!(
+        "{isolation}: {} connections, {} waited over 150 ms, the longest {:?}",
+        waits.len(),
+        late.count(),
+        waits.last()
+    );
+    // Whoever waits for the blocked worker waits for a second at least, and other things take their time too.
+    let longest = *waits.last().expect("some connections");
+    assert!(longest < Duration::from_millis(900), "{longest:?}");
+    server.wait_for("isn't blocked any more");
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new());
+}
+
+/// None of the worker's own connections, nor of those in its backlog, is lost when it goes on.
+fn a_worker_that_was_blocked_accepts_again(isolation: &str) {
+    let mut server = web(isolation, "--workers 2");
+    let address = server.wait_until_ready();
+    for _ in 0..5 {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut stream = connect(address);
+                ask(&mut stream, "/block/300");
+                response(&mut stream).expect("it comes to its end");
+            });
+            for _ in 0..8 {
+                scope.spawn(|| (0..50).for_each(|_| _ = wait(address)));
+            }
+        });
+    }
+    let mut seen = [0, 0];
+    while seen.contains(&0) {
+        let mut stream = connect(address);
+        ask(&mut stream, "/worker");
+        let (_, worker) = response(&mut stream).expect("it is answered");
+        seen[worker.parse::<usize>().unwrap()] += 1;
+        assert!(seen.iter().sum::<usize>() < 1000, "{seen:?}");
+    }
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new());
+}
+
+aioxide_tests::under_both_isolations! {
+    connections_for_a_blocked_worker_are_accepted_by_its_siblings,
+    a_worker_that_was_blocked_accepts_again,
+}
