@@ -17,5 +17,4 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use inherited::Inherited;
-pub(crate) use state::{Order, Table};
+pub(crate) use state::{Inherited, Order, Table};
