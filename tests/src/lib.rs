@@ -9,6 +9,8 @@ pub mod proxy;
 pub mod scopes;
 #[cfg(feature = "stores")]
 pub mod stores;
+#[cfg(feature = "systemd")]
+pub mod systemd;
 pub mod timers;
 
 use std::io::{BufRead, BufReader, ErrorKind};

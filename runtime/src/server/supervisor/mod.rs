@@ -1,7 +1,7 @@
 //! What runs once in a server: it starts the workers, watches over them, and owns the listening sockets.
 //!
 //! `policy` decides. `driver` waits for what happens; `hearing` makes events of it, `acting` carries out what the
-//! policy makes of those, `telling` logs it.
+//! policy makes of those, `telling` logs it, `noticing` has systemd told.
 
 mod absence;
 mod acting;
@@ -15,6 +15,7 @@ mod inbox;
 mod journal;
 mod live;
 mod looks;
+mod noticing;
 mod policy;
 mod progress;
 mod pulse;

@@ -12,12 +12,10 @@ use std::time::Duration;
 use environment::Environment;
 #[cfg(feature = "process")]
 pub(super) use environment::OF_THE_SERVICE;
-use notices::{Notices, Seen};
+use notices::Notices;
+pub(super) use notices::Seen;
 use socket::NotifySocket;
 
-use super::driver::Supervisor;
-use super::policy::{Phase, Report};
-use crate::server::line::Role;
 use crate::server::report;
 
 /// The service manager that has started this program and wants to be told.
@@ -49,6 +47,22 @@ impl Systemd {
         self.notices.next_deadline()
     }
 
+    /// Takes in how the server stands now, and sends what is due.
+    pub(super) fn tell(&mut self, now: Duration, seen: Seen) {
+        self.notices.see(now, seen);
+        self.send_due(now);
+    }
+
+    /// A rolling restart of all workers has been asked for.
+    pub(super) fn reload(&mut self) {
+        self.notices.reload();
+    }
+
+    /// Something has happened that belongs into `systemctl status`.
+    pub(super) fn remark(&mut self, remark: String) {
+        self.notices.remark(remark);
+    }
+
     fn send_due(&mut self, now: Duration) {
         while let Some(notice) = self.notices.due(now) {
             let went = match self.socket.send(notice.text().as_bytes()) {
@@ -61,66 +75,6 @@ impl Systemd {
                 }
             };
             self.notices.tried(now, notice, went);
-        }
-    }
-}
-
-impl Supervisor {
-    /// Tells systemd what has changed and what is due.
-    pub(super) fn notify(&mut self) {
-        if self.systemd.is_none() {
-            return;
-        }
-        let now = self.now();
-        let is_worker = |role: Role| matches!(role, Role::Slot(_));
-        let mut ready = self
-            .workers
-            .values()
-            .filter(|live| is_worker(live.role) && live.must_answer())
-            .peekable();
-        let all_blocked = ready.peek().is_some() && ready.all(|live| live.pulse.is_blocked());
-        let names: Vec<String> = self.sockets.names().map(|name| name.to_string()).collect();
-        let mut standing = self.policy.standing();
-        if standing.phase == Phase::Starting {
-            // The main context may be entered for as long as it likes, but not on these terms.
-            standing.until.get_or_insert(self.config.start_timeout);
-        }
-        let seen = Seen {
-            standing,
-            all_blocked,
-            addresses: names.join(", "),
-        };
-        if let Some(systemd) = &mut self.systemd {
-            systemd.notices.see(now, seen);
-            systemd.send_due(now);
-        }
-    }
-
-    /// A rolling restart has been asked for.
-    pub(super) fn notice_reload(&mut self) {
-        if let Some(systemd) = &mut self.systemd {
-            systemd.notices.reload();
-        }
-    }
-
-    /// Something has happened that belongs into `systemctl status`.
-    pub(super) fn notice(&mut self, remark: impl FnOnce() -> String) {
-        if let Some(systemd) = &mut self.systemd {
-            systemd.notices.remark(remark());
-        }
-    }
-
-    pub(super) fn notice_report(&mut self, told: &Report) {
-        match told {
-            Report::RollStarted { .. } => self.notice(String::new),
-            Report::RollDone => self.notice(|| "rolling restart done".to_owned()),
-            Report::RollGivenUp { role, .. } => {
-                let name = self.job.name(*role);
-                self.notice(|| {
-                    format!("rolling restart given up: the successor of {name} failed to start")
-                });
-            }
-            _ => {}
         }
     }
 }

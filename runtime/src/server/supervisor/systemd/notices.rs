@@ -57,11 +57,11 @@ fn monotonic_micros() -> i64 {
 
 /// What is known of the server.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) standing: Standing,
+pub(in crate::server::supervisor) struct Seen {
+    pub(in crate::server::supervisor) standing: Standing,
     /// There are ready workers, and the event loop of none of them turns.
-    pub(super) all_blocked: bool,
-    pub(super) addresses: String,
+    pub(in crate::server::supervisor) all_blocked: bool,
+    pub(in crate::server::supervisor) addresses: String,
 }
 
 /// Remembers what has been said.

@@ -5,25 +5,12 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::asking::cannot;
-use super::state::Table;
+use super::state::{Inherited, Table};
 use crate::server::line::Role;
 use crate::server::report;
 use crate::server::supervisor::policy::WorkerId;
 use crate::server::supervisor::sockets::name::{Kind, Name};
 use crate::server::supervisor::sockets::system::System;
-
-/// A socket that was passed, and listens if it is to.
-pub(crate) struct Inherited<T> {
-    /// What whoever passed it calls it.
-    pub(crate) called: String,
-    /// Where it is bound.
-    pub(crate) name: Name,
-    /// It leaves IPv4 alone.
-    pub(crate) only_v6: bool,
-    pub(crate) socket: T,
-    pub(crate) identity: u64,
-    pub(crate) taken: bool,
-}
 
 impl<S: System> Table<S> {
     /// To be called before any worker asks.

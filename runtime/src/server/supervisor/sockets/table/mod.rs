@@ -17,7 +17,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use inherited::Inherited;
 #[cfg(feature = "monitor")]
 pub(crate) use state::Holding;
-pub(crate) use state::{Order, Table};
+pub(crate) use state::{Inherited, Order, Table};

@@ -5,7 +5,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use super::inherited::Inherited;
 use crate::server::Addresses;
 use crate::server::line::Role;
 use crate::server::supervisor::policy::WorkerId;
@@ -68,6 +67,19 @@ pub(super) struct Held<S: System> {
     /// The living workers that have asked for it.
     pub(super) workers: BTreeSet<WorkerId>,
     pub(super) loan: Option<Loan>,
+}
+
+/// A socket that was passed, and listens if it is to.
+pub(crate) struct Inherited<T> {
+    /// What whoever passed it calls it.
+    pub(crate) called: String,
+    /// Where it is bound.
+    pub(crate) name: Name,
+    /// It leaves IPv4 alone.
+    pub(crate) only_v6: bool,
+    pub(crate) socket: T,
+    pub(crate) identity: u64,
+    pub(crate) taken: bool,
 }
 
 /// A sibling accepts from a slot's socket beside its own.
