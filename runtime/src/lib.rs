@@ -306,13 +306,13 @@ pub use teardown::{Drained, drain, settle};
 #[cfg(feature = "server")]
 pub use aioxide_macros::server;
 #[cfg(feature = "server")]
-#[cfg(feature = "monitor")]
-pub use server::Door;
-#[cfg(feature = "server")]
 pub use server::{
     Addresses, ExtraFn, Isolation, NotReady, OnFailure, Outcome, Reloads, Running, Server, Serving,
     Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Worker, is_worker, worker_index,
 };
+#[cfg(feature = "server")]
+#[cfg(feature = "monitor")]
+pub use server::{CommandOutput, Door};
 
 /// Turns an async function into one that starts it as a periodic task, and gives the [`Timer`] of it.
 ///

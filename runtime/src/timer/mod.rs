@@ -17,6 +17,8 @@ mod shared;
 mod tick;
 mod ticks;
 mod wall;
+#[cfg(feature = "monitor")]
+pub(crate) mod watched;
 
 pub use builder::TimerBuilder;
 #[cfg(feature = "calendar")]

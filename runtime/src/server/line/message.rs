@@ -54,6 +54,12 @@ pub(crate) enum Message {
     AcceptsNoMore {
         serving: u64,
     },
+    /// The answer to a query of this number.
+    #[cfg(feature = "monitor")]
+    Answered(u64, Vec<u8>),
+    /// What it has counted, at its end.
+    #[cfg(feature = "monitor")]
+    LastFigures(Vec<u8>),
     /// Its event loop turns no more, and its process is about to end.
     #[cfg(feature = "process")]
     Exiting,

@@ -7,6 +7,8 @@ mod end;
 mod identity;
 mod loans;
 mod message;
+#[cfg(feature = "monitor")]
+mod query;
 #[cfg(feature = "process")]
 pub(super) mod role_variable;
 mod told;
@@ -17,4 +19,9 @@ pub(super) use end::Line;
 pub(super) use identity::{Identity, Role, comm};
 pub(super) use loans::Loan;
 pub(super) use message::{Answer, Ended, Failure, Message, Request};
+#[cfg(feature = "monitor")]
+pub(super) use query::{
+    CommandRow, Connection, Count, CountKey, Figures, LONGEST_ANSWER, Query, Ran, TimerAct,
+    TimerRow,
+};
 pub(super) use told::Told;

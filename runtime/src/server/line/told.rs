@@ -6,6 +6,8 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::loans::Loans;
+#[cfg(feature = "monitor")]
+use super::query::{Queries, Query};
 use crate::server::Stop;
 
 /// Written from any thread, read by the worker's event loop.
@@ -16,6 +18,9 @@ pub(crate) struct Told {
     /// The number of the last ping.
     pub(crate) pinged: watch::Sender<u64>,
     pub(crate) loans: Loans,
+    /// What is asked, if somebody may look into the server.
+    #[cfg(feature = "monitor")]
+    pub(crate) queries: Option<Queries>,
 }
 
 impl Default for Told {
@@ -25,11 +30,29 @@ impl Default for Told {
             reloads: watch::Sender::new(0),
             pinged: watch::Sender::new(0),
             loans: Loans::default(),
+            #[cfg(feature = "monitor")]
+            queries: None,
         }
     }
 }
 
 impl Told {
+    /// Of a worker that may be asked.
+    #[cfg(feature = "monitor")]
+    pub(crate) fn watched() -> Told {
+        Told {
+            queries: Some(Queries::new()),
+            ..Told::default()
+        }
+    }
+
+    #[cfg(feature = "monitor")]
+    pub(crate) fn query(&self, number: u64, query: Query) {
+        if let Some(queries) = &self.queries {
+            queries.ask(number, query);
+        }
+    }
+
     pub(crate) fn reload(&self) {
         self.reloads.send_modify(|count| *count += 1);
     }

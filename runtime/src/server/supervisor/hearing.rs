@@ -53,6 +53,10 @@ impl Supervisor {
                 // The worker may have dropped its `listen`; the slot keeps the socket.
                 let _ = reply.send(answer);
             }
+            #[cfg(feature = "monitor")]
+            Message::Answered(number, answer) => self.answered(number, answer),
+            #[cfg(feature = "monitor")]
+            Message::LastFigures(figures) => self.last_figures(id, figures),
             Message::Accepts { serving, socket } => self.sockets.accepts(id, serving, socket),
             Message::AcceptsNoMore { serving } => self.sockets.accepts_no_more(id, serving),
             #[cfg(feature = "process")]
@@ -130,6 +134,8 @@ impl Supervisor {
                 self.note_worker(id, "ended", "has ended");
                 // Known until then by what the policy has to report of it.
                 self.happened(Event::Ended(id, ending));
+                #[cfg(feature = "monitor")]
+                self.queries.retain(|_, query| query.of != id);
                 if let Some(live) = self.workers.remove(&id) {
                     live.seat.leave(&self.leaving);
                 }
@@ -142,6 +148,8 @@ impl Supervisor {
             // It waits for its stop; that it was entered has been told, and its end counts when it is gone.
             Message::Ready | Message::Pong(_) | Message::Ending(_) => {}
             Message::Accepts { .. } | Message::AcceptsNoMore { .. } => {}
+            #[cfg(feature = "monitor")]
+            Message::Answered(..) | Message::LastFigures(_) => {}
             #[cfg(feature = "process")]
             Message::Signalled(_) | Message::Exiting => {}
             Message::Request(_, reply) => {

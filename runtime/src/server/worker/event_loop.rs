@@ -78,6 +78,8 @@ async fn to_its_end(
     let pinged = worker.told.pinged.subscribe();
     worker.line.pong(0);
     let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings(pinged));
+    #[cfg(feature = "monitor")]
+    let answers = worker.begin_to_answer();
     let body = AssertUnwindSafe(async { make().await }).catch_unwind();
     let failure = tokio::select! {
         biased;
@@ -134,6 +136,11 @@ async fn to_its_end(
     if !drained.abandoned.is_empty() {
         worker.overran.store(true, Ordering::Relaxed);
         report::log!(error, worker = worker.identity.index, role = worker.identity.role(), contexts = ?drained.abandoned, "teardowns cut at the deadline");
+    }
+    #[cfg(feature = "monitor")]
+    {
+        answers.inspect(|answers| answers.abort());
+        worker.tell_last_figures();
     }
     pings.abort();
     failure

@@ -1,5 +1,11 @@
 //! What runs in every worker.
 
+#[cfg(feature = "monitor")]
+mod answering;
+#[cfg(feature = "monitor")]
+mod commands;
+#[cfg(feature = "monitor")]
+mod connections;
 #[cfg(feature = "process")]
 mod control;
 pub(super) mod event_loop;
@@ -17,6 +23,8 @@ pub(super) mod started;
 mod stopping;
 mod tasks;
 
+#[cfg(feature = "monitor")]
+pub use commands::CommandOutput;
 pub use handle::Worker;
 pub(super) use index::is_on_worker_thread;
 #[cfg(all(test, feature = "logging"))]

@@ -230,13 +230,20 @@ async fn accept_loop<L, H, F>(
             Some(joined) = handlers.join_next() => close(&worker, &counts, joined),
             () = counts.failures_due() => counts.tell_failures(&worker),
             accepted = listeners.accept() => match accepted {
-                Ok((stream, _)) => {
+                #[cfg_attr(not(feature = "monitor"), expect(unused_variables))]
+                Ok((stream, peer)) => {
                     pause = FIRST_PAUSE;
                     counts.opened();
+                    #[cfg(feature = "monitor")]
+                    let handled = worker.watched.as_ref().map(|connections| connections.handle(&peer));
                     let handler = Rc::clone(&handler);
                     // Called inside its task, where its panic is one connection's. Boxed where it is made:
                     // on its way into a task a future is moved a dozen times, its buffers with it.
-                    handlers.spawn_local(Box::pin(async move { handler(stream).await.outcome() }));
+                    handlers.spawn_local(Box::pin(async move {
+                        #[cfg(feature = "monitor")]
+                        let _handled = handled;
+                        handler(stream).await.outcome()
+                    }));
                 }
                 Err(error) if concerns_one_connection(&error) => {
                     report::log!(debug, worker = worker.identity.index, role = worker.identity.role(), %error, "a connection ended before it was accepted");

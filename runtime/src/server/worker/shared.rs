@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "monitor")]
+use super::connections::Connections;
 use super::tasks::Tasks;
 use crate::server::line::{Identity, Line, Told};
 
@@ -21,11 +23,16 @@ pub(crate) struct Shared {
     /// Work was cut because the deadline had come.
     pub(crate) overran: AtomicBool,
     ready: AtomicBool,
+    /// Present if somebody may look into the server.
+    #[cfg(feature = "monitor")]
+    pub(super) watched: Option<Arc<Connections>>,
 }
 
 impl Shared {
     pub(crate) fn new(identity: Identity, line: Line, told: Arc<Told>) -> Shared {
         Shared {
+            #[cfg(feature = "monitor")]
+            watched: told.queries.as_ref().map(|_| Arc::default()),
             identity,
             line,
             told,

@@ -367,6 +367,8 @@ mod tests {
             stop_signals: vec![2, 15],
             run_to_completion: false,
             main: true,
+            #[cfg(feature = "monitor")]
+            watched: false,
         }
     }
 

@@ -44,7 +44,7 @@ impl Policy {
                 }
             }
             Event::Restart(role) => {
-                if self.is_before_stop() {
+                if self.is_before_stop() && self.may_be_restarted(role) {
                     self.restarts.insert(role);
                 }
             }

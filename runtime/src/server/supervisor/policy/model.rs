@@ -419,6 +419,7 @@ impl World {
             | Event::ScaleUp
             | Event::ScaleDown
             | Event::Scale(_)
+            | Event::Restart(_)
             | Event::Tell => {}
         }
         self.event = Some(event);
@@ -803,6 +804,8 @@ fn outside() -> impl Strategy<Value = Outside> {
     prop_oneof![
         6 => select(operator).prop_map(Outside::Event),
         1 => (0..12_usize).prop_map(|workers| Outside::Event(Event::Scale(workers))),
+        1 => (0..8_usize).prop_map(|slot| Outside::Event(Event::Restart(Role::Slot(slot)))),
+        1 => (0..3_usize).prop_map(|extra| Outside::Event(Event::Restart(Role::Extra(extra)))),
         2 => (any::<usize>(), stop_signal())
             .prop_map(|(which, signal)| Outside::ToWorker(which, signal)),
         1 => (1..100_000_u64).prop_map(Outside::Gap),

@@ -136,11 +136,20 @@ impl Policy {
     /// The next one of those that are to be restarted and still have a place to fill.
     fn next_restart(&mut self) -> Option<Role> {
         loop {
-            match self.restarts.pop_first()? {
-                Role::Slot(slot) if slot >= self.target => {}
-                role => return Some(role),
+            let role = self.restarts.pop_first()?;
+            if self.may_be_restarted(role) {
+                return Some(role);
             }
         }
+    }
+
+    /// Whether there is such a place, and it isn't vacant for good.
+    pub(super) fn may_be_restarted(&self, role: Role) -> bool {
+        let place = match role {
+            Role::Slot(slot) => self.slots[..self.target].get(slot),
+            Role::Extra(extra) => self.extras.get(extra),
+        };
+        place.is_some_and(|place| !place.out)
     }
 
     pub(super) fn is_asked(&self, slot: usize) -> bool {

@@ -21,6 +21,8 @@ use crate::server::line::wire::{
     Answer, Assignment, Refusal, SupervisorEnd, ToSupervisor, ToWorker, Wanted, WireError,
 };
 use crate::server::line::{self, Ended, Failure, Loan, Message, Request};
+#[cfg(feature = "monitor")]
+use crate::server::line::{LONGEST_ANSWER, Query, wire::Bytes};
 use crate::server::stop::sleep_until;
 use crate::server::supervisor::image::{self, Origin};
 use crate::server::supervisor::inbox::Input;
@@ -107,6 +109,8 @@ impl Processes {
                 ..Heard::default()
             },
             said: None,
+            #[cfg(feature = "monitor")]
+            parts: BTreeMap::new(),
             allowance: Allowance::new(Duration::ZERO),
             since: Instant::now(),
         };
@@ -138,6 +142,8 @@ enum Command {
     Tell,
     Ping(u64),
     Loan(u64, Loan),
+    #[cfg(feature = "monitor")]
+    Query(u64, Query),
     Kill,
 }
 
@@ -157,6 +163,11 @@ impl ProcessSeat {
 
     pub(crate) fn loan(&self, serving: u64, loan: Loan) {
         self.command(Command::Loan(serving, loan));
+    }
+
+    #[cfg(feature = "monitor")]
+    pub(crate) fn query(&self, number: u64, query: Query) {
+        self.command(Command::Query(number, query));
     }
 
     pub(crate) fn kill(&self) {
@@ -195,6 +206,9 @@ struct Attendant {
     heard: Heard,
     /// What the supervisor has yet to take. Until then nothing else is read.
     said: Option<Message>,
+    /// The answers that are still coming in, by the numbers of their queries.
+    #[cfg(feature = "monitor")]
+    parts: BTreeMap<u64, Vec<u8>>,
     allowance: Allowance,
     since: Instant,
 }
@@ -321,11 +335,33 @@ impl Attendant {
             Command::Loan(serving, Loan::TakenBack { id: loan }) => {
                 self.end.send(&ToWorker::TakeBack { serving, loan }, None)
             }
+            #[cfg(feature = "monitor")]
+            Command::Query(number, query) => {
+                let query = Bytes(serde_json::to_vec(&query).unwrap_or_default());
+                self.parts.insert(number, Vec::new());
+                self.end.send(&ToWorker::Query { number, query }, None)
+            }
             Command::Kill => {
                 self.kill();
                 Ok(())
             }
         }
+    }
+
+    /// Puts an answer together, part by part. What wasn't asked for, or is more than an answer may be, is a flood.
+    #[cfg(feature = "monitor")]
+    fn answered(&mut self, number: u64, part: &Bytes, last: bool) -> Result<(), WireError> {
+        let answer = self.parts.get_mut(&number).ok_or(WireError::Flood)?;
+        answer.extend_from_slice(&part.0);
+        if answer.len() > LONGEST_ANSWER || (part.0.is_empty() && !last) {
+            return Err(WireError::Flood);
+        }
+        if !last {
+            return self.end.send(&ToWorker::More(number), None);
+        }
+        let answer = self.parts.remove(&number).unwrap_or_default();
+        self.said = Some(Message::Answered(number, answer));
+        Ok(())
     }
 
     fn answer(
@@ -352,7 +388,15 @@ impl Attendant {
         if !self.allowance.take(self.since.elapsed(), weight(&message)) {
             return Err(WireError::Flood);
         }
+        #[cfg(feature = "monitor")]
+        if let ToSupervisor::Answered { number, part, last } = &message {
+            return self.answered(*number, part, *last);
+        }
         self.said = match message {
+            #[cfg(feature = "monitor")]
+            ToSupervisor::Answered { .. } => None,
+            #[cfg(feature = "monitor")]
+            ToSupervisor::LastFigures(figures) => Some(Message::LastFigures(figures.0)),
             ToSupervisor::Hello { .. } => {
                 self.heard.greeting = true;
                 None
@@ -442,6 +486,9 @@ fn weight(message: &ToSupervisor) -> u32 {
         ToSupervisor::Ending { failure } | ToSupervisor::Ended { failure, .. } => {
             (16, failure.as_ref().map_or(0, String::len))
         }
+        // These are asked for one by one.
+        #[cfg(feature = "monitor")]
+        ToSupervisor::Answered { .. } => (1, 0),
         _ => (16, 0),
     };
     each + length as u32 / 64
