@@ -310,8 +310,6 @@ pub use teardown::{Drained, drain, settle};
 #[cfg(feature = "server")]
 pub use aioxide_macros::server;
 #[cfg(feature = "server")]
-#[cfg(feature = "monitor")]
-pub use server::Door;
 #[cfg(feature = "http")]
 #[doc(inline)]
 pub use server::http;
@@ -321,6 +319,9 @@ pub use server::{
     Serving, Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Worker, is_worker,
     worker_index,
 };
+#[cfg(feature = "server")]
+#[cfg(feature = "monitor")]
+pub use server::{CommandOutput, Door};
 
 /// Turns an async function into one that starts it as a periodic task, and gives the [`Timer`] of it.
 ///

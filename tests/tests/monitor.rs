@@ -1,6 +1,7 @@
 //! Looking into a running server, from raw sockets.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -223,7 +224,7 @@ fn an_act_that_fails_says_so(isolation: &str) {
     assert!(error.contains("rolling restart given up"), "{error}");
     let error = watched.line("scale 3");
     assert!(error.contains("error: worker 2 is not added"), "{error}");
-    assert_eq!(states(&watched.ask("workers")), ["ready"; 2]);
+    watched.until("workers", |rows| states(rows) == ["ready"; 2]);
     let ended = watched.server.stop(Signal::TERM);
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
 }
@@ -411,6 +412,322 @@ fn health_is_told_over_tcp(isolation: &str) {
     assert_graceful(&watched.server.wait());
 }
 
+/// The first row of a worker of this index.
+fn row(rows: &Value, index: u64) -> &Value {
+    let rows = rows.as_array().expect("rows");
+    rows.iter()
+        .find(|row| row["index"] == index)
+        .expect("a row")
+}
+
+fn sum(rows: &Value, of: &str) -> u64 {
+    rows.as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| row[of].as_u64().unwrap_or(0))
+        .sum()
+}
+
+fn echo(stream: &mut TcpStream) {
+    stream.write_all(b"e").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+}
+
+fn workers_tell_their_figures(isolation: &str) {
+    let mut watched = Watched::starting(WATCHED, isolation, "");
+    let address = watched.server.wait_until_ready();
+    let mut open: Vec<TcpStream> = (0..6).map(|_| aioxide_tests::connect(address)).collect();
+    open.iter_mut().for_each(echo);
+    let rows = watched.ask("workers");
+    assert_eq!(sum(&rows, "connections_open"), 6, "{rows:#}");
+    assert_eq!(sum(&rows, "connections_total"), 6, "{rows:#}");
+    assert_eq!(sum(&rows, "timers"), 4, "{rows:#}");
+    assert!(sum(&rows, "tasks") >= 6, "{rows:#}");
+    assert_eq!(rows[0]["answers"], true);
+    assert_eq!(
+        rows[0]["memory"].is_u64(),
+        isolation == "process",
+        "{rows:#}"
+    );
+
+    let connections = watched.ask("connections");
+    let mut peers: Vec<&str> = connections
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["peer"].as_str().unwrap())
+        .collect();
+    let mut clients: Vec<String> = open
+        .iter()
+        .map(|c| c.local_addr().unwrap().to_string())
+        .collect();
+    peers.sort_unstable();
+    clients.sort_unstable();
+    assert_eq!(peers, clients);
+    let of_0 = watched.http("GET", "/connections/0", "").json();
+    assert_eq!(
+        of_0.as_array().unwrap().len() as u64,
+        row(&rows, 0)["connections_open"]
+    );
+    open.truncate(1);
+    watched.until("workers", |rows| sum(rows, "connections_open") == 1);
+    watched.until("workers", |rows| rows[0]["busy_percent"].is_f64());
+    watched.until("workers", |rows| rows[1]["loop_lag"].is_f64());
+    drop(open);
+    assert_graceful(&watched.server.stop(Signal::TERM));
+}
+
+fn timers_are_told_and_acted_upon(isolation: &str) {
+    let watched = start(isolation, "");
+    let of = |timers: &Value, name: &str| -> Vec<Value> {
+        let timers = timers.as_array().unwrap().iter();
+        timers
+            .filter(|timer| timer["name"] == name)
+            .cloned()
+            .collect()
+    };
+    watched.until("timers", |timers| {
+        of(timers, "beat")
+            .iter()
+            .all(|beat| beat["completed"].as_u64() > Some(2))
+    });
+    let timers = watched.ask("timers");
+    let sync = of(&timers, "sync");
+    assert_eq!(sync.len(), 2, "{timers:#}");
+    assert_eq!(sync[0]["started"], 0);
+    assert!(sync[0]["next_due_in"].as_f64() > Some(3000.0), "{timers:#}");
+    assert_eq!(
+        watched.ask("timer sync trigger")["done"],
+        "2 timers are triggered"
+    );
+    watched.until("timers", |timers| {
+        of(timers, "sync").iter().all(|sync| sync["completed"] == 1)
+    });
+    assert_eq!(watched.http("POST", "/timer/sync/pause", "").status, 200);
+    watched.until("timers", |timers| {
+        of(timers, "sync")
+            .iter()
+            .all(|sync| sync["next_due_in"].is_null())
+    });
+    watched.ask("timer sync resume");
+    watched.until("timers", |timers| {
+        of(timers, "sync")
+            .iter()
+            .all(|sync| sync["next_due_in"].is_f64())
+    });
+    assert!(
+        watched
+            .line("timer sink trigger")
+            .contains("error: there is no timer `sink`")
+    );
+    assert_graceful(&watched.server.stop(Signal::TERM));
+}
+
+fn the_programs_own_commands_are_run(isolation: &str) {
+    let watched = start(isolation, "");
+    let help = watched.line("help");
+    assert!(
+        help.contains("run up") && help.contains("says it in capitals"),
+        "{help}"
+    );
+    assert_eq!(
+        watched.line("run up hello you"),
+        "worker 0: HELLO YOU from 0\nworker 1: HELLO YOU from 1\n"
+    );
+    assert_eq!(watched.line("run up 'a  b' --worker 1"), "A  B from 1\n");
+    let ran = watched.http("POST", "/run/up/x", "").json();
+    assert_eq!(ran[1]["output"], "X from 1");
+    let failed = watched.http("POST", "/run/fails", "");
+    assert_eq!(failed.status, 500);
+    assert!(
+        failed.body.contains("worker 1: its own mistake"),
+        "{failed:?}"
+    );
+    assert!(
+        watched
+            .line("run panics")
+            .contains("worker 0: panicked: asked to")
+    );
+    let printed = watched.line("run prints -w 0");
+    assert!(
+        printed.ends_with("(1048576 of 10000000 bytes)\n"),
+        "{}",
+        printed.len()
+    );
+    let unknown = watched.line("run ups");
+    assert!(unknown.contains("did you mean `up`?"), "{unknown}");
+    // One that never ends keeps nobody waiting but who has asked, who may go away.
+    let mut hanging: Vec<UnixStream> = (0..8).map(|_| watched.connect()).collect();
+    for stream in &mut hanging {
+        writeln!(stream, "run hangs -w 1").unwrap();
+    }
+    let refused = loop {
+        // Those may have yet to begin, and then this one doesn't end either.
+        let mut stream = watched.connect();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
+        writeln!(stream, "run hangs -w 1").unwrap();
+        let mut answer = String::new();
+        match stream.read_to_string(&mut answer) {
+            Ok(_) => break answer,
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+        }
+    };
+    assert!(
+        refused.contains("worker 1: it does not answer"),
+        "{refused}"
+    );
+    assert_eq!(watched.line("run up still -w 0"), "STILL from 0\n");
+    assert_eq!(states(&watched.ask("workers")), ["ready"; 2]);
+    drop(hanging);
+    let ended = watched.server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+}
+
+/// A sample of the metrics, by its name and a part of its labels.
+fn sample(metrics: &str, name: &str, labels: &str) -> f64 {
+    let found = metrics
+        .lines()
+        .filter(|line| line.starts_with(name) && line.contains(labels));
+    found
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+        .sum()
+}
+
+/// No counter falls, whatever the workers do.
+fn counters_never_fall(isolation: &str) {
+    let mut watched = Watched::starting(WATCHED, isolation, "--on-failure restart");
+    let address = watched.server.wait_until_ready();
+    let mut before = std::collections::BTreeMap::new();
+    let mut look = |watched: &Watched| {
+        let metrics = watched.line("metrics");
+        for line in metrics
+            .lines()
+            .filter(|line| line.contains("_total") && !line.starts_with('#'))
+        {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let value: f64 = value.parse().unwrap();
+            let last = before.insert(name.to_owned(), value).unwrap_or(0.0);
+            assert!(value >= last, "{name} fell from {last} to {value}");
+        }
+        metrics
+    };
+    let mut clients = 0;
+    for command in [
+        "reload",
+        "scale 3",
+        "restart 0",
+        "scale 1",
+        "reload",
+        "scale 2",
+    ] {
+        for _ in 0..4 {
+            echo(&mut aioxide_tests::connect(address));
+            clients += 1;
+        }
+        look(&watched);
+        let answer = watched.ask(command);
+        assert!(answer["error"].is_null(), "{command}: {answer}");
+        look(&watched);
+    }
+    let metrics = look(&watched);
+    assert_eq!(
+        sample(&metrics, "aioxide_connections_total", ""),
+        f64::from(clients),
+        "{metrics}"
+    );
+    assert_eq!(
+        sample(&metrics, "aioxide_worker_restarts_total", "worker=\"0\""),
+        3.0,
+        "{metrics}"
+    );
+    assert!(
+        sample(
+            &metrics,
+            "aioxide_timer_ticks_total",
+            "outcome=\"completed\""
+        ) > 6.0,
+        "{metrics}"
+    );
+    if isolation == "process" {
+        // What was seen of one that is killed counts on.
+        let rows = watched.ask("workers");
+        let pid = row(&rows, 0)["pid"].as_i64().unwrap() as i32;
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+        watched.until("workers", |rows| {
+            row(rows, 0)["failures"] == 1 && row(rows, 0)["state"] == "ready"
+        });
+        let metrics = look(&watched);
+        assert_eq!(
+            sample(&metrics, "aioxide_connections_total", ""),
+            f64::from(clients)
+        );
+        assert_eq!(
+            sample(&metrics, "aioxide_worker_failures_total", "worker=\"0\""),
+            1.0
+        );
+    }
+    let ended = watched.server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+}
+
+/// It is shown as such, with the figures that it had, and delays nobody for longer than a second.
+fn a_worker_that_does_not_answer_is_shown_as_such(isolation: &str) {
+    let mut watched = Watched::starting(WATCHED, isolation, "--workers 1");
+    let address = watched.server.wait_until_ready();
+    let mut client = aioxide_tests::connect(address);
+    echo(&mut client);
+    let rows = watched.ask("workers");
+    assert_eq!(rows[0]["connections_open"], 1);
+    client.write_all(b"b").unwrap();
+    let rows = watched.until("workers", |rows| rows[0]["answers"] == false);
+    assert_eq!(rows[0]["connections_open"], 1, "{rows:#}");
+    let begun = Instant::now();
+    assert_eq!(watched.http("GET", "/server", "").status, 200);
+    assert!(begun.elapsed() < Duration::from_millis(500));
+    let rows = watched.until("workers", |rows| rows[0]["state"] == "blocked");
+    assert!(rows[0]["loop_lag"].as_f64() > Some(4.0), "{rows:#}");
+    watched.until("workers", |rows| {
+        rows[0]["answers"] == true && rows[0]["state"] == "ready"
+    });
+    drop(client);
+    let ended = watched.server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+}
+
+/// Nothing piles up that it has yet to read, and nobody else waits for it.
+#[test]
+fn a_stopped_worker_holds_up_nobody() {
+    let watched = start("process", "");
+    let rows = watched.ask("workers");
+    let pid = row(&rows, 0)["pid"].as_i64().unwrap() as i32;
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, Signal::STOP).unwrap();
+    let scrapes: Vec<_> = (0..20)
+        .map(|_| {
+            let mut stream = watched.connect();
+            writeln!(stream, "workers").unwrap();
+            stream
+        })
+        .collect();
+    let begun = Instant::now();
+    assert_eq!(watched.line("run up me -w 1"), "ME from 1\n");
+    assert_eq!(watched.http("GET", "/server", "").status, 200);
+    assert!(begun.elapsed() < Duration::from_millis(500));
+    for _ in 0..5 {
+        let rows = watched.ask("workers");
+        assert_eq!(row(&rows, 0)["answers"], false, "{rows:#}");
+        assert_eq!(row(&rows, 1)["answers"], true, "{rows:#}");
+    }
+    drop(scrapes);
+    rustix::process::kill_process(pid, Signal::CONT).unwrap();
+    watched.until("workers", |rows| row(rows, 0)["answers"] == true);
+    let ended = watched.server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+}
+
 under_both_isolations!(
     a_person_is_greeted_and_prompted,
     lines_and_http_are_one_vocabulary,
@@ -423,4 +740,9 @@ under_both_isolations!(
     followers_are_bounded,
     hostile_clients_delay_nobody,
     health_is_told_over_tcp,
+    workers_tell_their_figures,
+    timers_are_told_and_acted_upon,
+    the_programs_own_commands_are_run,
+    counters_never_fall,
+    a_worker_that_does_not_answer_is_shown_as_such,
 );

@@ -31,6 +31,8 @@ pub use options::{Isolation, OnFailure, UnknownChoice};
 pub use registry::is_worker;
 pub use running::{NotReady, Running};
 pub use stop::{Signal, Stop, StopReason};
+#[cfg(feature = "monitor")]
+pub use worker::CommandOutput;
 #[cfg(all(test, feature = "logging"))]
 pub(crate) use worker::set_thread_index;
 pub use worker::{Going, Reloads, Serving, Stopping, Tasks, Worker, worker_index};

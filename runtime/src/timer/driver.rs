@@ -45,6 +45,8 @@ pub(super) fn spawn(driver: Driver, ticks: Pin<Box<dyn Ticks>>) -> Arc<Shared> {
     let shared = Arc::clone(&driver.shared);
     // That of the task would panic where nobody learns of it.
     drop(driver.alarm());
+    #[cfg(feature = "monitor")]
+    super::watched::started(&shared);
     tokio::spawn(Task {
         alarm: None,
         ticks,

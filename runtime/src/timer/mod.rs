@@ -18,6 +18,8 @@ pub(crate) mod single;
 mod tick;
 mod ticks;
 mod wall;
+#[cfg(feature = "monitor")]
+pub(crate) mod watched;
 
 pub use builder::TimerBuilder;
 #[cfg(feature = "calendar")]

@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aioxide::{Worker, server};
+use aioxide::{Timer, Worker, server};
 use aioxide_tests::fixture;
 use clap::Parser;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,6 +45,28 @@ async fn watched(worker: Worker, options: Options) -> io::Result<()> {
     tokio::time::sleep(Duration::from_millis(options.slow_start)).await;
     let listener = worker.listen(options.listen).await?;
     let serving = worker.serve(listener, answer);
+    let _beat = Timer::every(Duration::from_millis(20))
+        .name("beat")
+        .start(async |_| {});
+    let hour = Duration::from_secs(3600);
+    let _sync = Timer::every(hour)
+        .first(hour)
+        .name("sync")
+        .start(async |_| {});
+    let index = worker.index();
+    worker.command(
+        "up",
+        "says it in capitals",
+        async move |args: Vec<String>| format!("{} from {index}", args.join(" ").to_uppercase()),
+    );
+    worker.command("fails", "fails", async |_| Err::<(), _>("its own mistake"));
+    worker.command("panics", "panics", async |_| -> () { panic!("asked to") });
+    worker.command("hangs", "never ends", async |_| {
+        std::future::pending::<()>().await
+    });
+    worker.command("prints", "prints 10 MB", async |_| {
+        "0123456789".repeat(1_000_000)
+    });
     let stop = yield_().await;
     tokio::time::sleep(Duration::from_millis(options.slow_stop)).await;
     serving.drain(&stop).await;

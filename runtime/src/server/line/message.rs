@@ -71,6 +71,12 @@ pub(crate) enum Message {
     },
     /// Its event loop doesn't turn, or does again.
     Blocked(bool),
+    /// The answer to a query of this number.
+    #[cfg(feature = "monitor")]
+    Answered(u64, Vec<u8>),
+    /// What it has counted, at its end.
+    #[cfg(feature = "monitor")]
+    LastFigures(Vec<u8>),
     /// Its event loop turns no more, and its process is about to end.
     #[cfg(feature = "process")]
     Exiting,

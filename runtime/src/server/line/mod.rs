@@ -7,6 +7,8 @@ mod end;
 mod identity;
 mod loans;
 mod message;
+#[cfg(feature = "monitor")]
+mod query;
 #[cfg(feature = "process")]
 pub(super) mod role_variable;
 #[cfg(feature = "timer")]
@@ -20,6 +22,11 @@ pub(super) use end::Line;
 pub(super) use identity::{Identity, Role, comm};
 pub(super) use loans::Loan;
 pub(super) use message::{Answer, Ended, Failure, Message, Request};
+#[cfg(feature = "monitor")]
+pub(super) use query::{
+    CommandRow, Connection, Count, CountKey, Figures, LONGEST_ANSWER, Query, Ran, TimerAct,
+    TimerRow,
+};
 #[cfg(feature = "timer")]
 pub(super) use single::{Reached, Reply, SingleAnswer, SingleCall};
 pub(super) use told::Told;

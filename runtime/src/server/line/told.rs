@@ -6,6 +6,8 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::loans::Loans;
+#[cfg(feature = "monitor")]
+use super::query::{Queries, Query};
 use super::turning::Turning;
 use crate::server::Stop;
 
@@ -22,6 +24,9 @@ pub(crate) struct Told {
     pub(crate) freed: watch::Sender<u64>,
     /// Told by the event loop itself.
     pub(crate) turning: Turning,
+    /// What is asked, if somebody may look into the server.
+    #[cfg(feature = "monitor")]
+    pub(crate) queries: Option<Queries>,
 }
 
 impl Default for Told {
@@ -34,11 +39,29 @@ impl Default for Told {
             #[cfg(feature = "timer")]
             freed: watch::Sender::new(0),
             turning: Turning::default(),
+            #[cfg(feature = "monitor")]
+            queries: None,
         }
     }
 }
 
 impl Told {
+    /// Of a worker that may be asked.
+    #[cfg(feature = "monitor")]
+    pub(crate) fn watched() -> Told {
+        Told {
+            queries: Some(Queries::new()),
+            ..Told::default()
+        }
+    }
+
+    #[cfg(feature = "monitor")]
+    pub(crate) fn query(&self, number: u64, query: Query) {
+        if let Some(queries) = &self.queries {
+            queries.ask(number, query);
+        }
+    }
+
     pub(crate) fn reload(&self) {
         self.reloads.send_modify(|count| *count += 1);
     }

@@ -1,7 +1,7 @@
 //! Carries out commands: asks the supervisor, and puts together what it says.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -9,12 +9,15 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::about::About;
+use super::figures::{Known, Told};
+use super::metrics;
 use super::reply::{
-    self, Address, Event, Held, Help, Numbers, Refused, Reply, Roll, Server, Worker,
+    self, Address, Connection, Event, Held, Help, Numbers, Ran, Refused, Reply, Roll, Server,
+    Timer, Worker,
 };
-use super::vocabulary::{Command, KNOWN};
-use crate::server::line::Role;
-use crate::server::supervisor::{Act, Entry, Place, Step, View, Watcher, WorkerView};
+use super::vocabulary::{Command, KNOWN, nearest};
+use crate::server::line::{self, CommandRow, Query, Role, TimerAct, TimerRow};
+use crate::server::supervisor::{Act, Entry, Place, Step, View, Watcher, WorkerId, WorkerView};
 use crate::server::{Isolation, report};
 
 /// What the supervisor gets to answer.
@@ -32,6 +35,7 @@ pub(super) struct Asker {
 pub(super) struct Desk {
     pub(super) about: About,
     pub(super) watcher: Watcher,
+    pub(super) told: Told,
     started: SystemTime,
     /// What is being done for somebody.
     acting: RefCell<Option<String>>,
@@ -63,6 +67,7 @@ impl Desk {
     pub(super) fn new(about: About, watcher: Watcher) -> Rc<Desk> {
         Rc::new(Desk {
             about,
+            told: Told::new(watcher.clone()),
             watcher,
             started: SystemTime::now(),
             acting: RefCell::default(),
@@ -86,9 +91,36 @@ impl Desk {
         asker: Asker,
     ) -> Result<Given, Refused> {
         let reply = match command {
-            Command::Help => help(),
+            Command::Help => self.help().await,
             Command::Server => self.server().await?,
             Command::Workers => self.workers().await?,
+            Command::Connections(of) => self.connections(of).await?,
+            Command::Timers => self.timers().await?,
+            Command::Timer { name, act } => {
+                self.log_act(asker, &format!("timer {name}"));
+                self.timer(name, act).await?
+            }
+            Command::Metrics => {
+                let view = self.view().await?;
+                Reply::Metrics {
+                    metrics: self.metrics(&view).await,
+                }
+            }
+            Command::Run { name, args, worker } => {
+                let view = self.view().await?;
+                let role = worker
+                    .map(|worker| Ok::<_, Refused>(place(&view, &worker)?.role))
+                    .transpose()?;
+                self.log_act(asker, &format!("run {name}"));
+                let (tell, progress) = mpsc::unbounded_channel();
+                let desk = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    let done = desk.run(&view, name, args, role).await;
+                    // Whoever has asked may be gone.
+                    let _ = tell.send(Progress::Done(done));
+                });
+                return Ok(Given::Acting(progress));
+            }
             Command::Events { follow: false } => {
                 let entries = self.watcher.journal.since(0);
                 Reply::Events(entries.iter().map(|entry| Event::from(&**entry)).collect())
@@ -269,14 +301,200 @@ impl Desk {
 
     async fn workers(&self) -> Result<Reply, Refused> {
         let view = self.view().await?;
-        Ok(Reply::Workers(self.rows(&view)))
+        let known = self.told.look(&view).await;
+        Ok(Reply::Workers(self.rows(&view, &known)))
+    }
+
+    /// In Prometheus' text format.
+    pub(super) async fn metrics(&self, view: &View) -> String {
+        let known = self.told.look(view).await;
+        let of_process = |worker: &WorkerView| match self.about.isolation {
+            Isolation::Process => resident(worker.pid),
+            Isolation::Thread => None,
+        };
+        let memory = view
+            .workers
+            .iter()
+            .filter_map(|worker| Some((worker.role, of_process(worker)?)));
+        let memory = memory.collect();
+        let own = resident(std::process::id());
+        let sample = metrics::Sample {
+            about: &self.about,
+            view,
+            ready: ready(view),
+            known: &known,
+            totals: &self.told.totals(),
+            memory: &memory,
+            own,
+            teardowns: match self.about.isolation {
+                Isolation::Thread => Some(crate::teardown::stats()),
+                Isolation::Process => None,
+            },
+        };
+        metrics::text(&sample)
+    }
+
+    async fn connections(&self, of: Option<String>) -> Result<Reply, Refused> {
+        let view = self.view().await?;
+        let role = of
+            .map(|of| Ok::<_, Refused>(place(&view, &of)?.role))
+            .transpose()?;
+        let asked = |worker: &WorkerView| role.is_none_or(|role| worker.role == role);
+        let told: Vec<(_, Option<Vec<line::Connection>>)> = self
+            .told
+            .ask_at_length(&view, asked, &Query::Connections)
+            .await;
+        let rows = told.into_iter().flat_map(|(worker, connections)| {
+            let name = name_of(&view, worker.role);
+            let rows = connections.unwrap_or_default().into_iter();
+            rows.map(move |connection| Connection {
+                worker: name.clone(),
+                connection,
+            })
+        });
+        Ok(Reply::Connections(rows.collect()))
+    }
+
+    async fn timers(&self) -> Result<Reply, Refused> {
+        let view = self.view().await?;
+        let told: Vec<(_, Option<Vec<TimerRow>>)> = self
+            .told
+            .ask_at_length(&view, |_| true, &Query::Timers)
+            .await;
+        let rows = told.into_iter().flat_map(|(worker, timers)| {
+            let name = name_of(&view, worker.role);
+            let rows = timers.unwrap_or_default().into_iter();
+            rows.map(move |timer| Timer {
+                worker: name.clone(),
+                timer,
+            })
+        });
+        Ok(Reply::Timers(rows.collect()))
+    }
+
+    async fn timer(&self, name: String, act: TimerAct) -> Result<Reply, Refused> {
+        let view = self.view().await?;
+        let query = Query::Timer {
+            name: name.clone(),
+            act,
+        };
+        let told: Vec<(_, Option<usize>)> = self.told.ask(&view, |_| true, &query).await;
+        let number: usize = told.iter().filter_map(|(_, number)| *number).sum();
+        let what = match act {
+            TimerAct::Trigger => "triggered",
+            TimerAct::Pause => "paused",
+            TimerAct::Resume => "resumed",
+        };
+        let done = match number {
+            0 => {
+                return Err(Refused::unknown(format!(
+                    "there is no timer `{name}`; `timers` lists them"
+                )));
+            }
+            1 => format!("1 timer is {what}"),
+            _ => format!("{number} timers are {what}"),
+        };
+        Ok(Reply::Done { done })
+    }
+
+    /// The program's own commands, of all workers.
+    async fn commands(&self, view: &View) -> BTreeSet<CommandRow> {
+        let told: Vec<(_, Option<Vec<CommandRow>>)> =
+            self.told.ask(view, |_| true, &Query::Commands).await;
+        told.into_iter()
+            .filter_map(|(_, commands)| commands)
+            .flatten()
+            .collect()
+    }
+
+    async fn run(
+        &self,
+        view: &View,
+        name: String,
+        args: Vec<String>,
+        role: Option<Role>,
+    ) -> Result<Reply, Refused> {
+        let query = Query::Run {
+            name: name.clone(),
+            args,
+        };
+        let asked = |worker: &WorkerView| {
+            worker.state != "draining" && role.is_none_or(|role| worker.role == role)
+        };
+        let told: Vec<(_, Option<line::Ran>)> = self.told.ask(view, asked, &query).await;
+        let (mut ran, mut failed) = (Vec::new(), Vec::new());
+        for (worker, told) in told {
+            let worker = name_of(view, worker.role);
+            match told {
+                Some(line::Ran::Output(output)) => ran.push(Ran { worker, output }),
+                Some(line::Ran::Failed(error)) => failed.push(format!("{worker}: {error}")),
+                Some(line::Ran::Unknown) => {}
+                None => failed.push(format!("{worker}: it does not answer")),
+            }
+        }
+        if !failed.is_empty() {
+            failed.extend(
+                ran.iter()
+                    .map(|ran| format!("{}: {}", ran.worker, ran.output)),
+            );
+            return Err(Refused::failed(failed.join("\n")));
+        }
+        if ran.is_empty() {
+            let commands = self.commands(view).await;
+            let names = || commands.iter().map(|command| command.name.as_str());
+            let near = nearest(&name, names());
+            let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let names: Vec<&str> = names().collect();
+            let all = match names.is_empty() {
+                true => "it has none".to_owned(),
+                false => format!("there are {}", names.join(", ")),
+            };
+            return Err(Refused::unknown(format!(
+                "the program has no command `{name}`: {all}{near}"
+            )));
+        }
+        Ok(Reply::Ran(ran))
+    }
+
+    async fn help(&self) -> Reply {
+        let known = KNOWN.iter().map(|known| Help {
+            command: known.word.to_owned(),
+            alias: known.alias,
+            arguments: known.arguments,
+            does: known.does.to_owned(),
+            acts: known.acts,
+        });
+        let mut commands: Vec<Help> = known.collect();
+        if let Ok(view) = self.view().await {
+            let own = self.commands(&view).await.into_iter();
+            commands.extend(own.map(|command| Help {
+                command: format!("run {}", command.name),
+                alias: None,
+                arguments: "",
+                does: command.does,
+                acts: true,
+            }));
+        }
+        Reply::Help(commands)
     }
 
     /// A row for each worker, and for each place that is vacant.
-    fn rows(&self, view: &View) -> Vec<Worker> {
+    fn rows(&self, view: &View, known: &BTreeMap<WorkerId, Known>) -> Vec<Worker> {
+        let totals = self.told.totals();
+        let total = |role: Role| {
+            let of = totals
+                .iter()
+                .filter(|((key, of), _)| *of == role && key.name == "connections");
+            of.map(|(_, value)| *value as u64).sum()
+        };
         let alive = view.workers.iter();
         let mut rows: Vec<(Role, Worker)> = alive
-            .map(|worker| (worker.role, self.row(view, worker)))
+            .map(|worker| {
+                (
+                    worker.role,
+                    self.row(view, worker, known.get(&worker.id), total(worker.role)),
+                )
+            })
             .collect();
         let filled: BTreeSet<Role> = rows.iter().map(|(role, _)| *role).collect();
         for place in view
@@ -297,7 +515,13 @@ impl Desk {
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
-    fn row(&self, view: &View, worker: &WorkerView) -> Worker {
+    fn row(
+        &self,
+        view: &View,
+        worker: &WorkerView,
+        known: Option<&Known>,
+        connections_total: u64,
+    ) -> Worker {
         let place = view.places.iter().find(|place| place.role == worker.role);
         let mut row = match place {
             Some(place) => vacant_row(place, worker.state),
@@ -311,7 +535,14 @@ impl Desk {
                 state: worker.state,
                 since: None,
                 retry_in: None,
+                answers: false,
+                connections_open: None,
+                connections_total: None,
+                busy_percent: None,
                 loop_lag: None,
+                tasks: None,
+                timers: None,
+                teardowns_pending: None,
                 memory: None,
                 restarts: 0,
                 failures: 0,
@@ -326,6 +557,19 @@ impl Desk {
             row.state = "blocked";
         }
         row.since = Some(worker.since.as_secs_f64());
+        if let Some(known) = known {
+            row.answers = known.answers;
+            row.busy_percent = known.busy.map(|share| share * 100.0);
+            if let Some(figures) = &known.figures {
+                row.connections_open = Some(figures.connections_open);
+                row.connections_total = Some(connections_total);
+                row.tasks = Some(figures.tasks);
+                row.timers = Some(figures.timers);
+                // Those of threads are counted for all of them together.
+                let is_own = self.about.isolation == Isolation::Process;
+                row.teardowns_pending = is_own.then_some(figures.teardowns_pending);
+            }
+        }
         row.loop_lag = worker.lag.map(|lag| lag.as_secs_f64());
         row.memory = match self.about.isolation {
             Isolation::Process => resident(worker.pid),
@@ -356,7 +600,14 @@ fn vacant_row(place: &Place, state: &'static str) -> Worker {
         state,
         since: None,
         retry_in: None,
+        answers: false,
+        connections_open: None,
+        connections_total: None,
+        busy_percent: None,
         loop_lag: None,
+        tasks: None,
+        timers: None,
+        teardowns_pending: None,
         memory: None,
         restarts: place.restarts,
         failures: place.failures,
@@ -403,17 +654,6 @@ fn place<'v>(view: &'v View, worker: &str) -> Result<&'v Place, Refused> {
             names.join(", ")
         ))
     })
-}
-
-fn help() -> Reply {
-    let known = KNOWN.iter().map(|known| Help {
-        command: known.word,
-        alias: known.alias,
-        arguments: known.arguments,
-        does: known.does.to_owned(),
-        acts: known.acts,
-    });
-    Reply::Help(known.collect())
 }
 
 /// For as long as something is being done.

@@ -10,8 +10,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::clients::{Client, Clients};
 use super::desk::{Desk, ready};
-use super::http::{self, Content, TEXT, response};
-use super::metrics;
+use super::http::{self, Content, METRICS, TEXT, response};
 use crate::server::report;
 use crate::server::supervisor::View;
 
@@ -84,7 +83,7 @@ async fn respond(request: Request<Incoming>, desk: &Rc<Desk>) -> Response<Conten
     let healthy = match path {
         "/livez" => is_live(&view),
         "/readyz" => is_ready(view.was_ready, ready(&view), view.going),
-        _ => return metrics::response(desk, &view).await,
+        _ => return response(StatusCode::OK, METRICS, desk.metrics(&view).await),
     };
     match healthy {
         Ok(()) => response(StatusCode::OK, TEXT, "ok\n"),

@@ -30,6 +30,8 @@ const LONGEST_HEAD: usize = 64 * 1024;
 const LONGEST_BODY: usize = 64 * 1024;
 
 pub(super) const JSON: &str = "application/json";
+/// The text format of Prometheus.
+pub(super) const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON_LINES: &str = "application/x-ndjson";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -208,7 +210,11 @@ fn written(reply: &Reply, format: Format) -> Result<Response<Content>, Refused> 
         _ => StatusCode::OK,
     };
     Ok(match format {
-        Format::Json => response(status, JSON, reply.json()? + "\n"),
+        Format::Json => match reply {
+            // As Prometheus wants it.
+            Reply::Metrics { metrics } => response(status, METRICS, metrics.clone()),
+            _ => response(status, JSON, reply.json()? + "\n"),
+        },
         Format::Text => response(status, TEXT, reply.text()),
     })
 }
@@ -303,7 +309,7 @@ fn words_of_query(query: &str) -> Vec<String> {
         None | Some((_, "" | "true" | "1")) if part.starts_with("follow") => {
             Some("--follow".to_owned())
         }
-        Some((key, _)) if key == "follow" => None,
+        Some(("follow", _)) => None,
         None => Some(decoded(part)),
         Some((_, value)) => Some(decoded(value)),
     });

@@ -157,7 +157,12 @@ impl Session {
             }
             Ok(Given::Acting(mut progress)) => {
                 client.served_for_long();
-                while let Some(step) = progress.recv().await {
+                loop {
+                    let step = tokio::select! {
+                        step = progress.recv() => step,
+                        gone = self.gone() => return gone,
+                    };
+                    let Some(step) = step else { break };
                     match step {
                         Progress::Step(text) if !as_json => {
                             self.write(&format!("{text}\n")).await?
@@ -241,5 +246,5 @@ impl Session {
 }
 
 fn json_of(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).map_or_else(|error| error.to_string(), |json| json) + "\n"
+    serde_json::to_string(value).unwrap_or_else(|error| error.to_string()) + "\n"
 }

@@ -1,84 +1,191 @@
 //! The figures of a server in Prometheus' text format.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
-use std::rc::Rc;
+use std::ops::Add;
 
-use hyper::{Response, StatusCode};
+use super::about::About;
+use super::figures::Known;
+use crate::server::line::{CountKey, Role};
+use crate::server::supervisor::{View, WorkerId, WorkerView};
+use crate::teardown::Stats;
 
-use super::desk::{Desk, ready};
-use super::http::{self, Content};
-use crate::server::supervisor::View;
-
-const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-pub(super) async fn response(desk: &Rc<Desk>, view: &View) -> Response<Content> {
-    http::response(StatusCode::OK, CONTENT_TYPE, text(desk, view).await)
+/// What is known of a server at one moment.
+pub(super) struct Sample<'a> {
+    pub(super) about: &'a About,
+    pub(super) view: &'a View,
+    pub(super) ready: usize,
+    pub(super) known: &'a BTreeMap<WorkerId, Known>,
+    pub(super) totals: &'a BTreeMap<(CountKey, Role), f64>,
+    /// Resident sets of process workers.
+    pub(super) memory: &'a Vec<(Role, u64)>,
+    /// That of the supervisor's process.
+    pub(super) own: Option<u64>,
+    /// Those of that process, if the workers are its threads.
+    pub(super) teardowns: Option<Stats>,
 }
 
-pub(super) async fn text(desk: &Rc<Desk>, view: &View) -> String {
+/// What workers count, and how it is called here.
+const COUNTS: &[(&str, &str, &str)] = &[
+    (
+        "connections",
+        "aioxide_connections_total",
+        "Connections that were accepted.",
+    ),
+    (
+        "busy_seconds",
+        "aioxide_busy_seconds_total",
+        "How long event loops were busy.",
+    ),
+    (
+        "teardowns",
+        "aioxide_teardowns_total",
+        "Teardowns that were detached.",
+    ),
+    (
+        "teardowns_failed",
+        "aioxide_teardowns_failed_total",
+        "Detached teardowns that failed.",
+    ),
+    (
+        "timer_ticks",
+        "aioxide_timer_ticks_total",
+        "Due times of timers, by what became of them.",
+    ),
+];
+
+pub(super) fn text(sample: &Sample<'_>) -> String {
+    let Sample { about, view, .. } = sample;
     let mut page = Page::default();
-    let of_server = |page: &mut Page, name, help, kind, value: f64| {
-        page.family(name, help, kind);
-        page.sample(name, &[], value);
-    };
+    let labels = [
+        ("name", about.name.as_str()),
+        ("version", env!("CARGO_PKG_VERSION")),
+    ];
     page.family(
         "aioxide_info",
         "The server, by name and version of aioxide.",
         "gauge",
     );
-    let labels = [
-        ("name", desk.about.name.as_str()),
-        ("version", env!("CARGO_PKG_VERSION")),
-    ];
     page.sample("aioxide_info", &labels, 1);
-    let wanted = view.wanted as f64;
-    of_server(
-        &mut page,
-        "aioxide_workers_wanted",
-        "How many workers there are to be.",
-        "gauge",
-        wanted,
-    );
-    let ready = ready(view) as f64;
-    of_server(
-        &mut page,
-        "aioxide_workers_ready",
-        "How many workers are ready.",
-        "gauge",
-        ready,
-    );
+    let of_server = [
+        (
+            "aioxide_workers_wanted",
+            "How many workers there are to be.",
+            view.wanted,
+        ),
+        (
+            "aioxide_workers_ready",
+            "How many workers are ready.",
+            sample.ready,
+        ),
+    ];
+    for (name, help, value) in of_server {
+        page.family(name, help, "gauge");
+        page.sample(name, &[], value);
+    }
+    if let Some(bytes) = sample.own {
+        let name = "aioxide_memory_bytes";
+        page.family(name, "Resident set of the server's first process.", "gauge");
+        page.sample(name, &[], bytes);
+    }
+
+    let name_of = |role: Role| {
+        let place = view.places.iter().find(|place| place.role == role);
+        place.map_or_else(|| "?".to_owned(), |place| place.name.clone())
+    };
+    let worker = |role: Role| match role {
+        Role::Slot(slot) => slot.to_string(),
+        extra @ Role::Extra(_) => name_of(extra),
+    };
+    let name = "aioxide_worker_restarts_total";
     page.family(
-        "aioxide_worker_restarts_total",
+        name,
         "How often a worker was started after the first time.",
         "counter",
     );
     for place in &view.places {
-        let worker = label(place.role.index(), &place.name);
-        page.sample(
-            "aioxide_worker_restarts_total",
-            &[("worker", &worker)],
-            place.restarts,
-        );
+        page.sample(name, &[("worker", &worker(place.role))], place.restarts);
     }
-    page.family(
-        "aioxide_worker_failures_total",
-        "How often a worker failed.",
-        "counter",
-    );
+    let name = "aioxide_worker_failures_total";
+    page.family(name, "How often a worker failed.", "counter");
     for place in &view.places {
-        let worker = label(place.role.index(), &place.name);
-        page.sample(
-            "aioxide_worker_failures_total",
-            &[("worker", &worker)],
-            place.failures,
-        );
+        page.sample(name, &[("worker", &worker(place.role))], place.failures);
+    }
+
+    // Of a slot that is being replaced both of its workers count.
+    let sums = |value: &dyn Fn(&WorkerView) -> Option<f64>, both: fn(f64, f64) -> f64| {
+        let mut sums = BTreeMap::<Role, f64>::new();
+        for worker in &view.workers {
+            if let Some(value) = value(worker) {
+                let sum = sums.entry(worker.role).or_default();
+                *sum = both(*sum, value);
+            }
+        }
+        sums
+    };
+    let known = |worker: &WorkerView| sample.known.get(&worker.id)?.figures.as_ref();
+    let gauges = [
+        (
+            "aioxide_connections_open",
+            "Connections that are open.",
+            sums(
+                &|worker| Some(known(worker)?.connections_open as f64),
+                f64::add,
+            ),
+        ),
+        (
+            "aioxide_tasks",
+            "Tasks on the event loop.",
+            sums(&|worker| Some(known(worker)?.tasks as f64), f64::add),
+        ),
+        (
+            "aioxide_timers",
+            "Timers that run.",
+            sums(&|worker| Some(known(worker)?.timers as f64), f64::add),
+        ),
+        (
+            "aioxide_loop_lag_seconds",
+            "How long the last question to the event loop took.",
+            sums(&|worker| Some(worker.lag?.as_secs_f64()), f64::max),
+        ),
+    ];
+    for (name, help, values) in gauges {
+        page.family(name, help, "gauge");
+        for (role, value) in values {
+            page.sample(name, &[("worker", &worker(role))], value);
+        }
+    }
+    let name = "aioxide_worker_memory_bytes";
+    page.family(name, "Resident set of a worker's process.", "gauge");
+    let mut memory = BTreeMap::<Role, u64>::new();
+    for (role, bytes) in sample.memory {
+        *memory.entry(*role).or_default() += bytes;
+    }
+    for (role, bytes) in memory {
+        page.sample(name, &[("worker", &worker(role))], bytes);
+    }
+
+    for (count, name, help) in COUNTS {
+        page.family(name, help, "counter");
+        let counted = sample
+            .totals
+            .iter()
+            .filter(|((key, _), _)| key.name == *count);
+        for ((key, role), value) in counted {
+            let worker = worker(*role);
+            let mut labels = vec![("worker", worker.as_str())];
+            labels.extend(key.timer.as_deref().map(|timer| ("timer", timer)));
+            labels.extend(key.outcome.as_deref().map(|outcome| ("outcome", outcome)));
+            page.sample(name, &labels, value);
+        }
+        // Those of threads are counted for their process.
+        match (*count, sample.teardowns) {
+            ("teardowns", Some(stats)) => page.sample(name, &[], stats.detached),
+            ("teardowns_failed", Some(stats)) => page.sample(name, &[], stats.failed),
+            _ => {}
+        }
     }
     page.text
-}
-
-/// The index of a worker, or the name of an extra.
-pub(super) fn label(index: Option<usize>, name: &str) -> String {
-    index.map_or_else(|| name.to_owned(), |index| index.to_string())
 }
 
 /// The format itself.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::about::Options;
 use super::text::{Table, age, rfc3339};
+use crate::server::line::{self, TimerRow};
 use crate::server::supervisor::Entry;
 
 /// Why a command is not carried out, or failed.
@@ -76,6 +77,13 @@ pub(super) enum Reply {
     Help(Vec<Help>),
     Server(Box<Server>),
     Workers(Vec<Worker>),
+    Connections(Vec<Connection>),
+    Timers(Vec<Timer>),
+    Ran(Vec<Ran>),
+    /// Prometheus' text format, also where JSON is asked for.
+    Metrics {
+        metrics: String,
+    },
     Events(Vec<Event>),
     /// What became of something that was to be done.
     Done {
@@ -89,7 +97,7 @@ pub(super) enum Reply {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Help {
-    pub(super) command: &'static str,
+    pub(super) command: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) alias: Option<&'static str>,
     pub(super) arguments: &'static str,
@@ -159,12 +167,45 @@ pub(super) struct Worker {
     pub(super) since: Option<f64>,
     /// In how long a vacant place is filled again.
     pub(super) retry_in: Option<f64>,
+    /// It has answered now; otherwise the figures are those that it had.
+    pub(super) answers: bool,
+    pub(super) connections_open: Option<u64>,
+    /// Of this worker and those that it has succeeded in the slot.
+    pub(super) connections_total: Option<u64>,
+    /// Of the time since it was looked at before, from 0 to 100.
+    pub(super) busy_percent: Option<f64>,
     pub(super) loop_lag: Option<f64>,
+    pub(super) tasks: Option<u64>,
+    pub(super) timers: Option<u64>,
+    pub(super) teardowns_pending: Option<u64>,
     pub(super) memory: Option<u64>,
     pub(super) restarts: u64,
     pub(super) failures: u64,
     pub(super) last_failure: Option<String>,
     pub(super) last_failure_at: Option<String>,
+}
+
+/// An open connection of a worker.
+#[derive(Debug, Serialize)]
+pub(super) struct Connection {
+    pub(super) worker: String,
+    #[serde(flatten)]
+    pub(super) connection: line::Connection,
+}
+
+/// A timer of a worker. Times are in seconds.
+#[derive(Debug, Serialize)]
+pub(super) struct Timer {
+    pub(super) worker: String,
+    #[serde(flatten)]
+    pub(super) timer: TimerRow,
+}
+
+/// What a command of the program's own gave in a worker.
+#[derive(Debug, Serialize)]
+pub(super) struct Ran {
+    pub(super) worker: String,
+    pub(super) output: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -230,6 +271,26 @@ impl Reply {
             }
             Reply::Server(server) => server.text(),
             Reply::Workers(workers) => text_of_workers(workers),
+            Reply::Connections(connections) => {
+                let mut table = Table::new(&["WORKER", "PEER", "OPEN FOR"]);
+                for Connection { worker, connection } in connections {
+                    let peer = connection.peer.as_deref().unwrap_or("-").to_owned();
+                    let open = age(Duration::from_secs_f64(connection.age));
+                    table.row([worker.clone(), peer, open]);
+                }
+                table.to_string()
+            }
+            Reply::Timers(timers) => text_of_timers(timers),
+            Reply::Ran(ran) => match &ran[..] {
+                [Ran { output, .. }] => with_end(output),
+                ran => {
+                    let each = ran
+                        .iter()
+                        .map(|ran| with_end(&format!("{}: {}", ran.worker, ran.output)));
+                    each.collect()
+                }
+            },
+            Reply::Metrics { metrics } => metrics.clone(),
             Reply::Events(events) => events.iter().map(Event::text).collect(),
             Reply::Done { done: text } | Reply::Accepted { accepted: text } => format!("{text}\n"),
         }
@@ -300,6 +361,48 @@ impl Server {
     }
 }
 
+fn with_end(text: &str) -> String {
+    match text {
+        "" => String::new(),
+        text if text.ends_with('\n') => text.to_owned(),
+        text => format!("{text}\n"),
+    }
+}
+
+fn text_of_timers(timers: &[Timer]) -> String {
+    let mut table = Table::new(&[
+        "WORKER",
+        "TIMER",
+        "DUE IN",
+        "RUNNING",
+        "COMPLETED",
+        "FAILED",
+        "CANCELLED",
+        "SKIPPED",
+        "MISSED",
+    ]);
+    for Timer { worker, timer } in timers {
+        let due = timer
+            .next_due_in
+            .map_or("-".to_owned(), |due| format!("{due:.3}s"));
+        let counts = [
+            timer.running,
+            timer.completed,
+            timer.failed,
+            timer.cancelled,
+            timer.skipped,
+            timer.missed,
+        ];
+        let cells = [worker.clone(), timer.name.clone(), due];
+        table.row(
+            cells
+                .into_iter()
+                .chain(counts.map(|count| count.to_string())),
+        );
+    }
+    table.to_string()
+}
+
 fn text_of_workers(workers: &[Worker]) -> String {
     let mut table = Table::new(&[
         "WORKER",
@@ -308,7 +411,13 @@ fn text_of_workers(workers: &[Worker]) -> String {
         "IMAGE",
         "STATE",
         "SINCE",
+        "OPEN",
+        "TOTAL",
+        "BUSY",
         "LAG",
+        "TASKS",
+        "TIMERS",
+        "TEARDOWNS",
         "MEMORY",
         "RESTARTS",
         "LAST FAILURE",
@@ -330,7 +439,13 @@ fn text_of_workers(workers: &[Worker]) -> String {
                     .since
                     .map(|since| age(Duration::from_secs_f64(since))),
             ),
+            or_none(worker.connections_open.map(|open| open.to_string())),
+            or_none(worker.connections_total.map(|total| total.to_string())),
+            or_none(worker.busy_percent.map(|busy| format!("{busy:.0}%"))),
             or_none(worker.loop_lag.map(|lag| format!("{:.1}ms", lag * 1e3))),
+            or_none(worker.tasks.map(|tasks| tasks.to_string())),
+            or_none(worker.timers.map(|timers| timers.to_string())),
+            or_none(worker.teardowns_pending.map(|pending| pending.to_string())),
             or_none(
                 worker
                     .memory

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::about::About;
@@ -15,7 +16,7 @@ use super::desk::Desk;
 use super::place::{Door, Open};
 use super::{door, health};
 use crate::server::report;
-use crate::server::supervisor::{Looks, Watcher};
+use crate::server::supervisor::{Last, Looks, Watcher};
 
 /// The environment variable that says where health checks are answered, or by nothing that they aren't.
 const HEALTH_VARIABLE: &str = "AIOXIDE_HEALTH";
@@ -50,9 +51,15 @@ impl Monitor {
         if door.is_none() && health.is_none() {
             return (None, Looks::default());
         }
-        let (watcher, looks) = Looks::new();
+        let (watcher, lasts, looks) = Looks::new();
         let closing = CancellationToken::new();
-        let served = serve(about, watcher, door.as_ref(), health, closing.clone());
+        let served = serve(
+            about,
+            (watcher, lasts),
+            door.as_ref(),
+            health,
+            closing.clone(),
+        );
         if let Err(error) = served {
             report::log!(warn, %error, "monitor: nobody can be served: {error}");
             return (None, Looks::default());
@@ -101,7 +108,7 @@ fn listen(address: &str) -> Option<TcpListener> {
 
 fn serve(
     about: About,
-    watcher: Watcher,
+    (watcher, lasts): (Watcher, mpsc::UnboundedReceiver<Last>),
     door: Option<&Open>,
     health: Option<TcpListener>,
     closing: CancellationToken,
@@ -122,6 +129,8 @@ fn serve(
             };
             runtime.block_on(async {
                 let desk = Desk::new(about, watcher);
+                let told = Rc::clone(&desk);
+                tokio::task::spawn_local(async move { told.told.listen(lasts).await });
                 let [inside, outside] = [CLIENTS, HEALTH_CLIENTS].map(Clients::new);
                 if let Some(listener) = door {
                     let (desk, clients) = (Rc::clone(&desk), Rc::clone(&inside));

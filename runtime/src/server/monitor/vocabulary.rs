@@ -1,6 +1,10 @@
 //! The commands: how they are called, and what is read from the words of a request.
 
 use super::reply::Refused;
+use crate::server::line::TimerAct;
+
+/// The most bytes of a command's arguments: what a worker has yet to read of them waits in a bounded queue.
+const LONGEST_ARGUMENTS: usize = 4096;
 
 /// A command as `help` tells it.
 pub(super) struct Known {
@@ -41,6 +45,22 @@ pub(super) const KNOWN: &[Known] = &[
         ..shows("workers", "", "shows the workers, one a row")
     },
     shows(
+        "connections",
+        "[WORKER]",
+        "shows the connections that are open",
+    ),
+    shows("timers", "", "shows the timers of all workers"),
+    acts(
+        "timer",
+        "NAME trigger|pause|resume",
+        "has the timers of that name run now, pause or go on",
+    ),
+    shows(
+        "metrics",
+        "",
+        "shows all figures in Prometheus' text format",
+    ),
+    shows(
         "events",
         "[--follow]",
         "shows the last events, and those to come",
@@ -48,6 +68,11 @@ pub(super) const KNOWN: &[Known] = &[
     acts("restart", "WORKER", "replaces a worker by a new one"),
     acts("reload", "", "restarts all workers, one after the other"),
     acts("scale", "N", "changes the number of workers"),
+    acts(
+        "run",
+        "NAME [ARGS] [--worker WORKER]",
+        "runs a command of the program's own, in all workers or in one",
+    ),
     acts("drain", "", "stops the server as a stop signal does"),
     acts("stop", "", "stops the server"),
 ];
@@ -58,6 +83,19 @@ pub(super) enum Command {
     Help,
     Server,
     Workers,
+    /// Of all workers, or of one.
+    Connections(Option<String>),
+    Timers,
+    Timer {
+        name: String,
+        act: TimerAct,
+    },
+    Metrics,
+    Run {
+        name: String,
+        args: Vec<String>,
+        worker: Option<String>,
+    },
     Events {
         follow: bool,
     },
@@ -109,6 +147,35 @@ impl Command {
             ("help", []) => Command::Help,
             ("server", []) => Command::Server,
             ("workers", []) => Command::Workers,
+            ("connections", []) => Command::Connections(None),
+            ("connections", [worker]) => Command::Connections(Some((*worker).to_owned())),
+            ("timers", []) => Command::Timers,
+            ("timer", [name, act]) => Command::Timer {
+                name: (*name).to_owned(),
+                act: match *act {
+                    "trigger" => TimerAct::Trigger,
+                    "pause" => TimerAct::Pause,
+                    "resume" => TimerAct::Resume,
+                    _ => return Err(usage()),
+                },
+            },
+            ("metrics", []) => Command::Metrics,
+            ("run", [name, args @ ..]) => {
+                let (args, worker) = match args {
+                    [args @ .., "--worker" | "-w", worker] => (args, Some((*worker).to_owned())),
+                    args => (args, None),
+                };
+                if args.iter().map(|arg| arg.len()).sum::<usize>() > LONGEST_ARGUMENTS {
+                    return Err(Refused::wrong(format!(
+                        "the arguments of a command have at most {LONGEST_ARGUMENTS} bytes"
+                    )));
+                }
+                Command::Run {
+                    name: (*name).to_owned(),
+                    args: args.iter().map(|&arg| arg.to_owned()).collect(),
+                    worker,
+                }
+            }
             ("events", []) => Command::Events { follow: false },
             ("events", ["--follow" | "-f"]) => Command::Events { follow: true },
             ("restart", [worker]) => Command::Restart((*worker).to_owned()),
@@ -188,6 +255,15 @@ mod tests {
         assert_eq!(read("workers"), Ok(Command::Workers));
         assert_eq!(read(" ps "), Ok(Command::Workers));
         assert_eq!(read("scale 4"), Ok(Command::Scale(4)));
+        assert_eq!(
+            read("run flush a b --worker 1"),
+            Ok(Command::Run {
+                name: "flush".to_owned(),
+                args: vec!["a".to_owned(), "b".to_owned()],
+                worker: Some("1".to_owned()),
+            })
+        );
+        assert!(read("timer beat stop").is_err());
         assert_eq!(read("events -f"), Ok(Command::Events { follow: true }));
         assert_eq!(
             read("restart 'the exporter'"),

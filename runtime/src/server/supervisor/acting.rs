@@ -129,6 +129,8 @@ impl Supervisor {
             job: &self.job,
             main: self.main_value.as_ref(),
             supervisor: &self.supervisor,
+            #[cfg(feature = "monitor")]
+            watched: self.looks.journal().is_some(),
         })
     }
 

@@ -12,6 +12,8 @@ use super::absence::{Absence, GAP};
 use super::asked::Asked;
 use super::inbox::Input;
 use super::live::Live;
+#[cfg(feature = "monitor")]
+use super::looks::Asking;
 use super::looks::{Look, Looks};
 use super::policy::{Action, Config, Event, Policy, WorkerId};
 use super::progress::Teller;
@@ -74,6 +76,11 @@ pub(crate) struct Supervisor {
     pub(super) looks: Looks,
     #[cfg(feature = "monitor")]
     pub(super) failures: Failures,
+    /// What workers have yet to answer, by number.
+    #[cfg(feature = "monitor")]
+    pub(super) queries: BTreeMap<u64, Asking>,
+    #[cfg(feature = "monitor")]
+    pub(super) next_query: u64,
     /// All workers and extras have been ready.
     #[cfg(feature = "monitor")]
     pub(super) was_ready: bool,
@@ -139,6 +146,10 @@ impl Supervisor {
             looks: setup.looks,
             #[cfg(feature = "monitor")]
             failures: Failures::default(),
+            #[cfg(feature = "monitor")]
+            queries: BTreeMap::new(),
+            #[cfg(feature = "monitor")]
+            next_query: 0,
             #[cfg(feature = "monitor")]
             was_ready: false,
             arisen: VecDeque::new(),

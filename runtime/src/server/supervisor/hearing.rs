@@ -57,6 +57,10 @@ impl Supervisor {
             }
             #[cfg(feature = "timer")]
             Message::Single(call, reply) => self.answer_single(Some(id), call, reply),
+            #[cfg(feature = "monitor")]
+            Message::Answered(number, answer) => self.answered(number, answer),
+            #[cfg(feature = "monitor")]
+            Message::LastFigures(figures) => self.last_figures(id, figures),
             Message::Accepts { serving, socket } => self.sockets.accepts(id, serving, socket),
             Message::Blocked(blocked) => {
                 if let Some(live) = self.workers.get(&id) {
@@ -154,6 +158,8 @@ impl Supervisor {
                 self.note_worker(id, "ended", "has ended");
                 // Known until then by what the policy has to report of it.
                 self.happened(Event::Ended(id, ending));
+                #[cfg(feature = "monitor")]
+                self.queries.retain(|_, query| query.of != id);
                 if let Some(live) = self.workers.remove(&id) {
                     live.seat.leave(&self.leaving);
                 }
@@ -169,6 +175,8 @@ impl Supervisor {
             Message::Blocked(_) => {}
             #[cfg(feature = "timer")]
             Message::Single(call, reply) => self.answer_single(None, call, reply),
+            #[cfg(feature = "monitor")]
+            Message::Answered(..) | Message::LastFigures(_) => {}
             #[cfg(feature = "process")]
             Message::Signalled(_) | Message::Exiting => {}
             Message::Request(_, reply) => {

@@ -28,7 +28,6 @@ pub(super) struct Live {
 pub(super) struct History {
     pub(super) generation: u64,
     pub(super) image: u64,
-    pub(super) spawned: Duration,
     /// The state that it was last seen in, and since when.
     pub(super) state: &'static str,
     pub(super) since: Duration,

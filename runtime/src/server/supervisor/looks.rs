@@ -6,14 +6,17 @@ mod watched {
 
     use tokio::sync::{mpsc, oneshot};
 
-    use crate::server::line::Role;
+    use crate::server::line::{Query, Role};
     use crate::server::supervisor::journal::Journal;
+    use crate::server::supervisor::policy::WorkerId;
     use crate::server::supervisor::view::View;
 
     /// What is asked. A reply that nobody waits for any more is dropped.
     pub(crate) enum Look {
         /// How the server is doing.
         View(oneshot::Sender<View>),
+        /// A question to a worker, and how it is answered.
+        Query(WorkerId, Query, oneshot::Sender<Answered>),
         /// Something to do. Told is the number of the last entry of the journal before it.
         Act(Act, oneshot::Sender<u64>),
     }
@@ -25,6 +28,22 @@ mod watched {
         Scale(usize),
         Stop,
     }
+
+    /// An answer, or that there will be none because too much has yet to be answered.
+    pub(crate) type Answered = Result<Vec<u8>, TooMany>;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct TooMany;
+
+    /// A question that a worker has yet to answer.
+    pub(in crate::server::supervisor) struct Asking {
+        pub(in crate::server::supervisor) of: WorkerId,
+        pub(in crate::server::supervisor) takes_its_time: bool,
+        pub(in crate::server::supervisor) reply: oneshot::Sender<Answered>,
+    }
+
+    /// The last figures of a worker, in JSON.
+    pub(crate) type Last = (WorkerId, Role, Vec<u8>);
 
     /// Asks a supervisor, from any thread.
     #[derive(Clone)]
@@ -41,6 +60,13 @@ mod watched {
             view.await.ok()
         }
 
+        /// What a worker answers; `None` when it has ended.
+        pub(crate) async fn query(&self, of: WorkerId, query: Query) -> Option<Answered> {
+            let (reply, answer) = oneshot::channel();
+            self.looks.send(Look::Query(of, query, reply)).ok()?;
+            answer.await.ok()
+        }
+
         /// As [`Look::Act`]; `None` once the server has ended.
         pub(crate) async fn act(&self, act: Act) -> Option<u64> {
             let (reply, before) = oneshot::channel();
@@ -55,18 +81,26 @@ mod watched {
 
     struct Watched {
         looks: mpsc::UnboundedReceiver<Look>,
+        lasts: mpsc::UnboundedSender<Last>,
         journal: Arc<Journal>,
     }
 
     impl Looks {
-        pub(crate) fn new() -> (Watcher, Looks) {
+        /// Beside who asks and who is asked, how the last figures come of workers that end.
+        pub(crate) fn new() -> (Watcher, mpsc::UnboundedReceiver<Last>, Looks) {
             let (sender, looks) = mpsc::unbounded_channel();
+            let (lasts, last_figures) = mpsc::unbounded_channel();
             let journal = Arc::new(Journal::default());
             let watcher = Watcher {
                 looks: sender,
                 journal: Arc::clone(&journal),
             };
-            (watcher, Looks(Some(Watched { looks, journal })))
+            let watched = Watched {
+                looks,
+                lasts,
+                journal,
+            };
+            (watcher, last_figures, Looks(Some(watched)))
         }
 
         /// The next one. Cancel-safe.
@@ -80,13 +114,22 @@ mod watched {
             }
         }
 
+        pub(in crate::server::supervisor) fn tell_last(&self, last: Last) {
+            if let Some(watched) = &self.0 {
+                // Who watched may have had to give up.
+                let _ = watched.lasts.send(last);
+            }
+        }
+
         pub(in crate::server::supervisor) fn journal(&self) -> Option<&Journal> {
             self.0.as_ref().map(|watched| &*watched.journal)
         }
     }
 }
 #[cfg(feature = "monitor")]
-pub(crate) use watched::{Act, Look, Looks, Watcher};
+pub(super) use watched::Asking;
+#[cfg(feature = "monitor")]
+pub(crate) use watched::{Act, Answered, Last, Look, Looks, TooMany, Watcher};
 
 /// Without the feature `monitor` nobody looks.
 #[cfg(not(feature = "monitor"))]

@@ -42,8 +42,10 @@ pub(super) use image::Origin;
 pub(super) use journal::{Entry, Step};
 pub(super) use looks::Looks;
 #[cfg(feature = "monitor")]
-pub(super) use looks::{Act, Watcher};
+pub(super) use looks::{Act, Last, Watcher};
 pub(super) use policy::Config;
+#[cfg(feature = "monitor")]
+pub(super) use policy::WorkerId;
 pub(super) use progress::{Progress, Teller};
 pub(super) use requests::{Requester, Requests};
 #[cfg(feature = "process")]

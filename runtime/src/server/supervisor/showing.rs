@@ -2,22 +2,28 @@
 
 use std::time::SystemTime;
 
+use tokio::sync::oneshot;
+
 use super::asked::Asked;
 use super::driver::Supervisor;
 use super::journal::{Entry, Step};
 use super::live::History;
-use super::looks::{Act, Look};
+use super::looks::{Act, Answered, Asking, Look, TooMany};
 use super::policy::{Event, Image, Report, WorkerId};
 use super::sockets::Holding;
 use super::view::{Place, Roll, Socket, View, WorkerView};
 use super::who::Who;
-use crate::server::line::Role;
+use crate::server::line::{Query, Role};
+
+/// How many questions may wait for a worker's answer, and how many of its commands for their end.
+const QUERIES: usize = 8;
 
 impl Supervisor {
     pub(super) fn look(&mut self, look: Look) {
         // Who has asked may be gone again.
         match look {
             Look::View(reply) => drop(reply.send(self.view())),
+            Look::Query(id, query, reply) => self.query(id, query, reply),
             Look::Act(act, reply) => {
                 let before = self.looks.journal().map_or(0, |journal| journal.newest());
                 match act {
@@ -28,6 +34,41 @@ impl Supervisor {
                 }
                 let _ = reply.send(before);
             }
+        }
+    }
+
+    fn query(&mut self, id: WorkerId, query: Query, reply: oneshot::Sender<Answered>) {
+        let takes_its_time = query.takes_its_time();
+        let open = self
+            .queries
+            .values()
+            .filter(|query| query.of == id && query.takes_its_time == takes_its_time);
+        if open.count() >= QUERIES {
+            let _ = reply.send(Err(TooMany));
+            return;
+        }
+        // Of one that is gone, dropping the reply tells so.
+        if let Some(live) = self.workers.get(&id) {
+            self.next_query += 1;
+            let asking = Asking {
+                of: id,
+                takes_its_time,
+                reply,
+            };
+            self.queries.insert(self.next_query, asking);
+            live.seat.query(self.next_query, query);
+        }
+    }
+
+    pub(super) fn answered(&mut self, number: u64, answer: Vec<u8>) {
+        if let Some(asking) = self.queries.remove(&number) {
+            let _ = asking.reply.send(Ok(answer));
+        }
+    }
+
+    pub(super) fn last_figures(&self, id: WorkerId, figures: Vec<u8>) {
+        if let Some(live) = self.workers.get(&id) {
+            self.looks.tell_last((id, live.role, figures));
         }
     }
 
@@ -44,7 +85,7 @@ impl Supervisor {
                 image: live.history.image,
                 state: live.history.state,
                 since: now.saturating_sub(live.history.since),
-                age: now.saturating_sub(live.history.spawned),
+                turning: live.turning,
                 lag,
                 blocked,
             }
@@ -107,7 +148,6 @@ impl Supervisor {
         History {
             generation: self.generations.get(&role).copied().unwrap_or(0),
             image: image.0,
-            spawned: now,
             state: "starting",
             since: now,
         }

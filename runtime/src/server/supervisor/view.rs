@@ -46,7 +46,8 @@ pub(crate) struct WorkerView {
     pub(crate) state: &'static str,
     /// For how long.
     pub(crate) since: Duration,
-    pub(crate) age: Duration,
+    /// Its event loop has begun to turn.
+    pub(crate) turning: bool,
     /// How long the last question to its event loop took, or has been taking.
     pub(crate) lag: Option<Duration>,
     pub(crate) blocked: bool,

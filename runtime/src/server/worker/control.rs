@@ -23,6 +23,10 @@ use crate::server::{Stop, StopReason, report};
 /// What a line of the log gets to be taken, where it may be what a worker's end waits for.
 const LOG_LINE: Duration = Duration::from_millis(500);
 
+/// How much of an answer is given at once: of all that may be asked at a time, the queue has to hold a part.
+#[cfg(feature = "monitor")]
+const PART: usize = 8 * 1024;
+
 /// Carries out what the supervisor says, for as long as this process lives. On a thread of its own, so that
 /// a blocked event loop, or an exit handler that hangs, can't keep a worker whose supervisor is gone.
 pub(super) struct Control {
@@ -95,6 +99,15 @@ impl Control {
             ToWorker::TakeBack { serving, loan: id } => {
                 self.told.loans.tell(serving, Loan::TakenBack { id });
             }
+            #[cfg(feature = "monitor")]
+            ToWorker::Query { number, query } => match serde_json::from_slice(&query.0) {
+                Ok(query) => self.told.query(number, query),
+                Err(error) => {
+                    report::log!(warn, worker = %self.name, %error, "a question can't be understood");
+                }
+            },
+            #[cfg(feature = "monitor")]
+            ToWorker::More(number) => self.socket.answer_on(number),
             ToWorker::Answer { request, answer } => {
                 self.socket.answered(request, answer, attached);
             }
@@ -119,6 +132,9 @@ pub(super) struct Socket {
     next: AtomicU64,
     /// Who waits for which answer; none once there will be no more.
     waiting: Mutex<Option<BTreeMap<u64, Waiting>>>,
+    /// What has yet to be asked for of answers that are given in parts.
+    #[cfg(feature = "monitor")]
+    answers: Mutex<BTreeMap<u64, Vec<u8>>>,
 }
 
 enum Waiting {
@@ -133,6 +149,8 @@ impl Socket {
             sender,
             next: AtomicU64::new(0),
             waiting: Mutex::new(Some(BTreeMap::new())),
+            #[cfg(feature = "monitor")]
+            answers: Mutex::default(),
         }
     }
 
@@ -166,8 +184,35 @@ impl Socket {
                 self.send(&ToSupervisor::Full { serving, full });
             }
             Message::Blocked(blocked) => self.send(&ToSupervisor::Blocked(blocked)),
+            #[cfg(feature = "monitor")]
+            Message::Answered(number, answer) => {
+                self.answers().insert(number, answer);
+                self.answer_on(number);
+            }
+            #[cfg(feature = "monitor")]
+            Message::LastFigures(figures) => self.send(&ToSupervisor::LastFigures(Bytes(figures))),
             Message::Signalled(_) | Message::Exiting | Message::Ended(_) => {}
         }
+    }
+
+    #[cfg(feature = "monitor")]
+    fn answers(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the next part of an answer.
+    #[cfg(feature = "monitor")]
+    fn answer_on(&self, number: u64) {
+        let Some(mut part) = self.answers().remove(&number) else {
+            return;
+        };
+        let rest = part.split_off(part.len().min(PART));
+        let last = rest.is_empty();
+        if !last {
+            self.answers().insert(number, rest);
+        }
+        let part = Bytes(part);
+        self.send(&ToSupervisor::Answered { number, part, last });
     }
 
     fn send(&self, message: &ToSupervisor) {

@@ -104,10 +104,12 @@ async fn to_its_end(
     worker.line.pong(0);
     let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings(pinged));
     let scope = OwnScope::enter(worker).await;
-    let answers = tokio::task::spawn_local({
+    let loop_answers = tokio::task::spawn_local({
         let told = Arc::clone(&worker.told);
         async move { told.turning.answer().await }
     });
+    #[cfg(feature = "monitor")]
+    let answers = worker.begin_to_answer();
     let body = AssertUnwindSafe(async { make().await }).catch_unwind();
     let failure = tokio::select! {
         biased;
@@ -179,8 +181,13 @@ async fn to_its_end(
         worker.overran.store(true, Ordering::Relaxed);
         report::log!(error, worker = worker.identity.index, role = worker.identity.role(), contexts = ?drained.abandoned, "teardowns cut at the deadline");
     }
+    #[cfg(feature = "monitor")]
+    {
+        answers.inspect(|answers| answers.abort());
+        worker.tell_last_figures();
+    }
     pings.abort();
-    answers.abort();
+    loop_answers.abort();
     failure.or(failure_in_scope)
 }
 

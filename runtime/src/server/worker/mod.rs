@@ -1,6 +1,12 @@
 //! What runs in every worker.
 
 mod admission;
+#[cfg(feature = "monitor")]
+mod answering;
+#[cfg(feature = "monitor")]
+mod commands;
+#[cfg(feature = "monitor")]
+mod connections;
 #[cfg(feature = "process")]
 mod control;
 pub(super) mod event_loop;
@@ -26,6 +32,8 @@ pub(super) mod started;
 mod stopping;
 mod tasks;
 
+#[cfg(feature = "monitor")]
+pub use commands::CommandOutput;
 pub use going::Going;
 pub use handle::Worker;
 pub(super) use index::is_on_worker_thread;

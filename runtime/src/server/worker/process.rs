@@ -95,7 +95,14 @@ fn try_run(
         .collect();
     watch_signals(&stop_signals, sender.clone())?;
     let socket = Arc::new(Socket::new(sender.clone()));
-    let told = Arc::new(Told::default());
+    let told = Told::default();
+    #[cfg(feature = "monitor")]
+    let told = if assignment.watched {
+        Told::watched()
+    } else {
+        told
+    };
+    let told = Arc::new(told);
     let patience = assignment.shutdown_timeout;
     let control = Control {
         name: name.clone(),

@@ -273,12 +273,16 @@ async fn accept_loop<L, H, F>(
                 Ok((stream, address)) => {
                     pause = FIRST_PAUSE;
                     counts.opened();
+                    #[cfg(feature = "monitor")]
+                    let handled = worker.watched.as_ref().map(|connections| connections.handle(&address));
                     let handler = Rc::clone(&handler);
                     let permit = admission.take();
                     // Called inside its task, where its panic is one connection's. Boxed where it is made:
                     // on its way into a task a future is moved a dozen times, its buffers with it.
                     handlers.spawn_local(Box::pin(async move {
                         let _permit = permit;
+                        #[cfg(feature = "monitor")]
+                        let _handled = handled;
                         handler(stream, address).await.outcome()
                     }));
                 }

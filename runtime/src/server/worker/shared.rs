@@ -9,6 +9,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "monitor")]
+use super::connections::Connections;
 use super::tasks::Tasks;
 #[cfg(feature = "scope")]
 use crate::Scope;
@@ -34,6 +36,9 @@ pub(crate) struct Shared {
     /// Work was cut because the deadline had come.
     pub(crate) overran: AtomicBool,
     ready: AtomicBool,
+    /// Present if somebody may look into the server.
+    #[cfg(feature = "monitor")]
+    pub(super) watched: Option<Arc<Connections>>,
 }
 
 impl Shared {
@@ -42,6 +47,8 @@ impl Shared {
         let max = max.map(|max| max.min(Semaphore::MAX_PERMITS));
         Shared {
             max_connections: max.map(|max| Arc::new(Semaphore::new(max))),
+            #[cfg(feature = "monitor")]
+            watched: told.queries.as_ref().map(|_| Arc::default()),
             identity,
             line,
             told,

@@ -368,6 +368,8 @@ mod tests {
             run_to_completion: false,
             max_connections: None,
             main: true,
+            #[cfg(feature = "monitor")]
+            watched: false,
         }
     }
 

@@ -58,6 +58,15 @@ pub(in crate::server) enum ToWorker {
     /// A timer with `single` may be free.
     #[cfg(feature = "timer")]
     Freed,
+    /// A question of those who look into the server, in JSON.
+    #[cfg(feature = "monitor")]
+    Query {
+        number: u64,
+        query: Bytes,
+    },
+    /// The next part of that answer.
+    #[cfg(feature = "monitor")]
+    More(u64),
 }
 
 /// From a worker to the supervisor.
@@ -99,6 +108,16 @@ pub(in crate::server) enum ToSupervisor {
     /// The worker has got a stop signal of its own, by number.
     Signalled(i32),
     Pong(u64),
+    /// A part of the answer to the query of this number. The next one follows when it is asked for.
+    #[cfg(feature = "monitor")]
+    Answered {
+        number: u64,
+        part: Bytes,
+        last: bool,
+    },
+    /// What the worker has counted, at its end, in JSON.
+    #[cfg(feature = "monitor")]
+    LastFigures(Bytes),
     /// Something that whoever reads the supervisor's log should know.
     Reported(String),
     /// The worker has come to its end without having been asked, for this reason if it has failed.
@@ -130,6 +149,10 @@ pub(in crate::server) struct Assignment {
     pub max_connections: Option<usize>,
     /// Whether a main context's value follows.
     pub main: bool,
+    /// Whether the worker may be asked.
+    #[cfg(feature = "monitor")]
+    #[serde(default)]
+    pub watched: bool,
 }
 
 /// What a worker wants to listen on.

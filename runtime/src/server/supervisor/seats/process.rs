@@ -21,6 +21,8 @@ use crate::server::line::wire::{
     Answer, Assignment, Refusal, SupervisorEnd, ToSupervisor, ToWorker, Wanted, WireError,
 };
 use crate::server::line::{self, Ended, Failure, Loan, Message, Request};
+#[cfg(feature = "monitor")]
+use crate::server::line::{LONGEST_ANSWER, Query, wire::Bytes};
 #[cfg(feature = "timer")]
 use crate::server::line::{Reply, SingleAnswer};
 use crate::server::stop::sleep_until;
@@ -111,6 +113,8 @@ impl Processes {
                 ..Heard::default()
             },
             said: None,
+            #[cfg(feature = "monitor")]
+            parts: BTreeMap::new(),
             allowance: Allowance::new(Duration::ZERO),
             since: Instant::now(),
         };
@@ -147,6 +151,8 @@ enum Command {
     Single(u64, SingleAnswer),
     #[cfg(feature = "timer")]
     Free,
+    #[cfg(feature = "monitor")]
+    Query(u64, Query),
     Kill,
 }
 
@@ -175,6 +181,11 @@ impl ProcessSeat {
     #[cfg(feature = "timer")]
     pub(crate) fn free(&self) {
         self.command(Command::Free);
+    }
+
+    #[cfg(feature = "monitor")]
+    pub(crate) fn query(&self, number: u64, query: Query) {
+        self.command(Command::Query(number, query));
     }
 
     pub(crate) fn kill(&self) {
@@ -216,6 +227,9 @@ struct Attendant {
     heard: Heard,
     /// What the supervisor has yet to take. Until then nothing else is read.
     said: Option<Message>,
+    /// The answers that are still coming in, by the numbers of their queries.
+    #[cfg(feature = "monitor")]
+    parts: BTreeMap<u64, Vec<u8>>,
     allowance: Allowance,
     since: Instant,
 }
@@ -349,11 +363,33 @@ impl Attendant {
             }
             #[cfg(feature = "timer")]
             Command::Free => self.end.send(&ToWorker::Freed, None),
+            #[cfg(feature = "monitor")]
+            Command::Query(number, query) => {
+                let query = Bytes(serde_json::to_vec(&query).unwrap_or_default());
+                self.parts.insert(number, Vec::new());
+                self.end.send(&ToWorker::Query { number, query }, None)
+            }
             Command::Kill => {
                 self.kill();
                 Ok(())
             }
         }
+    }
+
+    /// Puts an answer together, part by part. What wasn't asked for, or is more than an answer may be, is a flood.
+    #[cfg(feature = "monitor")]
+    fn answered(&mut self, number: u64, part: &Bytes, last: bool) -> Result<(), WireError> {
+        let answer = self.parts.get_mut(&number).ok_or(WireError::Flood)?;
+        answer.extend_from_slice(&part.0);
+        if answer.len() > LONGEST_ANSWER || (part.0.is_empty() && !last) {
+            return Err(WireError::Flood);
+        }
+        if !last {
+            return self.end.send(&ToWorker::More(number), None);
+        }
+        let answer = self.parts.remove(&number).unwrap_or_default();
+        self.said = Some(Message::Answered(number, answer));
+        Ok(())
     }
 
     fn answer(
@@ -380,7 +416,15 @@ impl Attendant {
         if !self.allowance.take(self.since.elapsed(), weight(&message)) {
             return Err(WireError::Flood);
         }
+        #[cfg(feature = "monitor")]
+        if let ToSupervisor::Answered { number, part, last } = &message {
+            return self.answered(*number, part, *last);
+        }
         self.said = match message {
+            #[cfg(feature = "monitor")]
+            ToSupervisor::Answered { .. } => None,
+            #[cfg(feature = "monitor")]
+            ToSupervisor::LastFigures(figures) => Some(Message::LastFigures(figures.0)),
             ToSupervisor::Hello { .. } => {
                 self.heard.greeting = true;
                 None
@@ -482,6 +526,9 @@ fn weight(message: &ToSupervisor) -> u32 {
         ToSupervisor::Ending { failure } | ToSupervisor::Ended { failure, .. } => {
             (16, failure.as_ref().map_or(0, String::len))
         }
+        // These are asked for one by one.
+        #[cfg(feature = "monitor")]
+        ToSupervisor::Answered { .. } => (1, 0),
         _ => (16, 0),
     };
     each + length as u32 / 64

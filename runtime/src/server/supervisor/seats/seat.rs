@@ -15,6 +15,8 @@ use super::thread::{Leaving, Thread};
 #[cfg(feature = "process")]
 use crate::server::Signal;
 use crate::server::job::{CarryOut, Job, MainValue, Run};
+#[cfg(feature = "monitor")]
+use crate::server::line::Query;
 #[cfg(feature = "process")]
 use crate::server::line::wire::Assignment;
 use crate::server::line::{Identity, Line, Loan, Role, Told, comm};
@@ -53,6 +55,9 @@ pub(crate) struct Order<'a> {
     pub(crate) job: &'a Job,
     pub(crate) main: Option<&'a MainValue>,
     pub(crate) supervisor: &'a mpsc::UnboundedSender<Input>,
+    /// Whether it may be asked.
+    #[cfg(feature = "monitor")]
+    pub(crate) watched: bool,
 }
 
 impl Seats {
@@ -113,6 +118,8 @@ impl Seats {
                 run_to_completion: order.to_completion,
                 max_connections: order.role.index().and(self.max_connections),
                 main: order.main.is_some(),
+                #[cfg(feature = "monitor")]
+                watched: order.watched,
             };
             let main = order.main.and_then(|main| main.encoded.clone());
             let supervisor = order.supervisor.clone();
@@ -128,6 +135,9 @@ impl Seats {
         let far = after(Instant::now(), Duration::MAX);
         let supervisor = order.supervisor.clone();
         let name = order.job.name(order.role);
+        let told = Told::default();
+        #[cfg(feature = "monitor")]
+        let told = if order.watched { Told::watched() } else { told };
         let run = Run {
             identity: Identity {
                 index: order.role.index(),
@@ -145,7 +155,7 @@ impl Seats {
                 // A supervisor that is gone has ended the server; nobody is left to be told.
                 let _ = supervisor.send(Input::Worker(id, message));
             }),
-            told: Arc::new(Told::default()),
+            told: Arc::new(told),
             start: order.job.start(order.role, order.main),
             patience: order.patience,
             watcher: Some(self.watcher.clone()),
@@ -225,6 +235,15 @@ impl Seat {
             Seat::Thread(thread) => thread.ping(number),
             #[cfg(feature = "process")]
             Seat::Process(process) => process.ping(number),
+        }
+    }
+
+    #[cfg(feature = "monitor")]
+    pub(crate) fn query(&self, number: u64, query: Query) {
+        match self {
+            Seat::Thread(thread) => thread.told.query(number, query),
+            #[cfg(feature = "process")]
+            Seat::Process(process) => process.query(number, query),
         }
     }
 

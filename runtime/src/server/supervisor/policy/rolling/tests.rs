@@ -43,6 +43,37 @@ fn serving_worker_signalled_and_successor_failed_is_given_up() {
 }
 
 #[test]
+fn a_restart_rolls_its_slot_with_its_image_and_waits_for_its_turn() {
+    let mut server = Server::serving(config());
+    let started = A::Report(R::RollStarted {
+        slots: 1,
+        image: Image(0),
+    });
+    assert_eq!(server.on(E::Restart(S1)), [started, spawn(2, S1, 0)]);
+    assert_eq!(server.on(E::Restart(S0)), []);
+    assert_eq!(server.on(E::Restart(Role::Slot(9))), []);
+    assert_eq!(server.on(E::Restart(Role::Extra(0))), []);
+    assert_eq!(
+        server.ready(2),
+        [
+            A::CloseUnasked(id(2)),
+            server.stop(1, StopReason::Restart, 25 * SECOND)
+        ]
+    );
+    assert_eq!(
+        server.clean(1),
+        [A::Report(R::RollDone), started, spawn(3, S0, 0)]
+    );
+    assert_eq!(
+        server.failed(3),
+        [A::Report(R::RollGivenUp {
+            role: S0,
+            mixed: false
+        })]
+    );
+}
+
+#[test]
 fn serving_hup_rolls_all_slots_with_a_new_image_and_predecessors_drain_side_by_side() {
     let mut server = Server::serving(config());
     assert_eq!(

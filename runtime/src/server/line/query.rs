@@ -1,0 +1,157 @@
+//! What those who look into a running server ask its workers, and what a worker tells of itself.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+/// The most bytes of an answer.
+pub(crate) const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
+
+/// A question to one worker. The answer is JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Query {
+    /// [`Figures`].
+    Figures,
+    /// A list of [`Connection`].
+    Connections,
+    /// A list of [`TimerRow`].
+    Timers,
+    /// To all timers of this name. How many there are.
+    Timer { name: String, act: TimerAct },
+    /// A list of [`CommandRow`].
+    Commands,
+    /// A command of the program's own. A [`Ran`].
+    Run { name: String, args: Vec<String> },
+}
+
+impl Query {
+    /// Whether the answer may take as long as it takes.
+    pub(crate) fn takes_its_time(&self) -> bool {
+        matches!(self, Query::Run { .. })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum TimerAct {
+    Trigger,
+    Pause,
+    Resume,
+}
+
+/// What a worker has counted, and how it is doing now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    pub(crate) connections_open: u64,
+    /// Tasks on its event loop that have not ended.
+    pub(crate) tasks: u64,
+    pub(crate) timers: u64,
+    /// Detached teardowns of its process that have not ended.
+    pub(crate) teardowns_pending: u64,
+    /// These only ever grow.
+    pub(crate) counts: Vec<Count>,
+}
+
+impl Figures {
+    /// The sum of those of that name.
+    pub(crate) fn count(&self, name: &str) -> f64 {
+        let named = self.counts.iter().filter(|count| count.key.name == name);
+        named.map(|count| count.value).sum()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Count {
+    pub(crate) key: CountKey,
+    pub(crate) value: f64,
+}
+
+/// What is counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct CountKey {
+    /// `connections`, `busy_seconds`, ..
+    pub(crate) name: String,
+    pub(crate) timer: Option<String>,
+    pub(crate) outcome: Option<String>,
+}
+
+impl Count {
+    pub(crate) fn of(name: &str, value: f64) -> Count {
+        Count {
+            key: CountKey {
+                name: name.to_owned(),
+                timer: None,
+                outcome: None,
+            },
+            value,
+        }
+    }
+}
+
+/// An open connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Connection {
+    /// Where it comes from, if that has an address.
+    pub(crate) peer: Option<String>,
+    /// For how long it has been open, in seconds.
+    pub(crate) age: f64,
+}
+
+/// A timer. Times are in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TimerRow {
+    pub(crate) name: String,
+    /// In how long it is due next; none while that isn't known, for one that is paused for example.
+    pub(crate) next_due_in: Option<f64>,
+    pub(crate) running: u64,
+    pub(crate) started: u64,
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) skipped: u64,
+    pub(crate) missed: u64,
+}
+
+/// A command of the program's own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct CommandRow {
+    pub(crate) name: String,
+    pub(crate) does: String,
+}
+
+/// What became of a command of the program's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ran {
+    Output(String),
+    Failed(String),
+    /// This worker has no such command.
+    Unknown,
+}
+
+/// How the questions come to a worker's event loop, if any are asked at all.
+pub(crate) struct Queries {
+    sender: mpsc::UnboundedSender<(u64, Query)>,
+    receiver: Mutex<Option<mpsc::UnboundedReceiver<(u64, Query)>>>,
+}
+
+impl Queries {
+    pub(crate) fn new() -> Queries {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Queries {
+            sender,
+            receiver: Mutex::new(Some(receiver)),
+        }
+    }
+
+    /// Who asks bounds how many wait for their answer.
+    pub(crate) fn ask(&self, number: u64, query: Query) {
+        // An event loop that has ended answers nothing more.
+        let _ = self.sender.send((number, query));
+    }
+
+    /// Once, for the event loop.
+    pub(crate) fn take(&self) -> Option<mpsc::UnboundedReceiver<(u64, Query)>> {
+        let mut receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        receiver.take()
+    }
+}
