@@ -11,7 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use aioxide_tests::{Ended, PATIENCE, Running, Signal};
+use aioxide_tests::{Ended, PATIENCE, Running, Signal, address_in};
 use rustix::process::Pid;
 use tempfile::TempDir;
 
@@ -182,7 +182,8 @@ fn killed_workers_lose_no_acknowledged_write(database: &str) {
     let mut pids: Vec<Pid> = (0..WORKERS)
         .map(|_| pid_in(&server.wait_for("set up")))
         .collect();
-    let address = server.wait_until_ready();
+    // Which may have been told before the last of them has told that it is set up.
+    let address = address_in(&server.wait_until_logged("ready, listening on"));
 
     let (sender, acknowledged) = channel();
     let enough = AtomicBool::new(false);

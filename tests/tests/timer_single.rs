@@ -1,5 +1,6 @@
 //! Timers of which one runs in a cluster, by a lease in memory, under a paused clock.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -424,6 +425,46 @@ async fn what_was_due_in_a_crash_before_the_first_record_is_not_lost() {
     let log = log.lock().unwrap();
     let runs: Vec<(char, u64)> = log.iter().map(|(who, due, _)| (*who, *due)).collect();
     assert_eq!(runs.last(), Some(&('b', 20_000)), "{runs:?}");
+}
+
+/// What is replayed may wait behind a newer due time, and isn't done with that.
+#[tokio::test(start_paused = true)]
+async fn a_replay_behind_a_newer_due_time_is_not_lost() {
+    let (lease, wall) = (MemoryLease::new(), wall());
+    let done = Arc::<Mutex<BTreeSet<u64>>>::default();
+    let start = |lease: Cut, length: u64| {
+        let timer = every(100).single_by(lease).ttl(ms(3000));
+        let timer = timer
+            .overlap(Overlap::Queue(100))
+            .missed(Missed::Burst(100));
+        let done = done.clone();
+        timer.clock(wall.clone()).start(move |tick| {
+            let done = done.clone();
+            async move {
+                sleep(ms(length)).await;
+                let due = tick.scheduled_at().duration_since(UNIX_EPOCH).unwrap();
+                done.lock()
+                    .unwrap()
+                    .insert(due.as_millis() as u64 - 1_000_000_000);
+            }
+        })
+    };
+    let first = start(Cut::of(&lease), 10);
+    sleep(ms(50)).await;
+    first.stop().await;
+    sleep(ms(1_000)).await;
+    // Ten are missed, and more come while it makes up for them.
+    let cut = Cut::of(&lease);
+    let second = start(cut.clone(), 70);
+    sleep(ms(400)).await;
+    cut.cut.store(true, SeqCst);
+    second.stop().await;
+    let third = start(Cut::of(&lease), 1);
+    sleep(ms(5_000)).await;
+    third.stop().await;
+    let all: BTreeSet<u64> = (0..=60).map(|k| k * 100).collect();
+    let done = done.lock().unwrap();
+    assert_eq!(all.difference(&done).count(), 0, "{done:?}");
 }
 
 #[timer(100ms, single = lease, ttl = 3s, delivery = at_most_once, name = "sweep")]

@@ -87,6 +87,9 @@ impl<W: Copy + Ord> Singles<W> {
                 ));
             }
         }
+        if leaving && !self.0.contains_key(&name) {
+            return SingleAnswer::Taken;
+        }
         let single = self.0.entry(name).or_insert_with(|| Single {
             token: 0,
             holder: None,
@@ -113,7 +116,7 @@ impl<W: Copy + Ord> Singles<W> {
 
     fn newest(&mut self, name: &str, token: u64) -> Option<&mut Single<W>> {
         let single = self.0.get_mut(name);
-        single.filter(|single| single.token == token)
+        single.filter(|single| single.token == token && token > 0)
     }
 }
 

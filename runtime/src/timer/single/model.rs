@@ -22,8 +22,11 @@ struct Store {
     last: Option<(Nanos, Progress)>,
 }
 
+/// The token of a lease, and what was recorded last.
+type Taken = (Token, Option<(Nanos, Progress)>);
+
 impl Store {
-    fn hold(&mut self, now: Nanos, owner: usize) -> Option<(Token, Option<(Nanos, Progress)>)> {
+    fn hold(&mut self, now: Nanos, owner: usize) -> Option<Taken> {
         match self.holder {
             Some((holder, until)) if now < until && holder != owner => return None,
             Some((holder, until)) if now < until && holder == owner => {}
@@ -53,10 +56,7 @@ impl Store {
 struct Node {
     claim: Claim,
     /// Answers on their way, and when they arrive.
-    hold: Option<(
-        Nanos,
-        Result<Option<(Token, Option<(Nanos, Progress)>)>, ()>,
-    )>,
+    hold: Option<(Nanos, Result<Option<Taken>, ()>)>,
     write: Option<(Nanos, Option<(Nanos, Progress)>, Recorded)>,
     wait_until: Option<Nanos>,
     open: bool,
