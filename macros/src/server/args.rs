@@ -21,6 +21,7 @@ const KNOWN: &[Known] = &[
     Known::value("restart_window", "60s"),
     Known::value("hang_timeout", "30s"),
     Known::value("roll_overlap", "2"),
+    Known::value("recycle", "after(1h)"),
     Known::flag("share_port"),
     Known::flag("run_to_completion"),
     Known::value("crate", "path"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::job::{Body, Extra, ExtraFn, MainRef, MakeBody, MakeMain, Outcome, main_as, make_main};
 use super::supervisor::OnReady;
-use super::{Addresses, Isolation, OnFailure, Signal, Worker};
+use super::{Addresses, Isolation, OnFailure, Recycle, Signal, Worker};
 #[cfg(feature = "process")]
 use super::{
     job::{Decode, MainValue},
@@ -63,6 +63,7 @@ pub struct Server {
     pub(super) share_port: bool,
     pub(super) run_to_completion: bool,
     pub(super) roll_overlap: usize,
+    pub(super) recycle: Vec<Recycle>,
 }
 
 impl Server {
@@ -144,6 +145,7 @@ impl Server {
             share_port: false,
             run_to_completion: false,
             roll_overlap: usize::MAX,
+            recycle: Vec::new(),
         }
     }
 
@@ -338,6 +340,26 @@ impl Server {
     /// ```
     pub fn roll_overlap(mut self, workers: usize) -> Server {
         self.roll_overlap = workers;
+        self
+    }
+
+    /// When workers are replaced although nothing is wrong with them; never by default. The first of several limits that is
+    /// reached counts.
+    ///
+    /// Such a worker is rolled as by SIGHUP, one at a time, but to the executable that it runs: no connection is lost, and
+    /// there are never fewer ready workers. It is no failure, and the log says why it was done. No worker is replaced before
+    /// it was ready for 60 s. If the successor fails to start, the worker stays, and it is tried again after a backoff, as
+    /// that of restarts. Extras are left alone, and so is a server that runs to completion.
+    ///
+    /// ```
+    /// # use aioxide::{Recycle, Server, Worker};
+    /// # use std::time::Duration;
+    /// # async fn greet(worker: Worker) {}
+    /// let hour = Duration::from_secs(60 * 60);
+    /// let server = Server::new(greet).recycle([Recycle::after(hour), Recycle::after_connections(100_000)]);
+    /// ```
+    pub fn recycle(mut self, when: impl IntoIterator<Item = Recycle>) -> Server {
+        self.recycle.extend(when);
         self
     }
 }

@@ -12,7 +12,7 @@ use super::absence::{Absence, GAP};
 use super::asked::Asked;
 use super::inbox::Input;
 use super::live::Live;
-use super::policy::{Action, Config, Event, Policy, WorkerId};
+use super::policy::{Action, Config, Event, Policy, WorkerId, Worn};
 use super::progress::Teller;
 use super::pulse::{self, Finding};
 use super::requests::Requests;
@@ -20,11 +20,13 @@ use super::seats::{Leaving, Seats, Thread};
 use super::sockets::{Inherited, Kernel, Sockets};
 use super::systemd::Systemd;
 use super::watchdog::{GiveUp, Watchdog};
+use super::wear;
 use super::who::about;
 use crate::panic;
 use crate::server::Addresses;
 use crate::server::job::{Job, MainValue};
 use crate::server::line::Role;
+use crate::server::recycle::Limits;
 use crate::server::report;
 use crate::server::stop::{after, sleep_until};
 
@@ -49,6 +51,10 @@ pub(crate) struct Supervisor {
     pub(super) inbox: mpsc::UnboundedReceiver<Input>,
     pub(super) supervisor: mpsc::UnboundedSender<Input>,
     pub(super) hang_timeout: Option<Duration>,
+    /// What workers are recycled for, beside their time.
+    pub(super) recycle: Limits,
+    /// When their memory is looked at next.
+    pub(super) memory_at: Duration,
     /// What carrying out actions brought about; told once all of them are carried out.
     pub(super) arisen: VecDeque<Event>,
     /// When the workers' pulses are felt next.
@@ -83,6 +89,7 @@ pub(crate) struct Setup {
     pub(crate) share_port: bool,
     pub(crate) hang_timeout: Option<Duration>,
     pub(crate) seats: Seats,
+    pub(crate) recycle: Limits,
     pub(crate) on_ready: Option<OnReady>,
     pub(crate) teller: Teller,
     pub(crate) systemd: Option<Systemd>,
@@ -117,6 +124,8 @@ impl Supervisor {
             on_ready: setup.on_ready,
             teller: setup.teller,
             systemd: setup.systemd,
+            recycle: setup.recycle,
+            memory_at: wear::EVERY,
             arisen: VecDeque::new(),
             pulses_at: pulse::interval(setup.hang_timeout),
             absence: Absence::watch(),
@@ -192,7 +201,8 @@ impl Supervisor {
             .any(|live| live.turning)
             .then_some(self.pulses_at);
         let notices = self.systemd.as_ref().and_then(Systemd::next_deadline);
-        let others = pulses.into_iter().chain(notices);
+        let memory = self.recycle.memory.map(|_| self.memory_at);
+        let others = pulses.into_iter().chain(notices).chain(memory);
         self.policy.next_deadline().into_iter().chain(others).min()
     }
 
@@ -231,8 +241,27 @@ impl Supervisor {
             self.feel_pulses(now);
             self.sockets.look_after_files(false);
         }
+        self.look_at_memory(now);
         let actions = self.policy.tick(now);
         self.act(actions);
+    }
+
+    /// Finds the workers whose memory is over the limit.
+    fn look_at_memory(&mut self, now: Duration) {
+        let Some(limit) = self.recycle.memory.filter(|_| self.memory_at <= now) else {
+            return;
+        };
+        self.memory_at = now + wear::EVERY;
+        let mut worn = Vec::new();
+        for (id, live) in self.workers.iter().filter(|(_, live)| live.ready) {
+            let resident = wear::resident(live.seat.pid()).unwrap_or(0);
+            if resident > live.wear.of(limit) {
+                worn.push((*id, Worn::Memory(resident)));
+            }
+        }
+        for (id, worn) in worn {
+            self.happened(Event::Worn(id, worn));
+        }
     }
 
     pub(super) fn feel_pulses(&mut self, now: Duration) {

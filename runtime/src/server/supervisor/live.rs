@@ -2,6 +2,7 @@
 
 use super::pulse::Pulse;
 use super::seats::Seat;
+use super::wear::Wear;
 use crate::server::line::Role;
 
 pub(super) struct Live {
@@ -15,6 +16,7 @@ pub(super) struct Live {
     /// It has told that it comes to its end, and why.
     pub(super) ending: bool,
     pub(super) pulse: Pulse,
+    pub(super) wear: Wear,
     pub(super) seat: Seat,
 }
 

@@ -23,6 +23,7 @@ mod sockets;
 mod systemd;
 mod telling;
 mod watchdog;
+mod wear;
 mod who;
 
 pub(super) use asked::Asked;

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::driver::Supervisor;
 use super::live::Live;
-use super::policy::{Refused, Report, WorkerId};
+use super::policy::{Refused, Report, WorkerId, Worn};
 use super::who::{Who, about};
 use crate::panic;
 use crate::server::line::{Failure, Role};
@@ -219,6 +219,20 @@ impl Supervisor {
             }
             Report::RollStarted { slots, .. } => {
                 report::log!(info, { workers = slots }, "rolling restart");
+            }
+            Report::Recycling { role, worn } => {
+                let who = self.who(role, 0);
+                let why = match worn {
+                    Worn::Time(time) => format!("it has been ready for {time:.0?}"),
+                    Worn::Connections(count) => format!("it has accepted {count} connections"),
+                    Worn::Memory(bytes) => format!("{} MiB of it are resident", bytes >> 20),
+                };
+                report::log!(
+                    info,
+                    { worker = who.worker, role = who.role.as_str(), cause = why.as_str() },
+                    "{} is recycled: {why}",
+                    who.name
+                );
             }
             Report::RollDone => report::log!(info, "rolling restart done"),
             Report::RollGivenUp { role, mixed } => report::failed!(

@@ -233,6 +233,7 @@ async fn accept_loop<L, H, F>(
                 Ok((stream, _)) => {
                     pause = FIRST_PAUSE;
                     counts.opened();
+                    worker.accepted.fetch_add(1, Ordering::Relaxed);
                     let handler = Rc::clone(&handler);
                     // Called inside its task, where its panic is one connection's. Boxed where it is made:
                     // on its way into a task a future is moved a dozen times, its buffers with it.

@@ -1,14 +1,14 @@
 //! What the handle, its futures and the code that runs the worker have in common.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::tasks::Tasks;
-use crate::server::line::{Identity, Line, Told};
+use crate::server::line::{Identity, Line, Message, Told};
 
 pub(crate) struct Shared {
     pub(crate) identity: Identity,
@@ -20,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) cut: CancellationToken,
     /// Work was cut because the deadline had come.
     pub(crate) overran: AtomicBool,
+    /// How many connections the accept loops have accepted.
+    pub(crate) accepted: AtomicU64,
     ready: AtomicBool,
 }
 
@@ -33,15 +35,21 @@ impl Shared {
             serving: TaskTracker::new(),
             cut: CancellationToken::new(),
             overran: AtomicBool::new(false),
+            accepted: AtomicU64::new(0),
             ready: AtomicBool::new(false),
         }
     }
 
     /// Answers pings for as long as the event loop turns.
     pub(crate) async fn answer_pings(self: Arc<Self>, mut pinged: watch::Receiver<u64>) {
+        let mut told = 0;
         while pinged.changed().await.is_ok() {
             let number = *pinged.borrow_and_update();
             self.line.pong(number);
+            let accepted = self.accepted.load(Ordering::Relaxed);
+            if std::mem::replace(&mut told, accepted) != accepted {
+                self.line.say(Message::Accepted(accepted));
+            }
         }
     }
 

@@ -76,6 +76,8 @@ pub(in crate::server) enum ToSupervisor {
     /// The worker has got a stop signal of its own, by number.
     Signalled(i32),
     Pong(u64),
+    /// How many connections it has accepted so far.
+    Accepted(u64),
     /// Something that whoever reads the supervisor's log should know.
     Reported(String),
     /// The worker has come to its end without having been asked, for this reason if it has failed.

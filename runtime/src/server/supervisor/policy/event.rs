@@ -29,6 +29,10 @@ pub(crate) struct Config {
     pub(crate) run_to_completion: bool,
     /// How many predecessors may drain at once in a roll, at least 1.
     pub(crate) roll_overlap: usize,
+    /// For how long a worker is ready until it is recycled.
+    pub(crate) recycle_after: Option<Duration>,
+    /// No worker is recycled before it was ready for so long.
+    pub(crate) recycle_settled: Duration,
     /// Spreads a backoff, so that slots that failed together don't start together. The identity in
     /// tests.
     pub(crate) jitter: fn(Duration) -> Duration,
@@ -87,6 +91,8 @@ pub(crate) enum Event {
     Ended(WorkerId, Ending),
     /// A worker's event loop has been blocked for the hang timeout.
     Hung(WorkerId),
+    /// A worker has reached a limit that it is recycled for.
+    Worn(WorkerId, Worn),
     /// A process worker caught this stop signal and reports it.
     #[cfg_attr(not(any(feature = "process", test)), expect(dead_code))]
     WorkerSignalled(WorkerId, Signal),
@@ -229,6 +235,13 @@ pub(crate) enum Report {
         /// The executable that they get, with process workers.
         image: Image,
     },
+    /// A worker is recycled.
+    Recycling {
+        /// Its role.
+        role: Role,
+        /// What for.
+        worn: Worn,
+    },
     /// The rolling restart is complete.
     RollDone,
     /// A successor failed to start, so the rolling restart ends here.
@@ -262,4 +275,15 @@ pub(crate) enum Report {
 pub(crate) enum Refused {
     Reload,
     Scale,
+}
+
+/// What a worker is recycled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Worn {
+    /// It has been ready for so long.
+    Time(Duration),
+    /// It has accepted so many connections.
+    Connections(u64),
+    /// So many bytes of memory are resident.
+    Memory(u64),
 }

@@ -10,13 +10,14 @@ mod machine;
 #[cfg(test)]
 mod model;
 mod places;
+mod recycling;
 mod rolling;
 mod standing;
 mod state;
 mod stopping;
 
 pub(in crate::server) use event::{
-    Action, Config, Ending, Event, Image, Refused, Report, WorkerId,
+    Action, Config, Ending, Event, Image, Refused, Report, WorkerId, Worn,
 };
 pub(in crate::server) use standing::{Phase, Rolled, Standing};
 pub(in crate::server) use state::Policy;

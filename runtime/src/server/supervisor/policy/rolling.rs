@@ -102,6 +102,7 @@ impl Policy {
         if self.adding.is_some() {
             return false;
         }
+        let mut recycles = false;
         let (all, remaining, image) = if self.reload {
             self.reload = false;
             self.last_image.0 += 1;
@@ -110,7 +111,20 @@ impl Policy {
             (true, slots.chain(extras).collect(), self.last_image)
         } else {
             let asked = (0..self.target).find(|slot| self.is_asked(*slot));
-            let Some(slot) = asked else { return false };
+            let worn = || {
+                let (slot, worn) = self.first_worn(now)?;
+                let role = Role::Slot(slot);
+                Some((slot, Report::Recycling { role, worn }))
+            };
+            let slot = match (asked, asked.is_none().then(worn).flatten()) {
+                (Some(slot), _) => slot,
+                (None, Some((slot, report))) => {
+                    recycles = true;
+                    self.push(Action::Report(report));
+                    slot
+                }
+                (None, None) => return false,
+            };
             let image = self.slots[slot].image;
             (false, VecDeque::from([Role::Slot(slot)]), image)
         };
@@ -121,6 +135,7 @@ impl Policy {
         self.roll = Some(Roll {
             image,
             all,
+            recycles,
             remaining,
             stage: Stage::Next,
             draining: Vec::new(),
@@ -137,11 +152,14 @@ impl Policy {
         })
     }
 
-    pub(super) fn give_up_roll(&mut self, role: Role) {
+    pub(super) fn give_up_roll(&mut self, now: Duration, role: Role) {
         let Some(roll) = self.roll.take() else {
             return;
         };
         self.given_up |= roll.all;
+        if roll.recycles {
+            self.put_off_recycling(now, role);
+        }
         let current = self.place_ref(role).current;
         if let Some(worker) = current.and_then(|id| self.workers.get_mut(&id)) {
             if !roll.all {

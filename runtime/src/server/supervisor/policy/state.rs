@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::event::{Action, Config, Image, WorkerId};
+use super::event::{Action, Config, Image, WorkerId, Worn};
 use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
 
@@ -111,6 +111,10 @@ pub(super) struct Worker {
     pub(super) ready_at: Option<Duration>,
     /// The stop signal that it reported: from then on its end is no failure.
     pub(super) asked: Option<Signal>,
+    /// When its time is over.
+    pub(super) recycle_at: Option<Duration>,
+    /// The limit that it has reached.
+    pub(super) worn: Option<Worn>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +162,9 @@ pub(super) struct Place {
     pub(super) failures: VecDeque<Duration>,
     /// Failures since it last was ready for the restart window.
     pub(super) streak: u32,
+    /// When its worker may be recycled again, and how often that was given up in a row.
+    pub(super) recycle_not_before: Option<Duration>,
+    pub(super) recycle_streak: u32,
 }
 
 impl Place {
@@ -175,6 +182,8 @@ impl Place {
             vacant_since: None,
             failures: VecDeque::new(),
             streak: 0,
+            recycle_not_before: None,
+            recycle_streak: 0,
         }
     }
 
@@ -194,6 +203,8 @@ pub(super) struct Roll {
     pub(super) image: Image,
     /// A SIGHUP's, not a single worker's.
     pub(super) all: bool,
+    /// Of a worker that is recycled.
+    pub(super) recycles: bool,
     /// Workers, then extras.
     pub(super) remaining: VecDeque<Role>,
     pub(super) stage: Stage,

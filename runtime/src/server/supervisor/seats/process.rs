@@ -377,6 +377,7 @@ impl Attendant {
             ToSupervisor::AcceptsNoMore { serving } => Some(Message::AcceptsNoMore { serving }),
             ToSupervisor::Signalled(raw) => Some(Message::Signalled(Signal::from_raw(raw))),
             ToSupervisor::Pong(number) => Some(Message::Pong(number)),
+            ToSupervisor::Accepted(count) => Some(Message::Accepted(count)),
             ToSupervisor::Reported(text) => {
                 report::failure(format_args!("process {}: {text}", self.process.pid()));
                 None
