@@ -220,13 +220,13 @@ fn a_socket_that_nobody_wants_is_closed_and_named(isolation: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut server = activated(isolation, "", "$$", &listener);
-    server.wait_until_ready();
+    let told = format!("no worker has asked for the socket `http` on {address}");
+    server.wait_for(&told);
     drop(listener);
     assert_closed(address);
     server.signal(Signal::TERM);
     let ended = server.wait();
     assert_eq!((ended.code, ended.errors()), (Some(0), Vec::new()));
-    let told = format!("no worker has asked for the socket `http` on {address}");
     assert_eq!(ended.lines(&told).count(), 1, "{:#?}", ended.log);
 }
 
