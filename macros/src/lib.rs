@@ -12,6 +12,7 @@ mod raw_fn;
 #[cfg(test)]
 mod robustness;
 mod server;
+mod size;
 mod timer;
 
 use proc_macro::TokenStream;

@@ -21,6 +21,15 @@ pub(crate) struct Rule {
     pub(crate) jitter: fn(Duration) -> Duration,
 }
 
+impl Rule {
+    /// The delay after so many failures in a row.
+    pub(crate) fn delay(&self, streak: u32) -> Duration {
+        let doublings = 2_u32.saturating_pow(streak);
+        let longest = LONGEST.max(self.first);
+        (self.jitter)(self.first.saturating_mul(doublings).min(longest))
+    }
+}
+
 /// Up to a tenth less.
 pub(crate) fn jitter(delay: Duration) -> Duration {
     delay.mul_f64(1.0 - 0.1 * fastrand::f64())
@@ -70,9 +79,7 @@ impl Backoff {
         if failures > rule.max as usize {
             return Verdict::GiveUp { failures };
         }
-        let doublings = 2_u32.saturating_pow(self.streak);
-        let longest = LONGEST.max(rule.first);
-        let delay = (rule.jitter)(rule.first.saturating_mul(doublings).min(longest));
+        let delay = rule.delay(self.streak);
         self.streak = self.streak.saturating_add(1);
         Verdict::Restart { delay }
     }

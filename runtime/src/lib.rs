@@ -239,6 +239,7 @@ pub use teardown::{Drained, drain, settle};
 /// | `on_failure = restart` | `shutdown` | what happens when a worker fails: `shutdown`, `restart`, `ignore`, or an expression of type [`OnFailure`] |
 /// | `max_restarts = 10`, `restart_window = 60s` | those | how often a worker may fail, with `restart`; backoff 100 ms doubling to 10 s |
 /// | `hang_timeout = 30s` | off | when a blocked event loop is a failure, of a process; one of 5 s is always reported |
+/// | `recycle = after(1h)` | none | when a worker is replaced though nothing is wrong: `after(1h)`, `after_connections(100_000)`, `over(512MiB)`, alone or in a list |
 /// | `roll_overlap = 2` | all | how many old workers may drain at once in a rolling restart |
 /// | `monitor`, `monitor = "path"` | off | a door for the operator: `nc -U`, `curl --unix-socket` (feature `monitor`) |
 /// | `health = "0.0.0.0:9090"` | off | `/livez`, `/readyz` and `/metrics` over HTTP (feature `monitor`) |
@@ -315,8 +316,8 @@ pub use aioxide_macros::server;
 pub use server::http;
 #[cfg(feature = "server")]
 pub use server::{
-    Addresses, ExtraFn, Going, Isolation, NotReady, OnFailure, Outcome, Reloads, Running, Server,
-    Serving, Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Worker, is_worker,
+    Addresses, ExtraFn, Going, Isolation, NotReady, OnFailure, Outcome, Recycle, Reloads, Running,
+    Server, Serving, Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Worker, is_worker,
     worker_index,
 };
 #[cfg(feature = "server")]

@@ -4,10 +4,10 @@ use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aioxide_tests::notify::FakeSystemd;
-use aioxide_tests::{Running, Signal, assert_closed, connect};
+use aioxide_tests::{PATIENCE, Running, Signal, assert_closed, connect};
 
 fn plain(isolation: &str, args: &str, systemd: &FakeSystemd) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_plain"));
@@ -220,13 +220,18 @@ fn a_socket_that_nobody_wants_is_closed_and_named(isolation: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut server = activated(isolation, "", "$$", &listener);
-    server.wait_until_ready();
+    let told = format!("no worker has asked for the socket `http` on {address}");
+    server.wait_for(&told);
     drop(listener);
+    // A program that another test starts meanwhile has a copy until it is executed.
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < deadline, "{address} still is open");
+    }
     assert_closed(address);
     server.signal(Signal::TERM);
     let ended = server.wait();
     assert_eq!((ended.code, ended.errors()), (Some(0), Vec::new()));
-    let told = format!("no worker has asked for the socket `http` on {address}");
     assert_eq!(ended.lines(&told).count(), 1, "{:#?}", ended.log);
 }
 

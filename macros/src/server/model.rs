@@ -11,9 +11,10 @@ use syn::{Block, Expr, ExprLit, Ident, Lit, Pat, PatType, Path, Type, TypeRefere
 use super::args::Args;
 use crate::duration::Length;
 use crate::errors::{Errors, nearest};
-use crate::options::{compact, ungrouped};
+use crate::options::{as_word, compact, ungrouped};
 use crate::paths::CratePath;
 use crate::raw_fn::RawFn;
+use crate::size::size;
 
 const SIGNALS: [&str; 6] = [
     "SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR2", "SIGALRM",
@@ -172,6 +173,7 @@ impl Model {
             "10_000",
             ", or leave it out for any number",
         );
+        options.recycle();
         for name in ["share_port", "run_to_completion"] {
             if args.options.flag(name).is_some() {
                 options.call(name, quote!(true));
@@ -526,6 +528,54 @@ impl OptionCheck<'_> {
             value: quote_spanned!(value.span()=> ::core::convert::Into::into(#value)),
             expression: Some(ty),
         });
+    }
+
+    fn recycle(&mut self) {
+        let Some((_, value)) = self.args.options.value("recycle") else {
+            return;
+        };
+        let limits: Vec<Expr> = match value {
+            Expr::Array(array) => array.elems.iter().cloned().map(ungrouped).collect(),
+            other => vec![other.clone()],
+        };
+        let limits: Vec<TokenStream> = limits
+            .iter()
+            .filter_map(|limit| self.limit(limit))
+            .collect();
+        let (krate, count) = (self.krate, limits.len());
+        self.calls.push(Call {
+            method: self.method("recycle"),
+            value: quote!([#(#limits),*]),
+            expression: Some(quote!([#krate::Recycle; #count])),
+        });
+    }
+
+    fn limit(&mut self, limit: &Expr) -> Option<TokenStream> {
+        const LIMITS: [&str; 3] = ["after", "after_connections", "over"];
+        let called = match limit {
+            Expr::Call(call) if call.args.len() == 1 => as_word(&call.func)
+                .filter(|word| LIMITS.iter().any(|limit| word == limit))
+                .map(|word| (word, &call.args[0])),
+            _ => None,
+        };
+        let Some((word, given)) = called else {
+            self.errors.push(
+                limit,
+                format!(
+                    "`recycle` takes `after(..)`, `after_connections(..)`, `over(..)` or a list of them, not `{}`",
+                    compact(limit)
+                ),
+                "write for example `recycle = after(1h)`, or `recycle = [after_connections(100_000), over(512MiB)]`",
+            );
+            return None;
+        };
+        let given = match word.to_string().as_str() {
+            "after" => Length::check("after", given, self.errors).to_token_stream(),
+            "over" => size("over", given, self.errors)?,
+            _ => given.to_token_stream(),
+        };
+        let krate = self.krate;
+        Some(quote!(#krate::Recycle::#word(#given)))
     }
 
     /// Where both are known here; else `run` tells.

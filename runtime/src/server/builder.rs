@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Door;
 use super::job::{Body, Extra, ExtraFn, MainRef, MakeBody, MakeMain, Outcome, main_as, make_main};
 use super::supervisor::OnReady;
-use super::{Addresses, Isolation, OnFailure, Signal, Worker};
+use super::{Addresses, Isolation, OnFailure, Recycle, Signal, Worker};
 #[cfg(feature = "process")]
 use super::{
     job::{Decode, MainValue},
@@ -70,6 +70,7 @@ pub struct Server {
     #[cfg(feature = "monitor")]
     pub(super) health: Option<String>,
     pub(super) max_connections: Option<usize>,
+    pub(super) recycle: Vec<Recycle>,
 }
 
 impl Server {
@@ -156,6 +157,7 @@ impl Server {
             #[cfg(feature = "monitor")]
             health: None,
             max_connections: None,
+            recycle: Vec::new(),
         }
     }
 
@@ -404,6 +406,26 @@ impl Server {
     #[cfg(feature = "monitor")]
     pub fn health(mut self, address: impl Into<String>) -> Server {
         self.health = Some(address.into());
+        self
+    }
+
+    /// When workers are replaced although nothing is wrong with them; never by default. The first of several limits that is
+    /// reached counts.
+    ///
+    /// Such a worker is rolled as by SIGHUP, one at a time, but to the executable that it runs: no connection is lost, and
+    /// there are never fewer ready workers. It is no failure, and the log says why it was done. No worker is replaced before
+    /// it was ready for 60 s. If the successor fails to start, the worker stays, and it is tried again after a backoff, as
+    /// that of restarts. Extras are left alone, and so is a server that runs to completion.
+    ///
+    /// ```
+    /// # use aioxide::{Recycle, Server, Worker};
+    /// # use std::time::Duration;
+    /// # async fn greet(worker: Worker) {}
+    /// let hour = Duration::from_secs(60 * 60);
+    /// let server = Server::new(greet).recycle([Recycle::after(hour), Recycle::after_connections(100_000)]);
+    /// ```
+    pub fn recycle(mut self, when: impl IntoIterator<Item = Recycle>) -> Server {
+        self.recycle.extend(when);
         self
     }
 }

@@ -12,6 +12,7 @@ mod line;
 #[cfg(feature = "monitor")]
 mod monitor;
 mod options;
+mod recycle;
 mod registry;
 mod report;
 mod run;
@@ -28,6 +29,7 @@ pub use job::{ExtraFn, Outcome};
 #[cfg(feature = "monitor")]
 pub use monitor::Door;
 pub use options::{Isolation, OnFailure, UnknownChoice};
+pub use recycle::Recycle;
 pub use registry::is_worker;
 pub use running::{NotReady, Running};
 pub use stop::{Signal, Stop, StopReason};

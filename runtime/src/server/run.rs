@@ -13,6 +13,7 @@ use super::builder::Server;
 use super::job::Job;
 #[cfg(feature = "monitor")]
 use super::monitor::{About, Monitor, Options};
+use super::recycle::Limits;
 use super::registry::{self, RunError, Turn};
 use super::running::Running;
 use super::supervisor::{
@@ -30,6 +31,8 @@ use crate::backoff;
 
 /// The environment variable that overrides the number of workers.
 const WORKERS_VARIABLE: &str = "AIOXIDE_WORKERS";
+/// For how long a worker must have been ready before it is recycled.
+const RECYCLE_SETTLED: Duration = Duration::from_secs(60);
 /// More threads or processes than this are a mistake, not a wish.
 const MOST_WORKERS: usize = 65_536;
 
@@ -122,7 +125,7 @@ impl Server {
     fn try_start(mut self, requests: Requests, teller: Teller) -> Result<(), StartError> {
         registry::refuse_nested()?;
         let workers = self.number_of_workers()?;
-        self.check_options()?;
+        self.check_options(Isolation::Thread)?;
         let (name, late) = (self.name.clone(), teller.clone());
         let give_up: GiveUp = Arc::new(move |code| {
             late.ended(code);
@@ -172,7 +175,7 @@ impl Server {
         if self.stop_signals.is_empty() {
             return Err(StartError::NoStopSignal);
         }
-        self.check_options()?;
+        self.check_options(self.isolation)?;
         // Before anything else opens a descriptor, or reads the environment in another thread.
         let passed = match registration.is_first() {
             true => supervisor::passed(),
@@ -255,12 +258,15 @@ impl Server {
             restart_window: self.restart_window,
             run_to_completion: self.run_to_completion,
             roll_overlap: self.roll_overlap,
+            recycle_after: Limits::of(&self.recycle).time,
+            recycle_settled: RECYCLE_SETTLED,
             jitter: backoff::jitter,
         };
         let setup = Setup {
             share_port: self.share_port,
             hang_timeout: self.hang_timeout,
             on_ready: self.on_ready.take(),
+            recycle: Limits::of(&self.recycle),
             seats,
             teller,
             systemd: manager.systemd,
@@ -306,7 +312,10 @@ impl Server {
         }
     }
 
-    fn check_options(&self) -> Result<(), StartError> {
+    fn check_options(&self, isolation: Isolation) -> Result<(), StartError> {
+        if isolation == Isolation::Thread && Limits::of(&self.recycle).memory.is_some() {
+            return Err(StartError::MemoryOfThreads);
+        }
         if self.roll_overlap == 0 {
             return Err(StartError::RollOverlap);
         }
@@ -375,6 +384,8 @@ enum StartError {
     DrainDelay { delay: Duration, timeout: Duration },
     #[error("`max_connections` is 0; allowed is 1 or more")]
     MaxConnections,
+    #[error("`recycle = over(..)` needs process workers, because threads share their memory")]
+    MemoryOfThreads,
     #[error(transparent)]
     Run(#[from] RunError),
     #[error("{WORKERS_VARIABLE} is `{0}`; allowed is a number from 1 to {MOST_WORKERS}")]
@@ -409,12 +420,20 @@ mod tests {
     fn a_delay_that_leaves_no_time_to_stop_is_refused() {
         let delayed = |secs| {
             let server = Server::new(async |_: Worker| {}).drain_delay(Duration::from_secs(secs));
-            server.check_options()
+            server.check_options(Isolation::Thread)
         };
         assert!(matches!(delayed(25), Err(StartError::DrainDelay { .. })));
         assert!(delayed(24).is_ok());
         let none = Server::new(async |_: Worker| {}).shutdown_timeout(Duration::ZERO);
-        assert!(none.check_options().is_ok(), "no delay");
+        assert!(none.check_options(Isolation::Thread).is_ok(), "no delay");
+    }
+
+    #[test]
+    fn the_memory_of_threads_is_no_limit() {
+        let over = || Server::new(async |_: Worker| {}).recycle(crate::Recycle::over(1));
+        let refused = over().check_options(Isolation::Thread);
+        assert!(matches!(refused, Err(StartError::MemoryOfThreads)));
+        assert!(over().check_options(Isolation::Process).is_ok());
     }
 
     #[test]

@@ -88,8 +88,8 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
         });
     }
     let handle = worker.clone();
+    let before = handle.is_going();
     tokio::task::spawn_local(async move {
-        let before = handle.is_going();
         handle.going().await;
         let (after, stopping) = (handle.is_going(), handle.is_stopping());
         info!(worker = index, before, after, stopping, "going");

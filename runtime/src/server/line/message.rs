@@ -47,6 +47,8 @@ pub(crate) enum Message {
     Ready,
     /// The answer to a ping; 0, which nobody has asked for, says that the event loop has begun to turn.
     Pong(u64),
+    /// How many connections its accept loops have accepted so far.
+    Accepted(u64),
     /// A process worker got a stop signal of its own.
     #[cfg(feature = "process")]
     Signalled(crate::server::Signal),

@@ -13,6 +13,7 @@ use super::policy::{Action, Ending, Event, Image, WorkerId};
 use super::pulse::Pulse;
 use super::seats::{self, Seat, Thread};
 use super::sockets::Order;
+use super::wear::Wear;
 use super::who::{MAIN, Who};
 use crate::server::job::Run;
 use crate::server::line::{Answer, Failure, Identity, Line, Loan, Request, Role, Told};
@@ -95,6 +96,7 @@ impl Supervisor {
                     refused: false,
                     ending: false,
                     pulse: Pulse::default(),
+                    wear: Wear::spread(fastrand::f64()),
                     #[cfg(feature = "monitor")]
                     history: self.history(role, image),
                     seat,

@@ -15,7 +15,7 @@ use super::live::Live;
 #[cfg(feature = "monitor")]
 use super::looks::Asking;
 use super::looks::{Look, Looks};
-use super::policy::{Action, Config, Event, Policy, WorkerId};
+use super::policy::{Action, Config, Event, Policy, WorkerId, Worn};
 use super::progress::Teller;
 use super::pulse::{self, Finding};
 use super::requests::Requests;
@@ -27,11 +27,13 @@ use super::systemd::Systemd;
 #[cfg(feature = "monitor")]
 use super::view::Failures;
 use super::watchdog::{GiveUp, Watchdog};
+use super::wear;
 use super::who::about;
 use crate::panic;
 use crate::server::Addresses;
 use crate::server::job::{Job, MainValue};
 use crate::server::line::Role;
+use crate::server::recycle::Limits;
 use crate::server::report;
 use crate::server::stop::{after, sleep_until};
 
@@ -59,6 +61,10 @@ pub(crate) struct Supervisor {
     pub(super) inbox: mpsc::UnboundedReceiver<Input>,
     pub(super) supervisor: mpsc::UnboundedSender<Input>,
     pub(super) hang_timeout: Option<Duration>,
+    /// What workers are recycled for, beside their time.
+    pub(super) recycle: Limits,
+    /// When their memory is looked at next.
+    pub(super) memory_at: Duration,
     /// What carrying out actions brought about; told once all of them are carried out.
     pub(super) arisen: VecDeque<Event>,
     /// When the workers' pulses are felt next.
@@ -106,6 +112,7 @@ pub(crate) struct Setup {
     pub(crate) share_port: bool,
     pub(crate) hang_timeout: Option<Duration>,
     pub(crate) seats: Seats,
+    pub(crate) recycle: Limits,
     pub(crate) on_ready: Option<OnReady>,
     pub(crate) teller: Teller,
     pub(crate) systemd: Option<Systemd>,
@@ -152,6 +159,8 @@ impl Supervisor {
             next_query: 0,
             #[cfg(feature = "monitor")]
             was_ready: false,
+            recycle: setup.recycle,
+            memory_at: wear::EVERY,
             arisen: VecDeque::new(),
             pulses_at: pulse::interval(setup.hang_timeout),
             absence: Absence::watch(),
@@ -229,7 +238,8 @@ impl Supervisor {
             .any(|live| live.turning)
             .then_some(self.pulses_at);
         let notices = self.systemd.as_ref().and_then(Systemd::next_deadline);
-        let others = pulses.into_iter().chain(notices);
+        let memory = self.recycle.memory.map(|_| self.memory_at);
+        let others = pulses.into_iter().chain(notices).chain(memory);
         self.policy.next_deadline().into_iter().chain(others).min()
     }
 
@@ -268,8 +278,27 @@ impl Supervisor {
             self.feel_pulses(now);
             self.sockets.look_after_files(false);
         }
+        self.look_at_memory(now);
         let actions = self.policy.tick(now);
         self.act(actions);
+    }
+
+    /// Finds the workers whose memory is over the limit.
+    fn look_at_memory(&mut self, now: Duration) {
+        let Some(limit) = self.recycle.memory.filter(|_| self.memory_at <= now) else {
+            return;
+        };
+        self.memory_at = now + wear::EVERY;
+        let mut worn = Vec::new();
+        for (id, live) in self.workers.iter().filter(|(_, live)| live.ready) {
+            let resident = wear::resident(live.seat.pid()).unwrap_or(0);
+            if resident > live.wear.of(limit) {
+                worn.push((*id, Worn::Memory(resident)));
+            }
+        }
+        for (id, worn) in worn {
+            self.happened(Event::Worn(id, worn));
+        }
     }
 
     pub(super) fn feel_pulses(&mut self, now: Duration) {

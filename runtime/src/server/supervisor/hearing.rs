@@ -1,7 +1,7 @@
 //! What workers and the main context say, as the events of the policy.
 
 use super::driver::Supervisor;
-use super::policy::{Ending, Event, WorkerId};
+use super::policy::{Ending, Event, WorkerId, Worn};
 use super::who::{Who, about};
 use crate::server::line::{Ended, Failure, Message, Role};
 use crate::server::report;
@@ -43,6 +43,13 @@ impl Supervisor {
                             "the event loop of {name} turns again, after {blocked:.1?}"
                         );
                     }
+                }
+            }
+            Message::Accepted(connections) => {
+                let limit = self.recycle.connections;
+                let limit = limit.zip(self.workers.get(&id).map(|live| live.wear));
+                if limit.is_some_and(|(limit, wear)| connections >= wear.of(limit)) {
+                    self.happened(Event::Worn(id, Worn::Connections(connections)));
                 }
             }
             #[cfg(feature = "process")]
@@ -171,8 +178,11 @@ impl Supervisor {
         match message {
             // It waits for its stop; that it was entered has been told, and its end counts when it is gone.
             Message::Ready | Message::Pong(_) | Message::Ending(_) => {}
-            Message::Accepts { .. } | Message::AcceptsNoMore { .. } | Message::Full { .. } => {}
-            Message::Blocked(_) => {}
+            Message::Accepts { .. }
+            | Message::AcceptsNoMore { .. }
+            | Message::Full { .. }
+            | Message::Accepted(_)
+            | Message::Blocked(_) => {}
             #[cfg(feature = "timer")]
             Message::Single(call, reply) => self.answer_single(None, call, reply),
             #[cfg(feature = "monitor")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::pulse::Pulse;
 use super::seats::Seat;
+use super::wear::Wear;
 use crate::server::line::Role;
 
 pub(super) struct Live {
@@ -20,6 +21,7 @@ pub(super) struct Live {
     pub(super) pulse: Pulse,
     #[cfg(feature = "monitor")]
     pub(super) history: History,
+    pub(super) wear: Wear,
     pub(super) seat: Seat,
 }
 

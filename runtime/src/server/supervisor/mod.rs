@@ -32,6 +32,7 @@ mod telling;
 #[cfg(feature = "monitor")]
 mod view;
 mod watchdog;
+mod wear;
 mod who;
 
 pub(super) use asked::Asked;

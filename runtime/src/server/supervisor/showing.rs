@@ -305,6 +305,11 @@ impl Supervisor {
                 };
                 (None, "roll", text, Some(Step::RollStarted(only)))
             }
+            Report::Recycling { role, worn } => {
+                let who = of(role);
+                let text = format!("{} is recycled: {worn}", who.name);
+                (Some(who), "recycle", text, None)
+            }
             Report::RollDone => {
                 let text = "rolling restart done".to_owned();
                 (None, "roll", text, Some(Step::RollDone))

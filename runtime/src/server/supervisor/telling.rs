@@ -220,6 +220,15 @@ impl Supervisor {
             Report::RollStarted { slots, .. } => {
                 report::log!(info, { workers = slots }, "rolling restart");
             }
+            Report::Recycling { role, worn } => {
+                let who = self.who(role, 0);
+                report::log!(
+                    info,
+                    { worker = who.worker, role = who.role.as_str(), cause = %worn },
+                    "{} is recycled: {worn}",
+                    who.name
+                );
+            }
             Report::RollDone => report::log!(info, "rolling restart done"),
             Report::RollGivenUp { role, mixed } => report::failed!(
                 { worker = role.index(), role = self.who(role, 0).role.as_str() },

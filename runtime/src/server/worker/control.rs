@@ -159,6 +159,7 @@ impl Socket {
         match message {
             Message::Ready => self.send(&ToSupervisor::Ready),
             Message::Pong(number) => self.send(&ToSupervisor::Pong(number)),
+            Message::Accepted(count) => self.send(&ToSupervisor::Accepted(count)),
             Message::Ending(failure) => {
                 let failure = failure.map(|failure| clipped(failure.to_string()));
                 self.send(&ToSupervisor::Ending { failure });

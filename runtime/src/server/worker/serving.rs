@@ -273,6 +273,7 @@ async fn accept_loop<L, H, F>(
                 Ok((stream, address)) => {
                     pause = FIRST_PAUSE;
                     counts.opened();
+                    worker.accepted.fetch_add(1, Ordering::Relaxed);
                     #[cfg(feature = "monitor")]
                     let handled = worker.watched.as_ref().map(|connections| connections.handle(&address));
                     let handler = Rc::clone(&handler);

@@ -118,6 +118,8 @@ pub(in crate::server) enum ToSupervisor {
     /// What the worker has counted, at its end, in JSON.
     #[cfg(feature = "monitor")]
     LastFigures(Bytes),
+    /// How many connections it has accepted so far.
+    Accepted(u64),
     /// Something that whoever reads the supervisor's log should know.
     Reported(String),
     /// The worker has come to its end without having been asked, for this reason if it has failed.

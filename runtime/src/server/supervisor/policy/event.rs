@@ -30,6 +30,10 @@ pub(crate) struct Config {
     pub(crate) run_to_completion: bool,
     /// How many predecessors may drain at once in a roll, at least 1.
     pub(crate) roll_overlap: usize,
+    /// For how long a worker is ready until it is recycled.
+    pub(crate) recycle_after: Option<Duration>,
+    /// No worker is recycled before it was ready for so long.
+    pub(crate) recycle_settled: Duration,
     /// Spreads a backoff, so that slots that failed together don't start together. The identity in
     /// tests.
     pub(crate) jitter: fn(Duration) -> Duration,
@@ -88,6 +92,8 @@ pub(crate) enum Event {
     Ended(WorkerId, Ending),
     /// A worker's event loop has been blocked for the hang timeout.
     Hung(WorkerId),
+    /// A worker has reached a limit that it is recycled for.
+    Worn(WorkerId, Worn),
     /// A process worker caught this stop signal and reports it.
     #[cfg_attr(not(any(feature = "process", test)), expect(dead_code))]
     WorkerSignalled(WorkerId, Signal),
@@ -233,6 +239,13 @@ pub(crate) enum Report {
         /// The executable that they get, with process workers.
         image: Image,
     },
+    /// A worker is recycled.
+    Recycling {
+        /// Its role.
+        role: Role,
+        /// What for.
+        worn: Worn,
+    },
     /// The rolling restart is complete.
     RollDone,
     /// A successor failed to start, so the rolling restart ends here.
@@ -276,5 +289,26 @@ impl fmt::Display for Refused {
             Refused::Restart => "restart of a worker",
             Refused::Scale => "change of the number of workers",
         })
+    }
+}
+
+/// What a worker is recycled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Worn {
+    /// It has been ready for so long.
+    Time(Duration),
+    /// It has accepted so many connections.
+    Connections(u64),
+    /// So many bytes of memory are resident.
+    Memory(u64),
+}
+
+impl fmt::Display for Worn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Worn::Time(time) => write!(f, "it has been ready for {time:.0?}"),
+            Worn::Connections(count) => write!(f, "it has accepted {count} connections"),
+            Worn::Memory(bytes) => write!(f, "{} MiB of it are resident", bytes >> 20),
+        }
     }
 }

@@ -48,6 +48,8 @@ pub(super) fn config() -> Config {
         restart_window: 60 * SECOND,
         run_to_completion: false,
         roll_overlap: usize::MAX,
+        recycle_after: None,
+        recycle_settled: 60 * SECOND,
         jitter: |delay| delay,
     }
 }

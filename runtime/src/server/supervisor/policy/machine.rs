@@ -35,6 +35,7 @@ impl Policy {
             Event::Ending(id, ending) => self.ending(now, id, ending),
             Event::Ended(id, ending) => self.ended(now, id, ending),
             Event::Hung(id) => self.hung(now, id),
+            Event::Worn(id, worn) => self.worn(id, worn),
             Event::WorkerSignalled(id, signal) => self.worker_signalled(now, id, signal),
             Event::StopSignal(signal) => self.stop_signal(now, signal),
             Event::StopRequested => self.stop_unforced(now, StopReason::Requested),
@@ -117,7 +118,8 @@ impl Policy {
             .places()
             .filter_map(Place::spawn_at)
             .filter(|_| self.is_running());
-        state.into_iter().chain(workers).chain(retries).min()
+        let others = retries.chain(self.recycling_due());
+        state.into_iter().chain(workers).chain(others).min()
     }
 
     /// The driver was out for this long (suspend, SIGSTOP): nobody could act in that time, so it
@@ -135,7 +137,8 @@ impl Policy {
             _ => {}
         }
         for worker in self.workers.values_mut() {
-            worker.ready_at.iter_mut().for_each(shift);
+            let times = worker.ready_at.iter_mut().chain(&mut worker.recycle_at);
+            times.for_each(shift);
             match &mut worker.phase {
                 Phase::Starting { since, by, .. } => {
                     shift(since);
@@ -149,6 +152,7 @@ impl Policy {
             place
                 .retry_at
                 .iter_mut()
+                .chain(&mut place.recycle_not_before)
                 .chain(&mut place.vacant_since)
                 .chain(place.backoff.failures())
                 .for_each(shift);

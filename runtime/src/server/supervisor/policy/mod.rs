@@ -10,6 +10,7 @@ mod machine;
 #[cfg(test)]
 mod model;
 mod places;
+mod recycling;
 mod rolling;
 mod standing;
 mod state;
@@ -17,6 +18,6 @@ mod stopping;
 #[cfg(feature = "monitor")]
 mod view;
 
-pub(in crate::server) use event::{Action, Config, Ending, Event, Image, Report, WorkerId};
+pub(in crate::server) use event::{Action, Config, Ending, Event, Image, Report, WorkerId, Worn};
 pub(in crate::server) use standing::{Phase, Rolled, Standing};
 pub(in crate::server) use state::Policy;

@@ -65,6 +65,8 @@ enum Outside {
     Event(Event),
     /// A stop signal to one of the workers there are.
     ToWorker(usize, Signal),
+    /// One of the workers there are has reached a limit.
+    Worn(usize),
     /// Nobody sees anything for so long.
     Gap(u64),
 }
@@ -293,6 +295,12 @@ impl World {
                     self.tell(Event::WorkerSignalled(id, signal));
                 }
             }
+            Occurrence::Outside(Outside::Worn(which)) => {
+                let count = self.workers.len().max(1);
+                if let Some(id) = self.workers.keys().nth(which % count).copied() {
+                    self.tell(Event::Worn(id, Worn::Connections(1)));
+                }
+            }
             Occurrence::Outside(Outside::Gap(millis)) => {
                 let by = ms(millis);
                 self.now += by;
@@ -420,6 +428,7 @@ impl World {
                 self.timed_out |= ending.has_overrun() && self.end.is_some();
             }
             Event::StopRequested
+            | Event::Worn(..)
             | Event::Reload
             | Event::ScaleUp
             | Event::ScaleDown
@@ -716,6 +725,10 @@ impl World {
                 assert_eq!(self.going, None, "a roll of a server that is going");
                 self.predecessors.clear();
             }
+            Report::Recycling { role, .. } => {
+                assert!(matches!(role, Role::Slot(_)) && self.roll.is_none());
+                assert!(!self.config.run_to_completion);
+            }
             Report::RollDone => {
                 assert!(self.roll.take().is_some());
                 assert_eq!(self.draining(), 0, "done too early");
@@ -836,6 +849,7 @@ fn outside() -> impl Strategy<Value = Outside> {
         1 => (0..3_usize).prop_map(|extra| Outside::Event(Event::Restart(Role::Extra(extra)))),
         2 => (any::<usize>(), stop_signal())
             .prop_map(|(which, signal)| Outside::ToWorker(which, signal)),
+        1 => any::<usize>().prop_map(Outside::Worn),
         1 => (1..100_000_u64).prop_map(Outside::Gap),
     ]
 }
@@ -897,6 +911,9 @@ fn config() -> impl Strategy<Value = Config> {
                     restart_window: ms(window),
                     run_to_completion: to_completion,
                     roll_overlap,
+                    // For ever again, there would be no calm.
+                    recycle_after: None,
+                    recycle_settled: ms(1000),
                     jitter: |delay| delay,
                 }
             },

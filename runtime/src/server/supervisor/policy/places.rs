@@ -40,6 +40,8 @@ impl Policy {
             phase,
             ready_at,
             asked: None,
+            recycle_at: None,
+            worn: None,
         };
         self.workers.insert(id, worker);
         self.push(Action::Spawn { id, role, image });
@@ -72,6 +74,8 @@ impl Policy {
         };
         worker.phase = Phase::Ready;
         worker.ready_at = Some(now);
+        let (after, jitter) = (self.config.recycle_after, self.config.jitter);
+        worker.recycle_at = after.map(|after| now.saturating_add(jitter(after)));
         let (role, image) = (worker.role, worker.image);
         if !self.is_running() {
             return;
@@ -89,6 +93,7 @@ impl Policy {
         let place = self.place(role);
         if place.next == Some(id) {
             place.next = None;
+            (place.recycle_not_before, place.recycle_streak) = (None, 0);
             if let Some(old) = place.current.replace(id) {
                 place.leaving.push(old);
                 if let Some(roll) = &mut self.roll {
@@ -183,7 +188,7 @@ impl Policy {
                 if !ending.has_failed() && !killed_for_failure {
                     self.push(Action::Report(Report::ReturnedUnasked(id)));
                 }
-                self.give_up_roll(role);
+                self.give_up_roll(now, role);
             }
             return;
         }
@@ -213,7 +218,7 @@ impl Policy {
             return;
         }
         if in_roll {
-            self.give_up_roll(role);
+            self.give_up_roll(now, role);
             let place = self.place_ref(role);
             if matches!(role, Role::Extra(_)) && place.been_ready {
                 // Its predecessor had to go first, and did nothing wrong.
@@ -298,7 +303,7 @@ impl Policy {
         self.place(role).backoff.forgive(now, ready_at, &rule);
     }
 
-    fn restart_rule(&self) -> Rule {
+    pub(super) fn restart_rule(&self) -> Rule {
         Rule {
             first: backoff::FIRST,
             max: self.config.max_restarts,

@@ -102,6 +102,7 @@ impl Policy {
         if self.adding.is_some() {
             return false;
         }
+        let mut recycles = false;
         let (only, remaining, image) = if self.reload {
             self.reload = false;
             self.last_image.0 += 1;
@@ -113,8 +114,17 @@ impl Policy {
         } else {
             let asked = (0..self.target).find(|slot| self.is_asked(*slot));
             let asked = asked.map(Role::Slot);
-            let Some(role) = asked.or_else(|| self.next_restart()) else {
-                return false;
+            let role = match asked.or_else(|| self.next_restart()) {
+                Some(role) => role,
+                None => {
+                    let Some((slot, worn)) = self.first_worn(now) else {
+                        return false;
+                    };
+                    recycles = true;
+                    let role = Role::Slot(slot);
+                    self.push(Action::Report(Report::Recycling { role, worn }));
+                    role
+                }
             };
             let image = self.place_ref(role).image;
             (Some(role), VecDeque::from([role]), image)
@@ -126,6 +136,7 @@ impl Policy {
         self.roll = Some(Roll {
             image,
             only,
+            recycles,
             remaining,
             stage: Stage::Next,
             draining: Vec::new(),
@@ -161,11 +172,14 @@ impl Policy {
         })
     }
 
-    pub(super) fn give_up_roll(&mut self, role: Role) {
+    pub(super) fn give_up_roll(&mut self, now: Duration, role: Role) {
         let Some(roll) = self.roll.take() else {
             return;
         };
         self.given_up |= roll.only.is_none();
+        if roll.recycles {
+            self.put_off_recycling(now, role);
+        }
         let current = self.place_ref(role).current;
         if let Some(worker) = current.and_then(|id| self.workers.get_mut(&id)) {
             if roll.only.is_some() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::event::{Action, Config, Image, WorkerId};
+use super::event::{Action, Config, Image, WorkerId, Worn};
 use crate::backoff::Backoff;
 use crate::server::line::Role;
 use crate::server::stop::{Signal, StopReason};
@@ -114,6 +114,10 @@ pub(super) struct Worker {
     pub(super) ready_at: Option<Duration>,
     /// The stop signal that it reported: from then on its end is no failure.
     pub(super) asked: Option<Signal>,
+    /// When its time is over.
+    pub(super) recycle_at: Option<Duration>,
+    /// The limit that it has reached.
+    pub(super) worn: Option<Worn>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +162,9 @@ pub(super) struct Place {
     /// Since when none has been ready here, once it failed.
     pub(super) vacant_since: Option<Duration>,
     pub(super) backoff: Backoff,
+    /// When its worker may be recycled again, and how often that was given up in a row.
+    pub(super) recycle_not_before: Option<Duration>,
+    pub(super) recycle_streak: u32,
 }
 
 impl Place {
@@ -174,6 +181,8 @@ impl Place {
             served: false,
             vacant_since: None,
             backoff: Backoff::default(),
+            recycle_not_before: None,
+            recycle_streak: 0,
         }
     }
 
@@ -193,6 +202,8 @@ pub(super) struct Roll {
     pub(super) image: Image,
     /// The one that is restarted alone; none for a SIGHUP's.
     pub(super) only: Option<Role>,
+    /// Of a worker that is recycled.
+    pub(super) recycles: bool,
     /// Workers, then extras.
     pub(super) remaining: VecDeque<Role>,
     pub(super) stage: Stage,

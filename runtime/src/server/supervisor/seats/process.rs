@@ -452,6 +452,7 @@ impl Attendant {
             ToSupervisor::Full { serving, full } => Some(Message::Full { serving, full }),
             ToSupervisor::Signalled(raw) => Some(Message::Signalled(Signal::from_raw(raw))),
             ToSupervisor::Pong(number) => Some(Message::Pong(number)),
+            ToSupervisor::Accepted(count) => Some(Message::Accepted(count)),
             ToSupervisor::Reported(text) => {
                 report::failure(format_args!("process {}: {text}", self.process.pid()));
                 None

@@ -61,12 +61,17 @@ impl<S: System> Table<S> {
         let (taken, unasked): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.taken);
         self.inherited = taken;
         for unasked in unasked {
+            let Inherited {
+                called,
+                name,
+                socket,
+                ..
+            } = unasked;
+            drop(socket);
             report::log!(
                 warn,
-                name = %unasked.name,
-                "no worker has asked for the socket `{}` on {}, which systemd has passed; it is closed",
-                unasked.called,
-                unasked.name
+                %name,
+                "no worker has asked for the socket `{called}` on {name}, which systemd has passed; it is closed"
             );
         }
     }
