@@ -66,6 +66,9 @@ health = \"127.0.0.1:9090\", share_port, run_to_completion",
                 }
                 let __aioxide_workers: ::core::primitive::usize = config.workers;
                 let __aioxide_start_timeout: ::core::time::Duration = timeout;
+                let __aioxide_health: ::std::string::String = ::core::convert::Into::into(
+                    "127.0.0.1:9090",
+                );
                 let config = ::aioxide::__private::argument(&config);
                 ::aioxide::__private::server_with_shared_main(
                         ::core::concat!(::core::module_path!(), "::", "echo"),
@@ -98,6 +101,8 @@ health = \"127.0.0.1:9090\", share_port, run_to_completion",
                     .roll_overlap(2)
                     .share_port(true)
                     .run_to_completion(true)
+                    .monitor(true)
+                    .health(__aioxide_health)
             }
         "#]],
     );

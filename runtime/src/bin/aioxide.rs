@@ -203,8 +203,12 @@ fn choose(meant: Option<&str>) -> Result<PathBuf, Failed> {
     let mut doors = doors();
     if let Some(meant) = meant {
         doors.retain(|door| {
-            about(door)
-                .is_ok_and(|about| about["name"] == meant || about["pid"].to_string() == meant)
+            about(door).is_ok_and(|about| {
+                about["name"] == meant
+                    || about["pid"]
+                        .as_u64()
+                        .is_some_and(|pid| meant.parse() == Ok(pid))
+            })
         });
     }
     match &doors[..] {
