@@ -728,6 +728,97 @@ fn a_stopped_worker_holds_up_nobody() {
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
 }
 
+/// What the command `aioxide` prints, where it prints it, and its exit code.
+fn aioxide(folder: &Folder, args: &[&str]) -> (String, String, i32) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aioxide-command"));
+    let output = command
+        .args(args)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        text(output.stdout),
+        text(output.stderr),
+        output.status.code().unwrap(),
+    )
+}
+
+#[test]
+fn the_command_passes_commands_on() {
+    let folder = Folder::new();
+    let watched = start("process", "");
+    let door = watched.door();
+    let socket = format!("--socket={}", door.display());
+    let (out, _, code) = aioxide(&folder, &[&socket, "workers"]);
+    assert!(
+        out.starts_with("WORKER") && out.lines().count() == 3,
+        "{out}"
+    );
+    assert_eq!(code, 0);
+    let (out, _, code) = aioxide(&folder, &[&socket, "workers", "--json"]);
+    assert_eq!((json(&out)[1]["index"].as_u64(), code), (Some(1), 0));
+    let (out, _, code) = aioxide(&folder, &[&socket, "scale", "3"]);
+    assert_eq!((&*out, code), ("the number of workers is 3\n", 0));
+    let (out, _, _) = aioxide(&folder, &[&socket, "run", "up", "a/b c", "--worker", "2"]);
+    assert_eq!(out, "A/B C from 2\n");
+    let (_, error, code) = aioxide(&folder, &[&socket, "scale", "0"]);
+    assert!(
+        error.starts_with("error: the number of workers is 1 to"),
+        "{error}"
+    );
+    assert_eq!(code, 1);
+    let (_, error, code) = aioxide(&folder, &[&socket, "relod"]);
+    assert!(error.contains("did you mean `reload`?"), "{error}");
+    assert_eq!(code, 1);
+    let (_, _, code) = aioxide(&folder, &["--no-such-flag", "workers"]);
+    assert_eq!(code, 1);
+    let nowhere = format!("--socket={}", folder.file("nowhere").display());
+    let (_, error, code) = aioxide(&folder, &[&nowhere, "workers"]);
+    assert!(error.contains("nowhere"), "{error}");
+    assert_eq!(code, 2);
+    assert_graceful(&watched.server.stop(Signal::TERM));
+}
+
+#[test]
+fn the_command_finds_servers_by_their_doors() {
+    let folder = Folder::new();
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_monitored"));
+        command
+            .env("RUNTIME_DIRECTORY", folder.path())
+            .env_remove("AIOXIDE_MONITOR");
+        let mut server = Running::start(&mut command);
+        server.wait_for("1 worker is ready");
+        server
+    };
+    let [first, second] = [start(), start()];
+    let pids = [&first, &second].map(|server| server.pid().as_raw_nonzero().get());
+    let (out, _, code) = aioxide(&folder, &["list", "--json"]);
+    assert_eq!(code, 0);
+    let servers = json(&out);
+    for pid in pids {
+        let found = servers
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|server| server["pid"] == pid);
+        assert_eq!(found.expect("is listed")["workers"], 1, "{out}");
+    }
+    let (_, error, code) = aioxide(&folder, &["workers"]);
+    assert!(error.contains("there are several servers"), "{error}");
+    assert_eq!(code, 2);
+    let pid = pids[1].to_string();
+    let (out, _, _) = aioxide(&folder, &["--server", &pid, "--json", "server"]);
+    assert_eq!(json(&out)["pid"], pids[1]);
+    let (_, error, code) = aioxide(&folder, &["--server", "nobody", "workers"]);
+    assert!(error.contains("no server `nobody`"), "{error}");
+    assert_eq!(code, 2);
+    for server in [first, second] {
+        assert_graceful(&server.stop(Signal::TERM));
+    }
+}
+
 under_both_isolations!(
     a_person_is_greeted_and_prompted,
     lines_and_http_are_one_vocabulary,

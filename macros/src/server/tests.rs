@@ -50,7 +50,8 @@ fn every_option() {
     expands(
         "workers = config.workers, isolation = process, main = database, extra = [router, metrics::run], init = log,
         on_ready = announce, stop_signals = [SIGTERM], shutdown_timeout = 10s, start_timeout = timeout, on_failure = restart,
-        max_restarts = 3, restart_window = 1h30m, hang_timeout = 30s, roll_overlap = 2, max_connections = 100, share_port, run_to_completion",
+        max_restarts = 3, restart_window = 1h30m, hang_timeout = 30s, roll_overlap = 2, max_connections = 100, monitor,
+        health = \"127.0.0.1:9090\", share_port, run_to_completion",
         "async fn echo(worker: Worker, database: Database, config: Config) { yield_().await; }",
         expect![[r#"
             fn echo(config: Config) -> ::aioxide::Server {
@@ -65,6 +66,9 @@ fn every_option() {
                 }
                 let __aioxide_workers: ::core::primitive::usize = config.workers;
                 let __aioxide_start_timeout: ::core::time::Duration = timeout;
+                let __aioxide_health: ::std::string::String = ::core::convert::Into::into(
+                    "127.0.0.1:9090",
+                );
                 let config = ::aioxide::__private::argument(&config);
                 ::aioxide::__private::server_with_shared_main(
                         ::core::concat!(::core::module_path!(), "::", "echo"),
@@ -98,6 +102,8 @@ fn every_option() {
                     .max_connections(100)
                     .share_port(true)
                     .run_to_completion(true)
+                    .monitor(true)
+                    .health(__aioxide_health)
             }
         "#]],
     );
@@ -255,7 +261,7 @@ fn a_wrong_option_leaves_the_function_and_its_body() {
                 loop {}
             }
             ::core::compile_error! {
-                "unknown option `wrokers` of `#[server]`\nhelp: did you mean `workers`? the options are `workers = 4`, `isolation = process`, `main = path`, `extra = [path]`, `init = path`, `on_ready = path`, `stop_signals = [SIGINT, SIGTERM]`, `shutdown_timeout = 25s`, `drain_delay = 5s`, `start_timeout = 60s`, `on_failure = restart`, `max_restarts = 10`, `restart_window = 60s`, `hang_timeout = 30s`, `roll_overlap = 2`, `max_connections = 10_000`, `recycle = after(1h)`, `share_port`, `run_to_completion`, `crate = path`"
+                "unknown option `wrokers` of `#[server]`\nhelp: did you mean `workers`? the options are `workers = 4`, `isolation = process`, `main = path`, `extra = [path]`, `init = path`, `on_ready = path`, `stop_signals = [SIGINT, SIGTERM]`, `shutdown_timeout = 25s`, `drain_delay = 5s`, `start_timeout = 60s`, `on_failure = restart`, `max_restarts = 10`, `restart_window = 60s`, `hang_timeout = 30s`, `roll_overlap = 2`, `monitor`, `health = \"0.0.0.0:9090\"`, `max_connections = 10_000`, `recycle = after(1h)`, `share_port`, `run_to_completion`, `crate = path`"
             }
         "##]],
     );

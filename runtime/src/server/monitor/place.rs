@@ -156,35 +156,22 @@ fn is_stale(path: &Path) -> bool {
     is_socket && UnixStream::connect(path).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
 }
 
-/// It gets its name when it has its permissions and listens: nobody finds it otherwise.
+/// Whoever connects before it has its permissions is sent away as later: who may enter is asked of the kernel. It is bound
+/// by its own name, by which the kernel's table of sockets lists it.
 fn open(path: &Path) -> io::Result<Open> {
     if is_stale(path) {
         fs::remove_file(path)?;
     }
-    let mut unnamed = path.as_os_str().to_owned();
-    unnamed.push(format!(".{}", std::process::id()));
-    let unnamed = PathBuf::from(unnamed);
-    let listener = UnixListener::bind(&unnamed)?;
-    let named = fs::set_permissions(&unnamed, Permissions::from_mode(0o600))
-        // Unlike renaming, this never takes the place of another one.
-        .and_then(|()| fs::hard_link(&unnamed, path))
-        .and_then(|()| fs::symlink_metadata(path));
-    fs::remove_file(&unnamed)?;
-    let inode = named
-        .map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => io::Error::new(
-                ErrorKind::AddrInUse,
-                "there is something else already, which is in use",
-            ),
-            _ => error,
-        })?
-        .ino();
-    listener.set_nonblocking(true)?;
-    Ok(Open {
+    let listener = UnixListener::bind(path)?;
+    let inode = fs::symlink_metadata(path)?.ino();
+    let door = Open {
         listener,
         path: path.to_owned(),
         inode,
-    })
+    };
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    door.listener.set_nonblocking(true)?;
+    Ok(door)
 }
 
 impl Drop for Open {

@@ -4,6 +4,7 @@ use std::env;
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -24,12 +25,18 @@ const HEALTH_VARIABLE: &str = "AIOXIDE_HEALTH";
 const CLIENTS: usize = 32;
 /// How many clients may check the server's health.
 const HEALTH_CLIENTS: usize = 64;
+/// What the last replies get to be written, at the end of the server.
+const LAST_REPLIES: Duration = Duration::from_millis(200);
+/// How many turns of the event loop that takes at most.
+const TURNS: usize = 64;
 /// How often it is looked who is overdue.
 const ROUND: Duration = Duration::from_secs(1);
 
 /// Serves those who look into a server. Dropped, it closes the door.
 pub(crate) struct Monitor {
     closing: CancellationToken,
+    /// Disconnected when nobody is served any more.
+    served: Receiver<()>,
     _door: Option<Open>,
 }
 
@@ -60,16 +67,20 @@ impl Monitor {
             health,
             closing.clone(),
         );
-        if let Err(error) = served {
-            report::log!(warn, %error, "monitor: nobody can be served: {error}");
-            return (None, Looks::default());
-        }
+        let served = match served {
+            Ok(served) => served,
+            Err(error) => {
+                report::log!(warn, %error, "monitor: nobody can be served: {error}");
+                return (None, Looks::default());
+            }
+        };
         if let Some(door) = &door {
             let path = door.path.display();
             report::log!(info, %path, "monitor: the door is {path}");
         }
         let monitor = Monitor {
             closing,
+            served,
             _door: door,
         };
         (Some(monitor), looks)
@@ -79,6 +90,8 @@ impl Monitor {
 impl Drop for Monitor {
     fn drop(&mut self) {
         self.closing.cancel();
+        // Who has asked for the end is told that it comes, before it does.
+        let _ = self.served.recv_timeout(LAST_REPLIES);
     }
 }
 
@@ -112,11 +125,13 @@ fn serve(
     door: Option<&Open>,
     health: Option<TcpListener>,
     closing: CancellationToken,
-) -> io::Result<()> {
+) -> io::Result<Receiver<()>> {
+    let (serving, served) = channel::<()>();
     let door = door.map(|door| door.listener.try_clone()).transpose()?;
     std::thread::Builder::new()
         .name("monitor".to_owned())
         .spawn(move || {
+            let _serving = serving;
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .build_local(LocalOptions::default());
@@ -151,8 +166,12 @@ fn serve(
                     () = closing.cancelled() => {}
                     () = rounds => {}
                 }
+                // Replies that are there already are still written.
+                for _ in 0..TURNS {
+                    tokio::task::yield_now().await;
+                }
             });
             runtime.shutdown_background();
         })?;
-    Ok(())
+    Ok(served)
 }

@@ -135,7 +135,7 @@ pub(crate) use watched::{Act, Answered, Last, Look, Looks, TooMany, Watcher};
 #[cfg(not(feature = "monitor"))]
 mod unwatched {
     #[derive(Default)]
-    pub(crate) struct Looks;
+    pub(crate) struct Looks(());
 
     pub(in crate::server::supervisor) type Look = std::convert::Infallible;
 

@@ -9,9 +9,7 @@ use tokio::task::JoinHandle;
 use super::commands;
 use super::shared::Shared;
 use crate::server::Isolation;
-use crate::server::line::{
-    Connection, Count, CountKey, Figures, LONGEST_ANSWER, Message, Query, Ran,
-};
+use crate::server::line::{Connection, Count, Figures, LONGEST_ANSWER, Message, Query, Ran};
 
 /// How many timers' counts go into a worker's last figures, which are one message.
 const LAST_COUNTS: usize = 200;
@@ -106,8 +104,8 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 
 #[cfg(feature = "timer")]
 mod timers {
-    use super::{Count, CountKey};
-    use crate::server::line::{TimerAct, TimerRow};
+    use super::Count;
+    use crate::server::line::{CountKey, TimerAct, TimerRow};
     use crate::timer::watched::{self, Act};
 
     pub(super) fn watch() {

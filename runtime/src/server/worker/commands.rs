@@ -29,7 +29,7 @@ impl Worker {
     /// happens in a server without a [door](crate::Server::monitor). Modelled on aioconsole.
     ///
     /// ```no_run
-    /// use Rc;
+    /// use std::rc::Rc;
     /// use std::cell::RefCell;
     /// use aioxide::{Worker, server};
     ///
