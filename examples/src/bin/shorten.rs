@@ -21,29 +21,20 @@
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aioxide::lease::{BoxLease, FileLease, LeaseError, PostgresLease};
-use aioxide::{Stopping, Tick, Worker, actxmgr, server, timer};
+use aioxide::{Tick, Worker, actxmgr, server, timer};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use clap::Parser;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{Any, AnyConnection, AnyPool, Connection, Transaction};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tracing::{error, info};
-
-/// How long a client may leave a connection without a request: less than a stop may take.
-const SILENCE: Duration = Duration::from_secs(10);
 
 /// Shortens URLs.
 #[derive(Clone, Parser)]
@@ -247,27 +238,6 @@ impl IntoResponse for Failure {
     }
 }
 
-/// One connection. A worker that stops says so with the answer to the request that is under way; when there was none
-/// yet it waits for the first, because that one may already be on its way.
-async fn serve(stream: TcpStream, app: Router, stopping: Stopping) -> hyper::Result<()> {
-    // Told to stop before anything has arrived, hyper would hang up.
-    if timeout(SILENCE, stream.peek(&mut [0])).await.is_err() {
-        return Ok(());
-    }
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(SILENCE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    let mut connection = pin!(connection);
-    tokio::select! {
-        // First, so that what has arrived is read.
-        biased;
-        ended = &mut connection => return ended,
-        _ = stopping => connection.as_mut().graceful_shutdown(),
-    }
-    connection.await
-}
-
 fn milliseconds_since_1970() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -312,10 +282,7 @@ async fn shorten(
         .route("/{code}", get(follow))
         .with_state(links);
     let listener = worker.listen(options.listen).await?;
-    let serving = worker.serve(listener, {
-        let worker = worker.clone();
-        move |stream| serve(stream, app.clone(), worker.stopping())
-    });
+    let serving = worker.serve_http(listener, app);
     info!(worker = worker.index(), pid = std::process::id(), "set up");
 
     let stop = yield_().await;
