@@ -189,9 +189,10 @@ struct Told {
 /// One line, in one piece, also among other processes.
 fn tell(what: &str, due: SystemTime, interval: Duration, token: Token) {
     let since = due.duration_since(UNIX_EPOCH).expect("none is earlier");
+    let (since, interval) = (since.as_nanos(), interval.as_nanos());
+    let (n, rest) = (since / interval, since % interval);
     // Where a lease begins is no due time.
-    if since.as_nanos() % interval.as_nanos() == 0 {
-        let n = since.as_nanos() / interval.as_nanos();
+    if rest == 0 {
         let line = format!("{} {what} {n} {token}\n", std::process::id());
         let stdout = io::stdout().as_fd().try_clone_to_owned();
         let mut stdout = File::from(stdout.expect("stdout is open"));
