@@ -51,7 +51,7 @@ fn connections_for_a_blocked_worker_are_accepted_by_its_siblings(isolation: &str
     let late = waits
         .iter()
         .filter(|wait| **wait > Duration::from_millis(150));
-    println!(
+    eprintln!(
         "{isolation}: {} connections, {} waited over 150 ms, the longest {:?}",
         waits.len(),
         late.count(),

@@ -494,14 +494,14 @@ fn rolls_under_load_lose_no_request(isolation: &str) {
     };
     let args = "--workers 2 --shutdown-timeout 6000";
     let tallies = roll_under_load(isolation, args, requests, rolls);
-    println!("{isolation}: {tallies:?}");
+    eprintln!("{isolation}: {tallies:?}");
     for tally in &tallies {
         assert_eq!(tally.failed(), "0 ()");
         assert!(tally.answered.load(Relaxed) > 0);
     }
     if wanted.is_some() {
         let tallies = roll_under_load(isolation, &format!("{args} --axum"), requests, rolls);
-        println!("{isolation}, axum's loop: {tallies:?}");
+        eprintln!("{isolation}, axum's loop: {tallies:?}");
     }
 }
 

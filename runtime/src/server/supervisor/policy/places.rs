@@ -202,7 +202,12 @@ impl Policy {
             if self.is_rolled_away(role) {
                 return;
             }
-            let successor = self.spawn_current(now, role, worker.image);
+            let image = match in_roll {
+                true => worker.image,
+                // What a roll that was cancelled has started may not work.
+                false => self.place_ref(role).image,
+            };
+            let successor = self.spawn_current(now, role, image);
             if in_roll {
                 self.set_stage(Stage::Starting(successor));
             }

@@ -468,3 +468,20 @@ fn a_roll_is_given_up_when_the_server_goes() {
     server.clean(2);
     assert_eq!(server.clean(1), [A::Exit(0)]);
 }
+
+#[test]
+fn while_going_an_extra_of_a_roll_that_was_cancelled_comes_again_as_it_was() {
+    let mut server = Server::serving(Config {
+        drain_delay: 5 * SECOND,
+        workers: 1,
+        extra_sync: vec![false],
+        ..config()
+    });
+    server.on(E::Reload);
+    server.ready(2);
+    server.clean(1);
+    assert_eq!(deeds(server.clean(0)), [spawn(3, X0, 1)]);
+    server.on(E::WorkerSignalled(id(3), TERM));
+    server.on(E::StopSignal(TERM));
+    assert_eq!(server.clean(3)[0], spawn(4, X0, 0));
+}
