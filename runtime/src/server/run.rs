@@ -139,7 +139,7 @@ impl Server {
         #[cfg(feature = "monitor")]
         let (monitor, looks) = self.open_monitor(Isolation::Thread);
         #[cfg(not(feature = "monitor"))]
-        let looks = Looks;
+        let looks = Looks::default();
         let manager = Manager::default();
         let supervisor = self.supervise(workers, seats, teller.clone(), manager, looks, give_up);
         std::thread::Builder::new()
@@ -211,7 +211,7 @@ impl Server {
         #[cfg(feature = "monitor")]
         let (monitor, looks) = self.open_monitor(self.isolation);
         #[cfg(not(feature = "monitor"))]
-        let looks = Looks;
+        let looks = Looks::default();
         // Of several servers the first is the service.
         let systemd = registration.is_first().then(Systemd::of_environment);
         let manager = Manager {

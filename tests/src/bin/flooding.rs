@@ -130,7 +130,8 @@ async fn flooding(worker: Worker, options: Options) -> io::Result<()> {
                             }
                         });
                     },
-                    says => flood(says)?,
+                    // Beside the event loop, which would be told as blocked amid a frame of the flood.
+                    says => tokio::task::spawn_blocking(move || flood(says)).await??,
                 }
             },
         }
