@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use tokio::runtime;
 
@@ -81,13 +81,13 @@ impl InnerPlace {
 
     /// Ready when nothing is pending any more of what was entered in it. `wait` is empty at first, and kept by the
     /// caller.
-    #[allow(dead_code, reason = "for scopes and timers")]
+    #[cfg(any(feature = "scope", feature = "timer"))]
     pub(crate) fn poll_settled(&self, wait: &mut Option<Wait>, cx: &mut Context<'_>) -> Poll<()> {
         if wait.is_none() && self.has_pending() {
             *wait = self.wait_inside();
         }
         if let Some(pending) = wait {
-            ready!(Pin::new(pending).poll(cx));
+            std::task::ready!(Pin::new(pending).poll(cx));
         }
         *wait = None;
         Poll::Ready(())

@@ -122,7 +122,7 @@ impl Place {
     }
 
     /// A place inside this one, which begins now.
-    #[allow(dead_code, reason = "for scopes and timers")]
+    #[cfg(feature = "scope")]
     pub(crate) fn inner(&self) -> InnerPlace {
         InnerPlace::of(self.clone(), self.next())
     }
@@ -243,7 +243,7 @@ impl InnerPlace {
     }
 
     /// A place inside the current one, which begins now.
-    #[allow(dead_code, reason = "for scopes and timers")]
+    #[cfg(feature = "scope")]
     pub(crate) fn in_current() -> InnerPlace {
         Place::current().inner()
     }
