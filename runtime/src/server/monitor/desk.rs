@@ -529,25 +529,8 @@ impl Desk {
             None => Worker {
                 name: name_of(view, worker.role),
                 index: worker.role.index(),
-                pid: None,
-                generation: None,
-                image: None,
                 state: worker.state,
-                since: None,
-                retry_in: None,
-                answers: false,
-                connections_open: None,
-                connections_total: None,
-                busy_percent: None,
-                loop_lag: None,
-                tasks: None,
-                timers: None,
-                teardowns_pending: None,
-                memory: None,
-                restarts: 0,
-                failures: 0,
-                last_failure: None,
-                last_failure_at: None,
+                ..Worker::default()
             },
         };
         row.pid = Some(worker.pid);
@@ -591,28 +574,16 @@ pub(super) fn resident(pid: u32) -> Option<u64> {
 }
 
 fn vacant_row(place: &Place, state: &'static str) -> Worker {
+    let last = place.last_failure.as_ref();
     Worker {
         name: place.name.clone(),
         index: place.role.index(),
-        pid: None,
-        generation: None,
-        image: None,
         state,
-        since: None,
-        retry_in: None,
-        answers: false,
-        connections_open: None,
-        connections_total: None,
-        busy_percent: None,
-        loop_lag: None,
-        tasks: None,
-        timers: None,
-        teardowns_pending: None,
-        memory: None,
         restarts: place.restarts,
         failures: place.failures,
-        last_failure: place.last_failure.as_ref().map(|(_, cause)| cause.clone()),
-        last_failure_at: place.last_failure.as_ref().map(|(at, _)| reply::at(*at)),
+        last_failure: last.map(|(_, cause)| cause.clone()),
+        last_failure_at: last.map(|(at, _)| reply::at(*at)),
+        ..Worker::default()
     }
 }
 

@@ -151,7 +151,7 @@ pub(super) struct Held {
 }
 
 /// A worker or an extra, or the place of one that is vacant. Times are in seconds, sizes in bytes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Default)]
 pub(super) struct Worker {
     /// `worker 3`, or the name of the extra.
     pub(super) name: String,
