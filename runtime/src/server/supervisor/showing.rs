@@ -29,7 +29,14 @@ impl Supervisor {
                 match act {
                     Act::Reload => self.asked(Asked::Reload),
                     Act::Scale(workers) => self.asked(Asked::Scale(workers)),
-                    Act::Stop => self.asked(Asked::StopRequested),
+                    Act::Drain => {
+                        self.note_request("a stop after the delay is requested");
+                        self.happened(Event::Drain);
+                    }
+                    Act::Stop => {
+                        self.note_request("a stop is requested");
+                        self.happened(Event::StopWithoutDelay);
+                    }
                     Act::Restart(role) => self.happened(Event::Restart(role)),
                 }
                 let _ = reply.send(before);
@@ -212,7 +219,11 @@ impl Supervisor {
             Asked::Scale(workers) => format!("{workers} workers are requested"),
             Asked::Tell => "SIGUSR1 is told to all workers".to_owned(),
         };
-        self.note(None, "signal", text, None);
+        self.note_request(text);
+    }
+
+    fn note_request(&self, text: impl Into<String>) {
+        self.note(None, "signal", text.into(), None);
     }
 
     pub(super) fn note_report(&mut self, report: Report) {
