@@ -81,7 +81,7 @@ impl Supervisor {
 
     fn view(&self) -> View {
         let now = self.now();
-        let (wanted, most) = self.policy.wanted();
+        let ((wanted, most), phase) = (self.policy.wanted(), self.policy.phase());
         let workers = self.workers.iter().map(|(id, live)| {
             let (lag, blocked) = live.pulse.lag(now);
             WorkerView {
@@ -120,9 +120,9 @@ impl Supervisor {
                 .collect(),
         });
         View {
-            state: self.policy.state_name(),
+            state: phase.name(),
             was_ready: self.was_ready,
-            going: self.policy.is_going(),
+            going: phase.is_going(),
             target: self.policy.target(),
             wanted,
             most,
