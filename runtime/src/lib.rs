@@ -173,7 +173,11 @@ pub use context::{
     Return, group,
 };
 #[cfg(feature = "scope")]
-pub use scope::{ChildError, ChildReturn, Ignore, Restart, Scope, ScopedTask, scope};
+#[doc(hidden)]
+pub use scope::Restarting;
+pub use scope::{
+    ChildError, ChildReturn, Ignore, Restart, RestartRule, Scope, ScopedTask, Together, scope,
+};
 pub use teardown::{Drained, drain, settle};
 
 /// Turns an async worker function into a supervised server of several workers.

@@ -90,12 +90,14 @@ fn assert_graceful(ended: &Ended) {
 }
 
 fn one_of_the_workers_runs_it(isolation: &str) {
-    let mut server = start(isolation, "--workers 4");
-    server.ticks(20);
-    let ended = server.stop();
-    assert_graceful(&ended);
-    assert_each_once(&ended, 50);
-    assert_eq!(workers(&ended).len(), 1, "{:#?}", ended.log);
+    for args in ["--workers 4", "--workers 4 --blocking"] {
+        let mut server = start(isolation, args);
+        server.ticks(20);
+        let ended = server.stop();
+        assert_graceful(&ended);
+        assert_each_once(&ended, 50);
+        assert_eq!(workers(&ended).len(), 1, "{:#?}", ended.log);
+    }
 }
 
 fn a_roll_hands_it_over(isolation: &str) {

@@ -13,6 +13,7 @@ use aioxide::{Delivery, Missed, Overlap, Tick, Timer, Worker, server};
 use aioxide_tests::fixture;
 use clap::Parser;
 use rustix::fs::{FlockOperation, flock};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{error, info};
 
@@ -38,6 +39,9 @@ struct Options {
     /// The timer is left running when its worker is told to stop.
     #[arg(long)]
     leaves_it: bool,
+    /// The timer is started on a thread for blocking work.
+    #[arg(long)]
+    blocking: bool,
 }
 
 async fn tick(tick: Tick, options: Options, who: String, mine: Arc<AtomicBool>) {
@@ -86,7 +90,14 @@ async fn singles(worker: Worker, options: Options) -> Result<(), String> {
             sleep(Duration::from_millis(5)).await;
         }
     }
-    let (timer, mine) = start(&worker, &options);
+    let (timer, mine) = match options.blocking {
+        true => {
+            let (worker, options) = (worker.clone(), options.clone());
+            let started = spawn_blocking(move || start(&worker, &options));
+            started.await.map_err(|error| error.to_string())?
+        }
+        false => start(&worker, &options),
+    };
     let mut reloads = worker.reloads();
     let stop = yield_();
     tokio::pin!(stop);

@@ -69,7 +69,6 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
                     #[cfg(feature = "timer")]
                     crate::timer::single::install(Some(lease.clone()));
                 })
-                .on_thread_start(move || set_thread_index(index))
                 .on_thread_park(parks)
                 .on_thread_unpark(goes_on)
                 .build_local(LocalOptions::default());

@@ -145,7 +145,7 @@ fn last_word(
     } else {
         ExitCode::FAILURE
     };
-    sender.send(&ToSupervisor::Ended { failure, overran })?;
+    sender.send_last(&ToSupervisor::Ended { failure, overran })?;
     if !sender.finish(Instant::now() + LAST_WORD)? {
         report::failure(format_args!(
             "process {}: the supervisor doesn't listen",
