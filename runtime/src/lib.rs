@@ -37,6 +37,8 @@
 
 #[cfg(any(feature = "scope", feature = "server"))]
 mod backoff;
+#[cfg(feature = "monitor")]
+mod census;
 pub mod context;
 pub mod guide;
 #[cfg(feature = "logging")]

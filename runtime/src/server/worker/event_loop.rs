@@ -21,6 +21,8 @@ use super::shared::Shared;
 #[cfg(feature = "timer")]
 use super::single;
 use super::stopping::Stopping;
+#[cfg(feature = "monitor")]
+use super::watched::Watched;
 use crate::panic;
 use crate::server::job::{Body, Run};
 use crate::server::line::{Ended, Failure};
@@ -59,6 +61,8 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
         }
         Ok(Body::Async(make)) => {
             let (told, going_on) = (Arc::clone(&worker.told), Arc::clone(&worker.told));
+            #[cfg(feature = "monitor")]
+            let watched = worker.watched.clone();
             let parks = move || told.turning.parks();
             let goes_on = move || going_on.turning.goes_on();
             let runtime = Builder::new_current_thread()
@@ -66,6 +70,8 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
                 .thread_name(&worker.identity.comm)
                 .on_thread_start(move || {
                     set_thread_index(index);
+                    #[cfg(feature = "monitor")]
+                    watched.iter().for_each(Watched::join);
                     #[cfg(feature = "timer")]
                     crate::timer::single::install(Some(lease.clone()));
                 })
@@ -103,6 +109,9 @@ async fn to_its_end(
     worker.line.pong(0);
     let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings(pinged));
     let scope = OwnScope::enter(worker).await;
+    // The scope itself is none of the program's contexts.
+    #[cfg(feature = "monitor")]
+    worker.watched.iter().for_each(Watched::join);
     let loop_answers = tokio::task::spawn_local({
         let told = Arc::clone(&worker.told);
         async move { told.turning.answer().await }

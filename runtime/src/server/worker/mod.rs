@@ -31,6 +31,8 @@ mod single;
 pub(super) mod started;
 mod stopping;
 mod tasks;
+#[cfg(feature = "monitor")]
+mod watched;
 
 #[cfg(feature = "monitor")]
 pub use commands::CommandOutput;

@@ -275,7 +275,7 @@ async fn accept_loop<L, H, F>(
                     counts.opened();
                     worker.accepted.fetch_add(1, Ordering::Relaxed);
                     #[cfg(feature = "monitor")]
-                    let handled = worker.watched.as_ref().map(|connections| connections.handle(&address));
+                    let handled = worker.watched.as_ref().map(|watched| watched.connections.handle(&address));
                     let handler = Rc::clone(&handler);
                     let permit = admission.take();
                     // Called inside its task, where its panic is one connection's. Boxed where it is made:

@@ -9,9 +9,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-#[cfg(feature = "monitor")]
-use super::connections::Connections;
 use super::tasks::Tasks;
+#[cfg(feature = "monitor")]
+use super::watched::Watched;
 #[cfg(feature = "scope")]
 use crate::Scope;
 use crate::server::line::{Identity, Line, Message, Told};
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     ready: AtomicBool,
     /// Present if somebody may look into the server.
     #[cfg(feature = "monitor")]
-    pub(super) watched: Option<Arc<Connections>>,
+    pub(super) watched: Option<Watched>,
 }
 
 impl Shared {
@@ -50,7 +50,10 @@ impl Shared {
         Shared {
             max_connections: max.map(|max| Arc::new(Semaphore::new(max))),
             #[cfg(feature = "monitor")]
-            watched: told.queries.as_ref().map(|_| Arc::default()),
+            watched: told
+                .queries
+                .as_ref()
+                .map(|_| Watched::new(identity.isolation)),
             identity,
             line,
             told,
