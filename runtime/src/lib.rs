@@ -250,6 +250,7 @@ pub use teardown::{Drained, drain, settle};
 /// | `monitor`, `monitor = "path"` | off | a door for the operator: `nc -U`, `curl --unix-socket` (feature `monitor`) |
 /// | `health = "0.0.0.0:9090"` | off | `/livez`, `/readyz` and `/metrics` over HTTP (feature `monitor`) |
 /// | `max_connections = 10_000` | any | how many connections of `serve` a worker may have open at once |
+/// | `balance` | off | thread workers hand connections of `serve` to the one that has the fewest |
 /// | `share_port` | off | other servers may listen on the same address |
 /// | `run_to_completion` | off | yields return at once, the server ends when all workers have |
 /// | `crate = path` | `::aioxide` | where this library is, under another name |

@@ -121,6 +121,7 @@ fn try_run(
                 start: job.start(assignment.role, value.as_ref()),
                 patience,
                 watcher: Some(Watcher::default()),
+                balanced: None,
             };
             event_loop::run(run, &CancellationToken::new())
         }
