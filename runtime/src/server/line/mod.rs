@@ -21,7 +21,7 @@ pub(super) mod wire;
 pub(super) use end::Line;
 pub(super) use identity::{Identity, Role, comm};
 pub(super) use loans::Loan;
-pub(super) use message::{Answer, Ended, Failure, Message, Request};
+pub(super) use message::{Answer, Ended, Failure, Message, Passed, Request};
 #[cfg(feature = "monitor")]
 pub(super) use query::{
     CommandRow, Connection, ContextRow, Count, CountKey, Figures, LONGEST_ANSWER, Query, Ran,

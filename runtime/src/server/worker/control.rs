@@ -287,7 +287,7 @@ fn to_message(request: u64, asked: Request) -> ToSupervisor {
             text: asked,
             addresses: addrs,
         },
-        Request::ListenNamed { name } => Wanted::Named { name },
+        Request::Named { kind, name } => Wanted::Named { kind, name },
         Request::ListenUnix { path, mode } => Wanted::Unix {
             path: Bytes(path.into_os_string().into_vec()),
             mode,
