@@ -114,7 +114,7 @@ mod tests {
             "A machine.",
             "- Echo",
             "## Echo",
-            "of 4 bounds that aioxide has set itself are 2 kept",
+            "2 of 4 bounds that aioxide has set itself are kept",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
