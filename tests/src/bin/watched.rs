@@ -4,11 +4,12 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aioxide::{Timer, Worker, server};
+use aioxide::{Timer, Worker, actxmgr, server};
 use aioxide_tests::fixture;
 use clap::Parser;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 #[derive(Clone, Parser)]
 struct Options {
@@ -67,19 +68,53 @@ async fn watched(worker: Worker, options: Options) -> io::Result<()> {
     worker.command("prints", "prints 10 MB", async |_| {
         "0123456789".repeat(1_000_000)
     });
+    worker.command("release", "lets teardowns end", async |_| {
+        RELEASED.add_permits(100);
+    });
     let stop = yield_().await;
     tokio::time::sleep(Duration::from_millis(options.slow_stop)).await;
     serving.drain(&stop).await;
     Ok(())
 }
 
-/// Does what each byte says: `e` is echoed, `p` panics, `b` blocks the event loop for a while.
+static RELEASED: Semaphore = Semaphore::const_new(0);
+
+#[actxmgr]
+async fn session() {
+    yield_().await;
+}
+
+/// Its teardown takes until it is released.
+#[actxmgr]
+async fn held_up() {
+    yield_().await;
+    let _released = RELEASED.acquire().await;
+}
+
+#[actxmgr]
+async fn failing() -> io::Result<()> {
+    yield_().await;
+    Err(io::Error::other("its own mistake"))
+}
+
+/// Does what each byte says: `e` is echoed, `p` panics, `b` blocks the event loop for a while, `c` enters a context that
+/// is left with the connection, `d` drops one whose teardown is held up, `f` leaves one that fails, and `F` drops it.
 async fn answer(mut stream: TcpStream) -> io::Result<()> {
+    let mut entered = Vec::new();
     loop {
         match stream.read_u8().await {
             Ok(b'p') => panic!("asked to"),
             Ok(b'b') => std::thread::sleep(Duration::from_secs(7)),
-            Ok(byte) => stream.write_u8(byte).await?,
+            Ok(byte) => {
+                match byte {
+                    b'c' => entered.push(session().await),
+                    b'd' => drop(held_up().await),
+                    b'f' => assert!(failing().await?.exit().await.is_err()),
+                    b'F' => drop(failing().await?),
+                    _ => {}
+                }
+                stream.write_u8(byte).await?;
+            }
             Err(_) => return Ok(()),
         }
     }

@@ -24,8 +24,8 @@ pub(super) use loans::Loan;
 pub(super) use message::{Answer, Ended, Failure, Message, Passed, Request};
 #[cfg(feature = "monitor")]
 pub(super) use query::{
-    CommandRow, Connection, Count, CountKey, Figures, LONGEST_ANSWER, Query, Ran, TimerAct,
-    TimerRow,
+    CommandRow, Connection, ContextRow, Count, CountKey, Figures, LONGEST_ANSWER, Query, Ran,
+    TimerAct, TimerRow,
 };
 #[cfg(feature = "timer")]
 pub(super) use single::{Reached, Reply, SingleAnswer, SingleCall};

@@ -17,6 +17,8 @@ pub(crate) enum Query {
     Connections,
     /// A list of [`TimerRow`].
     Timers,
+    /// A list of [`ContextRow`].
+    Contexts,
     /// To all timers of this name. How many there are.
     Timer { name: String, act: TimerAct },
     /// A list of [`CommandRow`].
@@ -46,8 +48,11 @@ pub(crate) struct Figures {
     /// Tasks on its event loop that have not ended.
     pub(crate) tasks: u64,
     pub(crate) timers: u64,
-    /// Detached teardowns of its process that have not ended.
+    pub(crate) contexts_open: u64,
+    /// Detached teardowns that have not ended.
     pub(crate) teardowns_pending: u64,
+    /// How many there are now of a kind.
+    pub(crate) gauges: Vec<Count>,
     /// These only ever grow.
     pub(crate) counts: Vec<Count>,
 }
@@ -72,6 +77,7 @@ pub(crate) struct CountKey {
     /// `connections`, `busy_seconds`, ..
     pub(crate) name: String,
     pub(crate) timer: Option<String>,
+    pub(crate) context: Option<String>,
     pub(crate) outcome: Option<String>,
 }
 
@@ -81,10 +87,17 @@ impl Count {
             key: CountKey {
                 name: name.to_owned(),
                 timer: None,
+                context: None,
                 outcome: None,
             },
             value,
         }
+    }
+
+    pub(crate) fn of_context(name: &str, context: &str, value: f64) -> Count {
+        let mut count = Count::of(name, value);
+        count.key.context = Some(context.to_owned());
+        count
     }
 }
 
@@ -95,6 +108,21 @@ pub(crate) struct Connection {
     pub(crate) peer: Option<String>,
     /// For how long it has been open, in seconds.
     pub(crate) age: f64,
+}
+
+/// The contexts of a function. Times are in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ContextRow {
+    pub(crate) name: String,
+    /// Entered, and not yet left.
+    pub(crate) open: u64,
+    /// For how long the oldest of these has been open.
+    pub(crate) oldest: Option<f64>,
+    pub(crate) entered: u64,
+    /// Detached teardowns that have not ended.
+    pub(crate) teardowns_pending: u64,
+    /// Setups and teardowns that ended in an error, a panic or at their limit.
+    pub(crate) failed: u64,
 }
 
 /// A timer. Times are in seconds.

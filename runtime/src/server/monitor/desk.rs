@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -12,11 +13,11 @@ use super::about::About;
 use super::figures::{Known, Told};
 use super::metrics;
 use super::reply::{
-    self, Address, Connection, Event, Held, Help, Numbers, Ran, Refused, Reply, Roll, Server,
-    Timer, Worker,
+    self, Address, Connection, Context, Event, Held, Help, Numbers, Ran, Refused, Reply, Roll,
+    Server, Timer, Worker,
 };
 use super::vocabulary::{Command, KNOWN, nearest};
-use crate::server::line::{self, CommandRow, Query, Role, TimerAct, TimerRow};
+use crate::server::line::{self, CommandRow, Query, Role, TimerAct};
 use crate::server::supervisor::{Act, Entry, Place, Step, View, Watcher, WorkerId, WorkerView};
 use crate::server::{Isolation, report};
 
@@ -96,6 +97,7 @@ impl Desk {
             Command::Workers => self.workers().await?,
             Command::Connections(of) => self.connections(of).await?,
             Command::Timers => self.timers().await?,
+            Command::Contexts => self.contexts().await?,
             Command::Timer { name, act } => {
                 self.log_act(asker, &format!("timer {name}"));
                 self.timer(name, act).await?
@@ -360,20 +362,34 @@ impl Desk {
     }
 
     async fn timers(&self) -> Result<Reply, Refused> {
+        let row = |worker, timer| Timer { worker, timer };
+        self.rows_of(&Query::Timers, row).await.map(Reply::Timers)
+    }
+
+    async fn contexts(&self) -> Result<Reply, Refused> {
+        let row = |worker, context| Context { worker, context };
+        let rows = self.rows_of(&Query::Contexts, row).await;
+        rows.map(Reply::Contexts)
+    }
+
+    /// What all workers answer to a query of which the answer is a list.
+    async fn rows_of<T: DeserializeOwned, R>(
+        &self,
+        query: &Query,
+        row: impl Fn(String, T) -> R,
+    ) -> Result<Vec<R>, Refused> {
         let view = self.view().await?;
-        let told: Vec<(_, Option<Vec<TimerRow>>)> = self
-            .told
-            .ask_at_length(&view, |_| true, &Query::Timers)
-            .await;
-        let rows = told.into_iter().flat_map(|(worker, timers)| {
+        let told: Vec<(_, Option<Vec<T>>)> = self.told.ask_at_length(&view, |_| true, query).await;
+        let mut rows = Vec::new();
+        for (worker, told) in told {
             let name = name_of(&view, worker.role);
-            let rows = timers.unwrap_or_default().into_iter();
-            rows.map(move |timer| Timer {
-                worker: name.clone(),
-                timer,
-            })
-        });
-        Ok(Reply::Timers(rows.collect()))
+            rows.extend(
+                told.unwrap_or_default()
+                    .into_iter()
+                    .map(|told| row(name.clone(), told)),
+            );
+        }
+        Ok(rows)
     }
 
     async fn timer(&self, name: String, act: TimerAct) -> Result<Reply, Refused> {
@@ -552,9 +568,8 @@ impl Desk {
                 row.connections_total = Some(connections_total);
                 row.tasks = Some(figures.tasks);
                 row.timers = Some(figures.timers);
-                // Those of threads are counted for all of them together.
-                let is_own = self.about.isolation == Isolation::Process;
-                row.teardowns_pending = is_own.then_some(figures.teardowns_pending);
+                row.contexts_open = Some(figures.contexts_open);
+                row.teardowns_pending = Some(figures.teardowns_pending);
             }
         }
         row.loop_lag = worker.lag.map(|lag| lag.as_secs_f64());

@@ -52,6 +52,30 @@ const COUNTS: &[(&str, &str, &str)] = &[
         "aioxide_timer_ticks_total",
         "Due times of timers, by what became of them.",
     ),
+    (
+        "contexts_entered",
+        "aioxide_contexts_entered_total",
+        "Contexts that were entered, by function.",
+    ),
+    (
+        "contexts_failed",
+        "aioxide_contexts_failed_total",
+        "Setups and teardowns of contexts that failed, by function.",
+    ),
+];
+
+/// What workers have now, and how it is called here.
+const GAUGES: &[(&str, &str, &str)] = &[
+    (
+        "contexts_open",
+        "aioxide_contexts_open",
+        "Contexts that are open, by function.",
+    ),
+    (
+        "teardowns_pending",
+        "aioxide_teardowns_pending",
+        "Detached teardowns that have not ended, by function.",
+    ),
 ];
 
 pub(super) fn text(sample: &Sample<'_>) -> String {
@@ -165,6 +189,21 @@ pub(super) fn text(sample: &Sample<'_>) -> String {
         page.sample(name, &[("worker", &worker(role))], bytes);
     }
 
+    for (gauge, name, help) in GAUGES {
+        page.family(name, help, "gauge");
+        let mut sums = BTreeMap::<(Role, &CountKey), f64>::new();
+        for worker in &view.workers {
+            let gauges = known(worker)
+                .into_iter()
+                .flat_map(|figures| &figures.gauges);
+            for told in gauges.filter(|told| told.key.name == *gauge) {
+                *sums.entry((worker.role, &told.key)).or_default() += told.value;
+            }
+        }
+        for ((role, key), value) in sums {
+            page.sample_of(name, &worker(role), key, value);
+        }
+    }
     for (count, name, help) in COUNTS {
         page.family(name, help, "counter");
         let counted = sample
@@ -172,11 +211,7 @@ pub(super) fn text(sample: &Sample<'_>) -> String {
             .iter()
             .filter(|((key, _), _)| key.name == *count);
         for ((key, role), value) in counted {
-            let worker = worker(*role);
-            let mut labels = vec![("worker", worker.as_str())];
-            labels.extend(key.timer.as_deref().map(|timer| ("timer", timer)));
-            labels.extend(key.outcome.as_deref().map(|outcome| ("outcome", outcome)));
-            page.sample(name, &labels, value);
+            page.sample_of(name, &worker(*role), key, value);
         }
         // Those of threads are counted for their process.
         match (*count, sample.teardowns) {
@@ -197,6 +232,19 @@ struct Page {
 impl Page {
     fn family(&mut self, name: &str, help: &str, kind: &str) {
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// Of a worker, with the labels of its key.
+    fn sample_of(&mut self, name: &str, worker: &str, key: &CountKey, value: impl Display) {
+        let own = [
+            ("worker", Some(worker)),
+            ("timer", key.timer.as_deref()),
+            ("context", key.context.as_deref()),
+            ("outcome", key.outcome.as_deref()),
+        ];
+        let labels = own.map(|(label, value)| value.map(|value| (label, value)));
+        let labels: Vec<(&str, &str)> = labels.into_iter().flatten().collect();
+        self.sample(name, &labels, value);
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::about::Options;
 use super::text::{Table, age, rfc3339};
-use crate::server::line::{self, TimerRow};
+use crate::server::line::{self, ContextRow, TimerRow};
 use crate::server::supervisor::Entry;
 
 /// Why a command is not carried out, or failed.
@@ -79,6 +79,7 @@ pub(super) enum Reply {
     Workers(Vec<Worker>),
     Connections(Vec<Connection>),
     Timers(Vec<Timer>),
+    Contexts(Vec<Context>),
     Ran(Vec<Ran>),
     /// Prometheus' text format, also where JSON is asked for.
     Metrics {
@@ -177,6 +178,7 @@ pub(super) struct Worker {
     pub(super) loop_lag: Option<f64>,
     pub(super) tasks: Option<u64>,
     pub(super) timers: Option<u64>,
+    pub(super) contexts_open: Option<u64>,
     pub(super) teardowns_pending: Option<u64>,
     pub(super) memory: Option<u64>,
     pub(super) restarts: u64,
@@ -199,6 +201,14 @@ pub(super) struct Timer {
     pub(super) worker: String,
     #[serde(flatten)]
     pub(super) timer: TimerRow,
+}
+
+/// The contexts of a function in a worker. Times are in seconds.
+#[derive(Debug, Serialize)]
+pub(super) struct Context {
+    pub(super) worker: String,
+    #[serde(flatten)]
+    pub(super) context: ContextRow,
 }
 
 /// What a command of the program's own gave in a worker.
@@ -281,6 +291,7 @@ impl Reply {
                 table.to_string()
             }
             Reply::Timers(timers) => text_of_timers(timers),
+            Reply::Contexts(contexts) => text_of_contexts(contexts),
             Reply::Ran(ran) => match &ran[..] {
                 [Ran { output, .. }] => with_end(output),
                 ran => {
@@ -403,6 +414,31 @@ fn text_of_timers(timers: &[Timer]) -> String {
     table.to_string()
 }
 
+fn text_of_contexts(contexts: &[Context]) -> String {
+    let mut table = Table::new(&[
+        "WORKER",
+        "CONTEXT",
+        "OPEN",
+        "OLDEST",
+        "ENTERED",
+        "TEARDOWNS",
+        "FAILED",
+    ]);
+    for Context { worker, context } in contexts {
+        let oldest = context.oldest.map(Duration::from_secs_f64).map(age);
+        table.row([
+            worker.clone(),
+            context.name.clone(),
+            context.open.to_string(),
+            oldest.unwrap_or_else(|| "-".to_owned()),
+            context.entered.to_string(),
+            context.teardowns_pending.to_string(),
+            context.failed.to_string(),
+        ]);
+    }
+    table.to_string()
+}
+
 fn text_of_workers(workers: &[Worker]) -> String {
     let mut table = Table::new(&[
         "WORKER",
@@ -417,6 +453,7 @@ fn text_of_workers(workers: &[Worker]) -> String {
         "LAG",
         "TASKS",
         "TIMERS",
+        "CONTEXTS",
         "TEARDOWNS",
         "MEMORY",
         "RESTARTS",
@@ -445,6 +482,7 @@ fn text_of_workers(workers: &[Worker]) -> String {
             or_none(worker.loop_lag.map(|lag| format!("{:.1}ms", lag * 1e3))),
             or_none(worker.tasks.map(|tasks| tasks.to_string())),
             or_none(worker.timers.map(|timers| timers.to_string())),
+            or_none(worker.contexts_open.map(|open| open.to_string())),
             or_none(worker.teardowns_pending.map(|pending| pending.to_string())),
             or_none(
                 worker

@@ -50,6 +50,11 @@ pub(super) const KNOWN: &[Known] = &[
         "shows the connections that are open",
     ),
     shows("timers", "", "shows the timers of all workers"),
+    shows(
+        "contexts",
+        "",
+        "shows the contexts of all workers, by function",
+    ),
     acts(
         "timer",
         "NAME trigger|pause|resume",
@@ -94,6 +99,7 @@ pub(super) enum Command {
     /// Of all workers, or of one.
     Connections(Option<String>),
     Timers,
+    Contexts,
     Timer {
         name: String,
         act: TimerAct,
@@ -159,6 +165,7 @@ impl Command {
             ("connections", []) => Command::Connections(None),
             ("connections", [worker]) => Command::Connections(Some((*worker).to_owned())),
             ("timers", []) => Command::Timers,
+            ("contexts", []) => Command::Contexts,
             ("timer", [name, act]) => Command::Timer {
                 name: (*name).to_owned(),
                 act: match *act {

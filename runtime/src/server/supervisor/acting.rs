@@ -194,6 +194,7 @@ impl Supervisor {
             }),
             patience: self.config.shutdown_timeout,
             watcher: None,
+            balanced: None,
         };
         match Thread::spawn(run, self.seats.carry_out) {
             Ok(thread) => self.main = Some(thread),

@@ -1,5 +1,6 @@
 //! Answers those who look into a running server, on the event loop of a worker.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -8,8 +9,12 @@ use tokio::task::JoinHandle;
 
 use super::commands;
 use super::shared::Shared;
+use crate::census::Seen;
 use crate::server::Isolation;
-use crate::server::line::{Connection, Count, Figures, LONGEST_ANSWER, Message, Query, Ran};
+use crate::server::line::{
+    Connection, ContextRow, Count, Figures, LONGEST_ANSWER, Message, Query, Ran,
+};
+use crate::teardown;
 
 /// How many timers' counts go into a worker's last figures, which are one message.
 const LAST_COUNTS: usize = 200;
@@ -30,6 +35,7 @@ impl Shared {
             let answer = match query {
                 Query::Figures => json(&self.figures(usize::MAX)),
                 Query::Connections => json(&self.list_connections()),
+                Query::Contexts => json(&self.contexts()),
                 Query::Timers => json(&timers::rows()),
                 Query::Timer { name, act } => json(&timers::act(&name, act)),
                 Query::Commands => json(&commands::list()),
@@ -60,14 +66,44 @@ impl Shared {
     }
 
     fn list_connections(&self) -> Vec<Connection> {
-        let connections = self.watched.as_ref();
-        connections.map_or_else(Vec::new, |connections| connections.list())
+        let watched = self.watched.as_ref();
+        watched.map_or_else(Vec::new, |watched| watched.connections.list())
+    }
+
+    /// By function. What is pending of a thread worker is what its event loop has to do.
+    fn contexts(&self) -> Vec<ContextRow> {
+        let Some(watched) = &self.watched else {
+            return Vec::new();
+        };
+        let seen = watched.census.contexts();
+        let mut pending = teardown::pending(match self.identity.isolation {
+            Isolation::Process => None,
+            Isolation::Thread => Some(tokio::runtime::Handle::current().id()),
+        });
+        let mut rows: BTreeMap<&str, ContextRow> = BTreeMap::new();
+        let row = |name: &str, seen: Seen, pending: u64| ContextRow {
+            name: name.to_owned(),
+            open: seen.open,
+            oldest: seen.oldest.map(|oldest| oldest.as_secs_f64()),
+            entered: seen.entered,
+            teardowns_pending: pending,
+            failed: seen.failed,
+        };
+        for (name, seen) in seen {
+            let pending = pending.remove(name).unwrap_or(0);
+            rows.insert(name, row(name, seen, pending));
+        }
+        // Those of members of a stack, for example, are no contexts.
+        for (name, pending) in pending {
+            rows.insert(name, row(name, Seen::default(), pending));
+        }
+        rows.into_values().collect()
     }
 
     fn figures(&self, most_counts: usize) -> Figures {
         let metrics = tokio::runtime::Handle::current().metrics();
         let (accepted, open) = match &self.watched {
-            Some(connections) => connections.counts(),
+            Some(watched) => watched.connections.counts(),
             None => (0, 0),
         };
         let mut counts = vec![
@@ -77,21 +113,34 @@ impl Shared {
                 metrics.worker_total_busy_duration(0).as_secs_f64(),
             ),
         ];
-        let mut teardowns_pending = 0;
         // Those of thread workers are their process's.
         if self.identity.isolation == Isolation::Process {
-            let teardowns = crate::teardown::stats();
-            let ended = teardowns.completed + teardowns.failed + teardowns.abandoned;
-            teardowns_pending = teardowns.detached.saturating_sub(ended);
+            let teardowns = teardown::stats();
             counts.push(Count::of("teardowns", teardowns.detached as f64));
             counts.push(Count::of("teardowns_failed", teardowns.failed as f64));
         }
-        counts.extend(timers::counts().into_iter().take(most_counts));
+        let contexts = self.contexts();
+        let of_contexts = contexts.iter().flat_map(|row| {
+            [
+                Count::of_context("contexts_entered", &row.name, row.entered as f64),
+                Count::of_context("contexts_failed", &row.name, row.failed as f64),
+            ]
+        });
+        let of_names = timers::counts().into_iter().chain(of_contexts);
+        counts.extend(of_names.take(most_counts));
+        let gauges = contexts.iter().flat_map(|row| {
+            [
+                Count::of_context("contexts_open", &row.name, row.open as f64),
+                Count::of_context("teardowns_pending", &row.name, row.teardowns_pending as f64),
+            ]
+        });
         Figures {
             connections_open: open,
             tasks: metrics.num_alive_tasks() as u64,
             timers: timers::rows().len() as u64,
-            teardowns_pending,
+            contexts_open: contexts.iter().map(|row| row.open).sum(),
+            teardowns_pending: contexts.iter().map(|row| row.teardowns_pending).sum(),
+            gauges: gauges.collect(),
             counts,
         }
     }
@@ -144,6 +193,7 @@ mod timers {
                 key: CountKey {
                     name: "timer_ticks".to_owned(),
                     timer: Some(name.clone()),
+                    context: None,
                     outcome: Some(outcome.to_owned()),
                 },
                 value: value as f64,

@@ -231,7 +231,7 @@ impl Socket {
             let Some(waiting) = &mut *waiting else { return };
             waiting.insert(number, reply);
         }
-        if let Err(error) = self.sender.send(&message(number)) {
+        if let Err(error) = self.sender.ask(&message(number)) {
             // Nobody else will ever answer.
             match self.take(number) {
                 Some(Waiting::Request(reply)) => drop(reply.send(Err(io::Error::other(error)))),
