@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use aioxide::{Delivery, Missed, Overlap, Tick, Timer, Worker, actxmgr, server};
+use aioxide::{Delivery, ExitStack, Missed, Overlap, Tick, Timer, Worker, actxmgr, server};
 use aioxide_tests::fixture;
 use clap::Parser;
 use rustix::fs::{FlockOperation, flock};
@@ -68,7 +68,10 @@ async fn tick(tick: Tick, options: Options, who: String, mine: Arc<AtomicBool>) 
         error!("two at once: {who} due={due}");
     }
     lock.write_all(b".").expect("it can be written");
-    let _kept = kept(lock, Duration::from_millis(options.parting)).await;
+    let mut parting = ExitStack::new();
+    if options.parting > 0 {
+        parting.push(kept(lock, Duration::from_millis(options.parting)).await);
+    }
     info!("start due={due} token={token} {who}");
     sleep(Duration::from_millis(options.length)).await;
     info!("end due={due} {who}");
