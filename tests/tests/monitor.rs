@@ -266,6 +266,19 @@ fn the_end_of_the_connection_is_the_end_of_the_server(isolation: &str) {
     assert_graceful(&watched.server.wait());
 }
 
+fn a_drain_keeps_the_delay_and_a_stop_ends_it(isolation: &str) {
+    let mut watched = start(isolation, "--drain-delay 15000");
+    assert_eq!(watched.http("POST", "/drain", "").status, 202);
+    let going = "going: stop requested; everything is still served, and the stop begins in 15s";
+    watched.server.wait_for(going);
+    assert_eq!(watched.http("POST", "/drain", "").status, 202);
+    assert_eq!(watched.ask("server")["state"], "going");
+    assert_eq!(watched.http("POST", "/stop", "").status, 202);
+    let ended = watched.server.wait();
+    assert_graceful(&ended);
+    assert!(ended.took < std::time::Duration::from_secs(15));
+}
+
 fn events_are_told_and_followed(isolation: &str) {
     let watched = start(isolation, "--on-failure restart");
     let events = watched.ask("events");
@@ -892,6 +905,7 @@ under_both_isolations!(
     acts_answer_when_they_are_done,
     an_act_that_fails_says_so,
     a_second_act_is_refused_while_one_is_under_way,
+    a_drain_keeps_the_delay_and_a_stop_ends_it,
     the_end_of_the_connection_is_the_end_of_the_server,
     events_are_told_and_followed,
     followers_are_bounded,

@@ -75,6 +75,7 @@ pub struct Server {
     pub(super) buckets: BTreeMap<String, Vec<f64>>,
     pub(super) max_connections: Option<usize>,
     pub(super) recycle: Vec<Recycle>,
+    pub(super) balance: bool,
 }
 
 impl Server {
@@ -164,6 +165,7 @@ impl Server {
             buckets: BTreeMap::new(),
             max_connections: None,
             recycle: Vec::new(),
+            balance: false,
         }
     }
 
@@ -448,6 +450,28 @@ impl Server {
             "the buckets of `{name}` are {bounds:?}: give finite bounds that ascend, without the infinite one"
         );
         self.buckets.insert(name, bounds);
+        self
+    }
+
+    /// Whether thread workers have the same number of connections of [`Worker::serve`] and `Worker::serve_http` open, at each
+    /// address; not by default.
+    ///
+    /// The kernel spreads connections by a hash of their addresses, which is even for many. Few that last, of a database or of
+    /// WebSocket for example, may well fall on the same worker while another has none. With this, a worker that accepts one
+    /// while it has more open than another hands it to the one that has the fewest, so that they differ by one at most as
+    /// long as connections are opened: 16 on 4 workers are 4, 4, 4 and 4. A connection that is handed over costs a few
+    /// microseconds more.
+    ///
+    /// It works with tokio's TCP and Unix listeners. Process workers can't: [`run`](Server::run) refuses it for them. Workers
+    /// that are blocked, or at [`max_connections`](Server::max_connections), are handed none, and extras take no part.
+    ///
+    /// ```
+    /// # use aioxide::{Server, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet).workers(4).balance(true);
+    /// ```
+    pub fn balance(mut self, balance: bool) -> Server {
+        self.balance = balance;
         self
     }
 

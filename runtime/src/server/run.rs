@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::balance::Balance;
 use super::builder::Server;
 use super::job::Job;
 #[cfg(feature = "monitor")]
@@ -240,6 +241,7 @@ impl Server {
         give_up: GiveUp,
     ) -> impl FnOnce() -> Supervisor + Send {
         seats.max_connections = self.max_connections;
+        seats.balance = self.balance.then(Balance::default);
         let cores = available_parallelism().map_or(1, usize::from);
         let config = Config {
             workers,
@@ -334,6 +336,9 @@ impl Server {
         if self.max_connections == Some(0) {
             return Err(StartError::MaxConnections);
         }
+        if self.balance && isolation == Isolation::Process {
+            return Err(StartError::BalanceOfProcesses);
+        }
         let (delay, timeout) = (self.drain_delay, self.shutdown_timeout);
         if !delay.is_zero() && delay >= timeout {
             return Err(StartError::DrainDelay { delay, timeout });
@@ -396,6 +401,10 @@ enum StartError {
     DrainDelay { delay: Duration, timeout: Duration },
     #[error("`max_connections` is 0; allowed is 1 or more")]
     MaxConnections,
+    #[error(
+        "`balance` is for thread workers, and `isolation` is `process`; allowed with it is `isolation = thread`"
+    )]
+    BalanceOfProcesses,
     #[error("`recycle = over(..)` needs process workers, because threads share their memory")]
     MemoryOfThreads,
     #[error(transparent)]
@@ -446,6 +455,17 @@ mod tests {
         let refused = over().check_options(Isolation::Thread);
         assert!(matches!(refused, Err(StartError::MemoryOfThreads)));
         assert!(over().check_options(Isolation::Process).is_ok());
+    }
+
+    #[test]
+    fn processes_are_not_balanced() {
+        let server = || Server::new(async |_: Worker| {}).balance(true);
+        let refused = server().check_options(Isolation::Process).unwrap_err();
+        assert!(
+            refused.to_string().contains("`isolation = thread`"),
+            "{refused}"
+        );
+        assert!(server().check_options(Isolation::Thread).is_ok());
     }
 
     #[test]

@@ -160,6 +160,8 @@ impl Future for Entry {
         if let Some(ticks) = &mut this.ticks {
             let guard = this.guard.as_ref();
             if guard.is_some_and(|guard| guard.is_over(this.shared.now())) {
+                // The driver, which looks at the lease next, drops it, or it goes on if the lease was renewed meanwhile.
+                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             let (timeout, shared, number) = (this.timeout.as_mut(), &this.shared, this.number);

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -156,7 +157,11 @@ impl Shared {
     }
 
     pub(super) fn request(&self, request: Request) {
-        let at = self.now();
+        // While a thread ends, tokio's clock may be gone: then it counts from when the task takes it.
+        let at = match Handle::try_current() {
+            Err(error) if error.is_thread_local_destroyed() => NEVER,
+            _ => self.now(),
+        };
         let mut inbox = self.inbox();
         let letters = inbox.letters.get_or_insert_default();
         letters.requests.push((at, request));

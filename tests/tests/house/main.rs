@@ -1,6 +1,7 @@
 //! The rooms of the house, as the code keeps them: no import runs in a circle, and none upwards.
 
 mod imports;
+mod pictures;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -21,7 +21,7 @@ pub(super) mod wire;
 pub(super) use end::Line;
 pub(super) use identity::{Identity, Role, comm};
 pub(super) use loans::Loan;
-pub(super) use message::{Answer, Ended, Failure, Message, Request};
+pub(super) use message::{Answer, Ended, Failure, Message, Passed, Request};
 #[cfg(feature = "metrics")]
 pub(super) use query::Own;
 #[cfg(feature = "monitor")]

@@ -131,9 +131,13 @@ impl Desk {
                 Reply::Events(entries.iter().map(|entry| Event::from(&**entry)).collect())
             }
             Command::Events { follow: true } => return self.follow().map(Given::Following),
-            Command::Stop => {
-                self.log_act(asker, "stop");
-                self.act(Act::Stop).await?;
+            asked @ (Command::Drain | Command::Stop) => {
+                let (word, act) = match asked {
+                    Command::Drain => ("drain", Act::Drain),
+                    _ => ("stop", Act::Stop),
+                };
+                self.log_act(asker, word);
+                self.act(act).await?;
                 Reply::Accepted {
                     accepted: "accepted: the server stops; this connection ends when it has"
                         .to_owned(),

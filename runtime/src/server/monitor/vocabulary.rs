@@ -88,8 +88,16 @@ pub(super) const KNOWN: &[Known] = &[
         "NAME [ARGS] [--worker WORKER]",
         "runs a command of the program's own, in all workers or in one",
     ),
-    acts("drain", "", "stops the server as a stop signal does"),
-    acts("stop", "", "stops the server"),
+    acts(
+        "drain",
+        "",
+        "stops the server as a first stop signal does: after its `drain_delay`",
+    ),
+    acts(
+        "stop",
+        "",
+        "stops the server gracefully, without its `drain_delay`",
+    ),
 ];
 
 /// What is asked for.
@@ -125,6 +133,7 @@ pub(super) enum Command {
     Restart(String),
     Reload,
     Scale(usize),
+    Drain,
     Stop,
 }
 
@@ -217,7 +226,8 @@ impl Command {
                     .parse()
                     .map_err(|_| Refused::wrong(format!("`{number}` is no number of workers")))?,
             ),
-            ("drain" | "stop", []) => Command::Stop,
+            ("drain", []) => Command::Drain,
+            ("stop", []) => Command::Stop,
             _ => return Err(usage()),
         };
         Ok(command)

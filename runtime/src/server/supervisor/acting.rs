@@ -164,6 +164,7 @@ impl Supervisor {
             }),
             patience: self.config.shutdown_timeout,
             watcher: None,
+            balanced: None,
         };
         match Thread::spawn(run, self.seats.carry_out) {
             Ok(thread) => self.main = Some(thread),
@@ -259,7 +260,7 @@ impl Supervisor {
             Request::Listen { asked, addrs, all } => {
                 self.sockets.listen(id, &asked, &addrs, all).map(Some)
             }
-            Request::ListenNamed { name } => self.sockets.listen_named(id, &name).map(Some),
+            Request::Named { kind, name } => self.sockets.named(id, kind, &name).map(Some),
             Request::ListenUnix { path, mode } => {
                 self.sockets.listen_unix(id, &path, mode).map(Some)
             }

@@ -382,6 +382,20 @@ mod tests {
     }
 
     #[test]
+    fn the_working_directory_has_its_name_from_outside_if_that_is_true() {
+        let here = env::current_dir().unwrap();
+        let link = env::temp_dir().join(format!("aioxide-{}-pwd", std::process::id()));
+        std::os::unix::fs::symlink(&here, &link).unwrap();
+        let named = |name: &Path| working_directory(Some(name.into()));
+        assert_eq!(named(&link), link);
+        assert_eq!(named(Path::new(".")), here);
+        assert_eq!(named(&env::temp_dir()), here);
+        assert_eq!(working_directory(None), here);
+        fs::remove_file(&link).unwrap();
+        assert_eq!(named(&link), here);
+    }
+
+    #[test]
     fn the_kernels_mark_of_a_replaced_file_is_no_part_of_its_path() {
         let gone = PathBuf::from("/no/such/server (deleted)");
         assert_eq!(undeleted(gone), Path::new("/no/such/server"));

@@ -26,6 +26,9 @@ mod watched {
         Restart(Role),
         Reload,
         Scale(usize),
+        /// As a first stop signal does.
+        Drain,
+        /// Without the delay.
         Stop,
     }
 

@@ -30,7 +30,14 @@ impl Supervisor {
                 match act {
                     Act::Reload => self.asked(Asked::Reload),
                     Act::Scale(workers) => self.asked(Asked::Scale(workers)),
-                    Act::Stop => self.asked(Asked::StopRequested),
+                    Act::Drain => {
+                        self.note_request("a stop after the delay is requested");
+                        self.happened(Event::Drain);
+                    }
+                    Act::Stop => {
+                        self.note_request("a stop is requested");
+                        self.happened(Event::StopWithoutDelay);
+                    }
                     Act::Restart(role) => self.happened(Event::Restart(role)),
                 }
                 let _ = reply.send(before);
@@ -75,7 +82,7 @@ impl Supervisor {
 
     fn view(&self) -> View {
         let now = self.now();
-        let (wanted, most) = self.policy.wanted();
+        let ((wanted, most), phase) = (self.policy.wanted(), self.policy.phase());
         let workers = self.workers.iter().map(|(id, live)| {
             let (lag, blocked) = live.pulse.lag(now);
             WorkerView {
@@ -114,9 +121,9 @@ impl Supervisor {
                 .collect(),
         });
         View {
-            state: self.policy.state_name(),
+            state: phase.name(),
             was_ready: self.was_ready,
-            going: self.policy.is_going(),
+            going: phase.is_going(),
             target: self.policy.target(),
             wanted,
             most,
@@ -243,7 +250,11 @@ impl Supervisor {
             Asked::Scale(workers) => format!("{workers} workers are requested"),
             Asked::Tell => "SIGUSR1 is told to all workers".to_owned(),
         };
-        self.note(None, "signal", text, None);
+        self.note_request(text);
+    }
+
+    fn note_request(&self, text: impl Into<String>) {
+        self.note(None, "signal", text.into(), None);
     }
 
     pub(super) fn note_report(&mut self, report: Report) {

@@ -244,7 +244,7 @@ impl Socket {
             let Some(waiting) = &mut *waiting else { return };
             waiting.insert(number, reply);
         }
-        if let Err(error) = self.sender.send(&message(number)) {
+        if let Err(error) = self.sender.ask(&message(number)) {
             // Nobody else will ever answer.
             match self.take(number) {
                 Some(Waiting::Request(reply)) => drop(reply.send(Err(io::Error::other(error)))),
@@ -300,7 +300,7 @@ fn to_message(request: u64, asked: Request) -> ToSupervisor {
             text: asked,
             addresses: addrs,
         },
-        Request::ListenNamed { name } => Wanted::Named { name },
+        Request::Named { kind, name } => Wanted::Named { kind, name },
         Request::ListenUnix { path, mode } => Wanted::Unix {
             path: Bytes(path.into_os_string().into_vec()),
             mode,

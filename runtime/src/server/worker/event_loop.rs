@@ -42,9 +42,12 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
         start,
         patience,
         watcher,
+        balanced,
     } = run;
     let watcher = watcher.filter(|_| identity.index.is_some());
-    let worker = Arc::new(Shared::new(identity, line, told));
+    let mut shared = Shared::new(identity, line, told);
+    shared.balanced = balanced;
+    let worker = Arc::new(shared);
     let index = worker.identity.index;
     let _mark = mark_thread(index);
     #[cfg(feature = "timer")]

@@ -12,6 +12,7 @@ mod control;
 pub(super) mod event_loop;
 mod failures;
 mod going;
+mod handing;
 mod handle;
 mod index;
 mod listeners;

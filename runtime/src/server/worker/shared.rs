@@ -14,6 +14,7 @@ use super::tasks::Tasks;
 use super::watched::Watched;
 #[cfg(feature = "scope")]
 use crate::Scope;
+use crate::server::balance::Balanced;
 use crate::server::line::{Identity, Line, Message, Told};
 
 /// What tasks of a worker's scope fail with.
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(super) scope: OnceLock<Scope<TaskError>>,
     /// As many permits as connections may be open at once.
     pub(crate) max_connections: Option<Arc<Semaphore>>,
+    /// Present if connections are handed to whom has the fewest.
+    pub(super) balanced: Option<Balanced>,
     /// The accept loops, and what ends their handlers.
     pub(crate) serving: TaskTracker,
     pub(crate) cut: CancellationToken,
@@ -48,6 +51,7 @@ impl Shared {
         let max = identity.max_connections;
         let max = max.map(|max| max.min(Semaphore::MAX_PERMITS));
         Shared {
+            balanced: None,
             max_connections: max.map(|max| Arc::new(Semaphore::new(max))),
             #[cfg(feature = "monitor")]
             watched: told

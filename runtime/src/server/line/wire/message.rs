@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{MAX_MAIN, WireError};
-use crate::server::line::Role;
+use crate::server::line::{Passed, Role};
 #[cfg(feature = "timer")]
 use crate::server::line::{SingleAnswer, SingleCall};
 use crate::server::stop::{Signal, StopReason};
@@ -181,6 +181,7 @@ pub(in crate::server) enum Wanted {
     },
     /// One that a service manager has passed under this name.
     Named {
+        kind: Passed,
         name: String,
     },
 }
@@ -194,7 +195,7 @@ impl Wanted {
             }
             | Wanted::Udp { text, addresses } => text.len() + size_of_val(&addresses[..]),
             Wanted::Unix { path, .. } => path.0.len(),
-            Wanted::Named { name } => name.len(),
+            Wanted::Named { name, .. } => name.len(),
         }
     }
 }

@@ -56,7 +56,7 @@ pub(in crate::server) enum WireError {
     Unencodable(#[from] rmp_serde::encode::Error),
     #[error("a message came without its file descriptor")]
     NoDescriptor,
-    #[error("the other process has left {MAX_QUEUE} messages unread")]
+    #[error("the other process leaves too many messages unread")]
     QueueFull,
     #[error("a flood of messages, more than a worker has to say")]
     Flood,

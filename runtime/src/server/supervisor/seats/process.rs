@@ -571,7 +571,7 @@ impl From<Wanted> for Request {
                 asked: text,
                 addrs: addresses,
             },
-            Wanted::Named { name } => Request::ListenNamed { name },
+            Wanted::Named { kind, name } => Request::Named { kind, name },
             Wanted::Unix { path, mode } => Request::ListenUnix {
                 path: OsString::from_vec(path.0).into(),
                 mode,

@@ -1,14 +1,19 @@
 //! What systemd is told, as `sd_notify(3)` has it: that the server is ready, reloads or stops, how it stands, that it still
 //! turns, and that it needs more time.
 //!
-//! `notices` decides, `socket` sends, `environment` reads what systemd has set.
+//! `notices` decides, `socket` sends, `barrier` waits until what was sent has been dealt with, `environment` reads what systemd
+//! has set.
 
+mod barrier;
 mod environment;
 mod notices;
 mod socket;
 
+use std::io;
 use std::time::Duration;
 
+#[allow(unused_imports, reason = "what waits for it follows")]
+pub(super) use barrier::Barrier;
 use environment::Environment;
 #[cfg(feature = "process")]
 pub(super) use environment::OF_THE_SERVICE;
@@ -61,6 +66,13 @@ impl Systemd {
     /// Something has happened that belongs into `systemctl status`.
     pub(super) fn remark(&mut self, remark: String) {
         self.notices.remark(remark);
+    }
+
+    /// Asks systemd to tell when it has dealt with everything that it was told before, descriptors included. Must be
+    /// called in a runtime.
+    #[allow(dead_code, reason = "what waits for it follows")]
+    pub(super) fn barrier(&self) -> io::Result<Barrier> {
+        barrier::send(&self.socket)
     }
 
     fn send_due(&mut self, now: Duration) {

@@ -146,7 +146,7 @@ impl Notices {
                     self.reload = Reload::None;
                 }
             }
-            Phase::Stopping(_) => {
+            Phase::Going(_) | Phase::Stopping(_) | Phase::Ended => {
                 if !std::mem::replace(&mut self.stopping, true) {
                     let status = self.status.clone();
                     self.pending.clear();
@@ -251,8 +251,8 @@ fn status(seen: &Seen, remark: &str) -> String {
         ..
     } = seen.standing;
     let state = match (phase, roll) {
-        (Phase::Stopping(Some(reason)), _) => format!("stopping: {reason}"),
-        (Phase::Stopping(None), _) => "stopping".to_owned(),
+        (Phase::Going(reason) | Phase::Stopping(reason), _) => format!("stopping: {reason}"),
+        (Phase::Ended, _) => "stopping".to_owned(),
         (Phase::Starting, _) => format!("starting: {ready} of {wanted} workers are ready"),
         (Phase::Serving, Some(Rolled { replaced, of })) => {
             format!("rolling restart: {replaced} of {of} workers replaced")

@@ -1,14 +1,18 @@
 //! The socket on which systemd is told.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix};
 
 pub(super) struct NotifySocket {
     socket: UnixDatagram,
     /// Where systemd listens. Not connected to: it may be made anew while the server runs.
-    address: SocketAddr,
+    address: SocketAddrUnix,
 }
 
 impl NotifySocket {
@@ -16,7 +20,7 @@ impl NotifySocket {
     pub(super) fn new(name: &OsStr) -> io::Result<NotifySocket> {
         let address = match name.as_bytes() {
             [b'@', name @ ..] => of_abstract(name)?,
-            [b'/', ..] => SocketAddr::from_pathname(name)?,
+            [b'/', ..] => SocketAddrUnix::new(name.as_bytes())?,
             _ => {
                 let text = format!(
                     "NOTIFY_SOCKET is `{}`; allowed is an absolute path, or `@` and a name",
@@ -32,7 +36,24 @@ impl NotifySocket {
 
     /// Sends a datagram, at once or not at all.
     pub(super) fn send(&self, text: &[u8]) -> io::Result<()> {
-        self.socket.send_to_addr(text, &self.address).map(drop)
+        self.send_with(text, None)
+    }
+
+    /// As [`send`](Self::send), with a descriptor that comes along.
+    pub(super) fn send_with(
+        &self,
+        text: &[u8],
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = descriptor.map(|descriptor| [descriptor]);
+        if let Some(descriptors) = &descriptors {
+            control.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        let (text, flags) = (IoSlice::new(text), SendFlags::NOSIGNAL);
+        rustix::net::sendmsg_addr(&self.socket, &self.address, &[text], &mut control, flags)?;
+        Ok(())
     }
 }
 
@@ -47,17 +68,12 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn of_abstract(name: &[u8]) -> io::Result<SocketAddr> {
-    #[cfg(target_os = "android")]
-    use std::os::android::net::SocketAddrExt;
-    #[cfg(target_os = "linux")]
-    use std::os::linux::net::SocketAddrExt;
-
-    SocketAddr::from_abstract_name(name)
+fn of_abstract(name: &[u8]) -> io::Result<SocketAddrUnix> {
+    Ok(SocketAddrUnix::new_abstract_name(name)?)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn of_abstract(_: &[u8]) -> io::Result<SocketAddr> {
+fn of_abstract(_: &[u8]) -> io::Result<SocketAddrUnix> {
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
         "abstract names of sockets are Linux's",

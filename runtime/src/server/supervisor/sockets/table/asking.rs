@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::state::{Asked, Claim, Held, Shared, Table, group_of};
+use super::state::{Asked, Claim, Held, Inherited, Shared, Table, group_of};
 use crate::server::line::Role;
 use crate::server::report;
 use crate::server::supervisor::policy::WorkerId;
@@ -52,17 +52,25 @@ impl<S: System> Table<S> {
         path: &Path,
         mode: u32,
     ) -> io::Result<S::Socket> {
-        let name = Name::unix(path);
+        self.unix(worker, &Name::unix(path), mode)
+            .map_err(|error| cannot("listen on", path.display(), &error))
+    }
+
+    pub(super) fn unix(
+        &mut self,
+        worker: WorkerId,
+        name: &Name,
+        mode: u32,
+    ) -> io::Result<S::Socket> {
         let how = How {
             shared: false,
             only_v6: false,
             listening: true,
             mode,
         };
-        self.slot_of(worker)
-            .and_then(|slot| self.hold(worker, slot, &name, how))
-            .and_then(|(slot, name)| self.give(slot, &name))
-            .map_err(|error| cannot("listen on", path.display(), &error))
+        let slot = self.slot_of(worker)?;
+        let (slot, name) = self.hold(worker, slot, name, how)?;
+        self.give(slot, &name)
     }
 
     /// Closes what `worker` has asked for as `text`, an absolute path or an address as asked or as bound, unless
@@ -77,7 +85,10 @@ impl<S: System> Table<S> {
         let mut closed = Vec::new();
         for (name, shared) in &mut self.names {
             let meant = match name.inet() {
-                None => *name == path,
+                None => {
+                    let named = |it: &Inherited<S::Socket>| it.called == text && it.name == *name;
+                    *name == path || self.inherited.iter().any(named)
+                }
                 Some((kind, at)) => {
                     let pinned = |(asked, to): (&Asked, &Vec<SocketAddr>)| {
                         asked.group == group_of(slot)
