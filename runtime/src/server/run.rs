@@ -156,6 +156,7 @@ impl Server {
 
     fn try_run(mut self) -> Result<ExitCode, StartError> {
         registry::refuse_nested()?;
+        self.install_recorder();
         let has_processes = self.isolation == Isolation::Process;
         let turn = registry::turn(&self.key, has_processes)?;
         #[cfg(not(feature = "process"))]
@@ -277,6 +278,17 @@ impl Server {
         };
         let job = self.into_job();
         move || Supervisor::new(config, job, setup)
+    }
+
+    /// Has what the program counts by `metrics` counted in the workers, if it isn't counted elsewhere.
+    fn install_recorder(&self) {
+        #[cfg(feature = "metrics")]
+        if !crate::census::install(&self.buckets) {
+            report::log!(
+                debug,
+                "there is another recorder of `metrics`: the server counts nothing of the program's own"
+            );
+        }
     }
 
     /// Lets those in who look into the server, if that is wanted.
