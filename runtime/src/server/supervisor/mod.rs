@@ -29,6 +29,7 @@ mod singles;
 mod sockets;
 mod systemd;
 mod telling;
+mod turns;
 #[cfg(feature = "monitor")]
 mod view;
 mod watchdog;
