@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use aioxide::{Isolation, OnFailure, Server, Signal};
+use aioxide::{Isolation, OnFailure, Server, Signal, Upgrade};
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
@@ -42,6 +42,10 @@ pub struct ServerOptions {
     pub share_port: bool,
     #[arg(long)]
     pub max_connections: Option<usize>,
+    #[arg(long, default_value_t)]
+    pub upgrade: Upgrade,
+    #[arg(long)]
+    pub no_upgrade_signal: bool,
     /// Without `SIG`, and instead of those that do by default.
     #[arg(long, value_parser = signal_of_name)]
     pub stop_signal: Option<Signal>,
@@ -62,6 +66,7 @@ impl ServerOptions {
                 millis => Duration::from_millis(millis),
             })
             .drain_delay(Duration::from_millis(self.drain_delay))
+            .upgrade(self.upgrade)
             .start_timeout(Duration::from_millis(self.start_timeout));
         let server = match self.hang_timeout {
             Some(timeout) => server.hang_timeout(Duration::from_millis(timeout)),
@@ -70,6 +75,10 @@ impl ServerOptions {
         let server = match self.max_connections {
             Some(connections) => server.max_connections(connections),
             None => server,
+        };
+        let server = match self.no_upgrade_signal {
+            true => server.upgrade_signal(None),
+            false => server,
         };
         match self.stop_signal {
             Some(signal) => server.stop_signals([signal]),

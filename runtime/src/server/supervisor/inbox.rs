@@ -4,6 +4,8 @@
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::policy::WorkerId;
+#[cfg(feature = "process")]
+use super::upgrade::Other;
 use crate::server::job::MainValue;
 use crate::server::line::Message;
 
@@ -14,4 +16,7 @@ pub(crate) enum Input {
     Process(WorkerId, Message, OwnedSemaphorePermit),
     Main(Message),
     MainEntered(MainValue),
+    /// Of another supervisor.
+    #[cfg(feature = "process")]
+    Other(Other),
 }

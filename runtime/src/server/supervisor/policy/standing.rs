@@ -44,7 +44,10 @@ impl Policy {
             State::New | State::Entering | State::Starting => Phase::Starting,
             State::Serving => Phase::Serving,
             State::Stopping(stopping) => Phase::Stopping(Some(stopping.reason)),
-            State::Forced { signal, .. } => Phase::Stopping(Some(StopReason::Signal(signal))),
+            State::Forced { signal, .. } => {
+                let reason = signal.map_or(StopReason::Failure, StopReason::Signal);
+                Phase::Stopping(Some(reason))
+            }
             State::Done => Phase::Stopping(None),
         };
         let slots = self.slots.iter().take(self.target);

@@ -22,10 +22,14 @@ mod unix;
 
 pub(super) use kernel::Kernel;
 
+#[cfg(feature = "process")]
+pub(super) use name::{Kind, Name};
 #[cfg(feature = "monitor")]
 pub(super) use table::Holding;
 pub(crate) use table::Inherited;
 pub(super) use table::Order;
+#[cfg(feature = "process")]
+pub(super) use table::{Estate, Handed, Pinned};
 
 pub(super) type Sockets = table::Table<Kernel>;
 

@@ -4,10 +4,12 @@ use std::env;
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// What is meant for this process alone, and not for the programs that it starts.
+/// Where the service manager listens, to the supervisor and its successors alone.
+pub(crate) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
+/// What is meant for this process alone, and for none of those that it starts.
 #[cfg(feature = "process")]
-pub(crate) const OF_THE_SERVICE: [&str; 7] = [
-    "NOTIFY_SOCKET",
+pub(crate) const OF_THE_PROCESS: [&str; 6] = [
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
     "LISTEN_PID",
@@ -37,7 +39,7 @@ impl Environment {
         };
         let watchdog = number("WATCHDOG_USEC").filter(|micros| is_for_us && *micros > 0);
         Environment {
-            socket: variable("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()),
+            socket: variable(NOTIFY_SOCKET).filter(|socket| !socket.is_empty()),
             watchdog: watchdog.map(Duration::from_micros),
         }
     }

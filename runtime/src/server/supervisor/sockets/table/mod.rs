@@ -3,11 +3,13 @@
 //! Nothing here makes a system call: what it needs of the system is a [`System`](super::system::System).
 //!
 //! `asking` opens what workers ask for, `lives` follows workers from their start to their end, `lending` finds who accepts
-//! in the place of a worker that can't, `inherited` has the sockets that were open before the server.
+//! in the place of a worker that can't, `inherited` has the sockets that were open before the server, `handing` gives all of them to a
+//! successor of the supervisor.
 
 mod asking;
 #[cfg(test)]
 mod fake;
+mod handing;
 mod inherited;
 mod lending;
 mod lives;
@@ -17,6 +19,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "process")]
+pub(crate) use handing::{Estate, Handed, Pinned};
 #[cfg(feature = "monitor")]
 pub(crate) use state::Holding;
 pub(crate) use state::{Inherited, Order, Table};
