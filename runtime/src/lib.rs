@@ -1,3 +1,5 @@
+#![doc = include_str!("guide/pictures/server.md")]
+#![doc = include_str!("guide/pictures/comparison.md")]
 #![doc = include_str!("../README.md")]
 //!
 //! # Map
@@ -11,8 +13,10 @@
 //! | run tasks that don't outlive their caller | [`scope()`](scope()), [`Scope`], [`ScopedTask`], [`Restart`], [`guide::scopes`] |
 //! | run workers until a signal | [`#[server]`](macro@server), [`Worker`], [`Serving`], [`Stop`] |
 //! | choose at run time what the attribute fixes | [`Server`] |
-//! | test a server, or embed it in a program | [`Server::start`], [`Running`], [`Addresses`] |
-//! | deploy it | [`guide::production`] |
+//! | test a server, or embed it in a program | [`Server::start`], [`Running`], [`Addresses`], [`guide::testing`] |
+//! | deploy it | [`guide::production`], `guide::cluster` |
+//! | serve HTTP, TLS, gRPC, WebSocket | `Worker::serve_http`, `guide::http` |
+//! | look into it while it runs | `guide::monitor` |
 //! | do something periodically | [`#[timer]`](macro@timer), [`Timer`], [`Tick`], [`Overlap`], [`Missed`] |
 //! | do it in one process of a cluster only | [`Lease`], [`lease`] |
 //! | look up a name of Python's aiotools | [`guide::coming_from_aiotools`] |
@@ -29,14 +33,19 @@
 //! | `lease-file`, `lease-postgres`, `lease-etcd` | no | stores for [`lease`]: locked files, PostgreSQL, etcd (needs `protoc` to build) |
 //! | `http` | no | HTTP/1.1 and HTTP/2 on hyper: [`Worker::serve_http`], `http` |
 //! | `axum` | no | axum's `ConnectInfo` for what `serve_http` serves |
+//! | `monitor` | no | a door for the operator, health checks and metrics: `monitor`, `health` of `#[server]` |
+//! | `cli` | no | the command `aioxide`, which finds running servers |
 //! | `logging` | no | a log that names the worker: `logging::init`, and its parts |
 //!
 //! Contexts need none of them.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(feature = "scope", feature = "server"))]
 mod backoff;
+#[cfg(feature = "monitor")]
+mod census;
 pub mod context;
 pub mod guide;
 #[cfg(feature = "logging")]
@@ -173,7 +182,12 @@ pub use context::{
     Return, group,
 };
 #[cfg(feature = "scope")]
-pub use scope::{ChildError, ChildReturn, Ignore, Restart, Scope, ScopedTask, scope};
+#[doc(hidden)]
+pub use scope::Restarting;
+#[cfg(feature = "scope")]
+pub use scope::{
+    ChildError, ChildReturn, Ignore, Restart, RestartRule, Scope, ScopedTask, Together, scope,
+};
 pub use teardown::{Drained, drain, settle};
 
 /// Turns an async worker function into a supervised server of several workers.
@@ -182,6 +196,8 @@ pub use teardown::{Drained, drain, settle};
 /// `yield_().await` that it is ready, is given a [`Stop`] there when it is asked to stop, and returns. Called
 /// `main`, it becomes `fn main() -> ExitCode`; by another name it becomes `fn name(arguments..) -> Server`, to
 /// be [`run`](Server::run) by a `main` of one's own. Modelled on `start_server` of Python's aiotools.
+///
+/// ![A supervisor holds the listening sockets and the main context; workers and extras have event loops][server.svg]
 ///
 /// ```no_run
 /// use std::{io, process::ExitCode, time::Duration};
@@ -246,6 +262,7 @@ pub use teardown::{Drained, drain, settle};
 /// | `monitor`, `monitor = "path"` | off | a door for the operator: `nc -U`, `curl --unix-socket` (feature `monitor`) |
 /// | `health = "0.0.0.0:9090"` | off | `/livez`, `/readyz` and `/metrics` over HTTP (feature `monitor`) |
 /// | `max_connections = 10_000` | any | how many connections of `serve` a worker may have open at once |
+/// | `balance` | off | thread workers hand connections of `serve` to the one that has the fewest |
 /// | `share_port` | off | other servers may listen on the same address |
 /// | `run_to_completion` | off | yields return at once, the server ends when all workers have |
 /// | `crate = path` | `::aioxide` | where this library is, under another name |
@@ -309,7 +326,16 @@ pub use teardown::{Drained, drain, settle};
 ///
 /// # Exit codes
 ///
-/// Those of [`Server::run`].
+/// | code | meaning |
+/// | --- | --- |
+/// | 0 | graceful |
+/// | 1 | a worker failed, or the server could not be started |
+/// | 2 | the main context failed |
+/// | 3 | the shutdown timeout ran out, and nothing else failed |
+/// | 4 | a worker failed more often than `max_restarts` within `restart_window` |
+/// | 128 + n | forced by a second signal n: Ctrl-C 130, SIGTERM 143 |
+///
+#[doc = include_str!("guide/pictures/server.md")]
 #[cfg(feature = "server")]
 pub use aioxide_macros::server;
 #[cfg(feature = "server")]
@@ -391,6 +417,8 @@ pub use server::{CommandOutput, Door};
 /// | `crate = path` | `::aioxide` | where this library is, under another name |
 ///
 /// With an interval of 100 ms, ticks that take 250 ms, and a stop at 1000 ms:
+///
+/// ![When ticks run, by overlap policy][overlap.svg]
 ///
 /// | `overlap =` | a due tick, while one runs | ticks start at |
 /// | --- | --- | --- |
@@ -492,6 +520,8 @@ pub use server::{CommandOutput, Door};
 ///
 /// Modelled on the `GlobalTimer` of Backend.AI, which holds its lock while it sleeps, on ShedLock, and on the leader of Oban;
 /// none of them cancels a running job when the lock is lost.
+///
+#[doc = include_str!("guide/pictures/overlap.md")]
 #[cfg(feature = "timer")]
 pub use aioxide_macros::timer;
 #[cfg(feature = "calendar")]

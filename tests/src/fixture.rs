@@ -46,6 +46,9 @@ pub struct ServerOptions {
     pub upgrade: Upgrade,
     #[arg(long)]
     pub no_upgrade_signal: bool,
+    /// Have thread workers hand connections to each other.
+    #[arg(long)]
+    pub balance: bool,
     /// Without `SIG`, and instead of those that do by default.
     #[arg(long, value_parser = signal_of_name)]
     pub stop_signal: Option<Signal>,
@@ -60,6 +63,7 @@ impl ServerOptions {
             .on_failure(self.on_failure)
             .max_restarts(self.max_restarts)
             .share_port(self.share_port)
+            .balance(self.balance)
             .restart_window(Duration::from_millis(self.restart_window))
             .shutdown_timeout(match self.shutdown_timeout {
                 u64::MAX => Duration::MAX,

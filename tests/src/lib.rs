@@ -219,6 +219,15 @@ impl Running {
 
     /// As [`start`](Running::start), with a standard input.
     pub fn start_with(command: &mut Command, stdin: impl Into<Stdio>) -> Running {
+        Running::start_with_both(command, stdin, Stdio::null())
+    }
+
+    /// As [`start`](Running::start), with a standard input and a standard output.
+    pub fn start_with_both(
+        command: &mut Command,
+        stdin: impl Into<Stdio>,
+        stdout: impl Into<Stdio>,
+    ) -> Running {
         hear_hang_ups();
         let mut child = command
             .env_remove("AIOXIDE_WORKERS")
@@ -227,7 +236,7 @@ impl Running {
             .env("NO_COLOR", "1")
             .env_remove("RUST_BACKTRACE")
             .stdin(stdin)
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));

@@ -339,6 +339,72 @@ async fn a_stack_collects_all_errors_and_goes_on_when_dropped() {
 }
 
 #[tokio::test]
+async fn members_of_a_stack_see_how_its_body_ended() {
+    let stack_of = async |log: &Log| {
+        let mut stack = ExitStack::new();
+        stack.enter(member(log.clone(), 1, "")).await.unwrap();
+        stack.push(always(log.clone(), 2).await);
+        stack
+    };
+    let failed = || Err::<(), _>(io::Error::other("out of space"));
+    let log = &Log::default();
+
+    let left = stack_of(log).await.with(async |_| failed()).await;
+    assert_eq!(left.unwrap_err().to_string(), "out of space");
+    assert_eq!(
+        log.take(),
+        ["2 failed: out of space", "1 failed: out of space"]
+    );
+    let left = stack_of(log).await.exit_as(failed()).await;
+    assert_eq!(left.unwrap_err().to_string(), "out of space");
+    assert_eq!(
+        log.take(),
+        ["2 failed: out of space", "1 failed: out of space"]
+    );
+
+    let left = stack_of(log).await.with(async |stack| {
+        stack.enter(always(log.clone(), 3)).await;
+        Ok::<_, io::Error>("all of it")
+    });
+    assert_eq!(left.await.unwrap(), "all of it");
+    assert_eq!(log.take(), ["3 completed", "2 completed", "1 completed"]);
+    let left = stack_of(log).await.exit_as(Ok::<_, io::Error>(7)).await;
+    assert_eq!(left.unwrap(), 7);
+    assert_eq!(log.take(), ["2 completed", "1 completed"]);
+
+    let own = log.clone();
+    let left = tokio::spawn(async move {
+        let mut stack = ExitStack::new();
+        stack.enter(always(own, 1)).await;
+        stack
+            .with(async |_| -> io::Result<()> { panic!("in the body") })
+            .await
+    });
+    assert!(left.await.unwrap_err().is_panic());
+    assert_eq!(log.take(), ["1 panicked"]);
+}
+
+#[tokio::test]
+async fn a_member_is_taken_out_of_its_stack_once() {
+    let log = Log::default();
+    let (mut stack, mut other) = (ExitStack::new(), ExitStack::new());
+    stack.push(always(log.clone(), 1).await);
+    let middle = stack.push(always(log.clone(), 2).await);
+    let deferred = log.clone();
+    let undo = stack.defer(async move { deferred.push("undone") });
+    stack.push(always(log.clone(), 3).await);
+
+    assert!(other.take(middle).is_none(), "it is another one's");
+    let taken = stack.take(middle).unwrap();
+    assert!(stack.take(middle).is_none(), "it is gone");
+    drop(stack.take(undo).unwrap());
+    stack.exit().await.unwrap();
+    assert_eq!(log.take(), ["3 completed", "1 completed"]);
+    taken.exit().await;
+    assert_eq!(log.take(), ["2 completed"]);
+}
+
+#[tokio::test]
 async fn pop_all_hands_the_members_over() {
     let log = Log::default();
     let mut stack = ExitStack::new();
@@ -362,6 +428,18 @@ fn a_stack_made_outside_a_runtime_is_torn_down_where_its_members_are() {
     drop(stack);
     assert_eq!(runtime.block_on(drain(DEADLINE)).completed, 1);
     assert_eq!(log.take(), ["1 cancelled"]);
+
+    let mut stack = ExitStack::new();
+    let deferred = log.clone();
+    runtime.block_on(async {
+        stack.defer(async move {
+            tokio::task::yield_now().await;
+            deferred.push("deferred");
+        })
+    });
+    drop(stack);
+    assert_eq!(runtime.block_on(drain(DEADLINE)).completed, 1);
+    assert_eq!(log.take(), ["deferred"]);
 }
 
 /// Tears down when it is let.

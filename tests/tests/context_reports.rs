@@ -1,11 +1,13 @@
 //! Teardowns with nobody to tell: the hook, the counts, the span, and runtimes that end too early.
 
+use std::fmt;
 use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use aioxide::teardown::{TeardownError, on_error, stats};
-use aioxide::{Exit, actxmgr, drain, group};
+use aioxide::{Exit, ExitErrors, ExitStack, actxmgr, drain, group};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
@@ -97,7 +99,7 @@ macro_rules! members {
     )*};
 }
 
-members!(of_a_list of_a_tuple beside_a_setup beside_a_setup_in_a_tuple panics panics_in_a_tuple);
+members!(of_a_list of_a_tuple beside_a_setup beside_a_setup_in_a_tuple panics panics_in_a_tuple panics_in_a_stack);
 
 #[tokio::test]
 async fn the_errors_of_the_other_members_are_reported() {
@@ -196,6 +198,86 @@ async fn what_goes_wrong_beside_a_panic_of_a_member_is_reported() {
             "the teardown of `panics_in_a_tuple` failed: teardown of 2",
         ]
     );
+
+    let left = tokio::spawn(async {
+        let mut stack = ExitStack::new();
+        for (number, wrong) in (0..).zip(["panic", "teardown", "", "panic", "teardown"]) {
+            stack.enter(panics_in_a_stack(number, wrong)).await.unwrap();
+        }
+        stack.exit().await
+    });
+    let panic = left.await.unwrap_err().into_panic();
+    assert_eq!(panic.downcast_ref::<String>().unwrap(), "panic of 3");
+    assert_eq!(
+        texts("panics_in_a_stack"),
+        [
+            "the teardown of `panics_in_a_stack` panicked: panic of 0",
+            "the teardown of `panics_in_a_stack` failed: teardown of 4",
+            "the teardown of `panics_in_a_stack` failed: teardown of 1",
+        ]
+    );
+}
+
+/// Tells its causes when it is asked to, as the errors of anyhow and eyre do.
+#[derive(Debug)]
+struct Caused(&'static str);
+
+impl fmt::Display for Caused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match f.alternate() {
+            true => write!(f, "{}: no route: link is down", self.0),
+            false => f.write_str(self.0),
+        }
+    }
+}
+
+impl std::error::Error for Caused {}
+
+impl From<ExitErrors> for Caused {
+    fn from(_: ExitErrors) -> Caused {
+        Caused("goodbyes")
+    }
+}
+
+#[actxmgr]
+async fn caused(seen: Arc<Mutex<String>>) -> Result<(), Caused> {
+    let exit = yield_().await;
+    *seen.lock().unwrap() = exit.to_string();
+    Err(Caused("goodbye"))
+}
+
+#[tokio::test]
+async fn reports_tell_the_causes() {
+    collected();
+    let seen: Arc<Mutex<String>> = Arc::default();
+    let entered = || caused(Arc::clone(&seen));
+    let told = || std::mem::take(&mut *seen.lock().unwrap());
+    let text = "the teardown of `caused` failed: goodbye: no route: link is down";
+    let reason = "failed: transfer: no route: link is down";
+
+    drop(entered().await.unwrap());
+    drain(DEADLINE).await;
+    assert_eq!(texts("caused"), [text]);
+
+    let failed = || Err::<(), _>(Caused("transfer"));
+    let _ = entered().with(async |_| failed()).await;
+    assert_eq!(
+        (told().as_str(), texts("caused")),
+        (reason, vec![text.to_owned()])
+    );
+    let _ = entered().await.unwrap().exit_as(failed()).await;
+    assert_eq!(
+        (told().as_str(), texts("caused")),
+        (reason, vec![text.to_owned()])
+    );
+
+    let mut stack = ExitStack::new();
+    stack.enter(entered()).await.unwrap();
+    let _ = stack.with(async |_| failed()).await;
+    assert_eq!(told(), reason);
+    // Other tests have stacks too.
+    let of_stack = format!("the teardown of `ExitStack` failed: {text}");
+    assert!(texts("ExitStack").contains(&of_stack));
 }
 
 #[actxmgr]
@@ -397,6 +479,60 @@ async fn a_detached_teardown_runs_in_the_span_current_at_enter() {
     drop(guard);
     drain(DEADLINE).await;
     assert_eq!(seen.lock().unwrap().as_deref(), Some("request"));
+}
+
+#[actxmgr(borrowed)]
+async fn traced_on_loan(seen: &Mutex<Option<String>>) {
+    yield_().await;
+    let span = tracing::Span::current();
+    *seen.lock().unwrap() = span.metadata().map(|metadata| metadata.name().to_owned());
+}
+
+#[tokio::test]
+async fn a_borrowed_guard_that_is_dropped_runs_in_that_span_too() {
+    use tracing::Instrument;
+    let _ = tracing_subscriber::fmt().with_writer(io::sink).try_init();
+    let seen = Mutex::default();
+    let guard = async { traced_on_loan(&seen).await };
+    let guard = guard.instrument(tracing::info_span!("request")).await;
+    drop(guard);
+    assert_eq!(seen.lock().unwrap().as_deref(), Some("request"));
+}
+
+/// Tells that it is being dropped, and waits until it may be gone.
+struct LastHeld {
+    dropping: Sender<()>,
+    may_go: Mutex<Receiver<()>>,
+}
+
+impl Drop for LastHeld {
+    fn drop(&mut self) {
+        let _ = self.dropping.send(());
+        let _ = self.may_go.lock().unwrap().recv_timeout(DEADLINE);
+    }
+}
+
+#[actxmgr]
+async fn holding(held: LastHeld) {
+    yield_().await;
+    let _held = &held;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_teardown_has_ended_when_what_it_holds_is_gone() {
+    let (dropping, is_dropping) = channel();
+    let (go, may_go) = channel();
+    let held = LastHeld {
+        dropping,
+        may_go: Mutex::new(may_go),
+    };
+    drop(holding(held).await);
+    let dropped = tokio::task::spawn_blocking(move || is_dropping.recv_timeout(DEADLINE));
+    dropped.await.unwrap().unwrap();
+    let drained = drain(Duration::from_millis(50)).await;
+    assert_eq!(drained.abandoned, ["holding"]);
+    drop(go);
+    assert_eq!(drain(DEADLINE).await.abandoned, [""; 0]);
 }
 
 /// A minimal executor whose wakers own the future, as those of async-task do: dropping the last one drops

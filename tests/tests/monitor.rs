@@ -266,6 +266,19 @@ fn the_end_of_the_connection_is_the_end_of_the_server(isolation: &str) {
     assert_graceful(&watched.server.wait());
 }
 
+fn a_drain_keeps_the_delay_and_a_stop_ends_it(isolation: &str) {
+    let mut watched = start(isolation, "--drain-delay 15000");
+    assert_eq!(watched.http("POST", "/drain", "").status, 202);
+    let going = "going: stop requested; everything is still served, and the stop begins in 15s";
+    watched.server.wait_for(going);
+    assert_eq!(watched.http("POST", "/drain", "").status, 202);
+    assert_eq!(watched.ask("server")["state"], "going");
+    assert_eq!(watched.http("POST", "/stop", "").status, 202);
+    let ended = watched.server.wait();
+    assert_graceful(&ended);
+    assert!(ended.took < std::time::Duration::from_secs(15));
+}
+
 fn events_are_told_and_followed(isolation: &str) {
     let watched = start(isolation, "--on-failure restart");
     let events = watched.ask("events");
@@ -475,6 +488,72 @@ fn workers_tell_their_figures(isolation: &str) {
     watched.until("workers", |rows| rows[1]["loop_lag"].is_f64());
     drop(open);
     assert_graceful(&watched.server.stop(Signal::TERM));
+}
+
+fn say(stream: &mut TcpStream, bytes: &[u8]) {
+    for byte in bytes {
+        stream.write_all(&[*byte]).unwrap();
+        let mut answer = [0];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer[0], *byte);
+    }
+}
+
+/// The rows of that name.
+fn named<'r>(rows: &'r Value, name: &str) -> Vec<&'r Value> {
+    let rows = rows.as_array().expect("rows").iter();
+    rows.filter(|row| row["name"] == name).collect()
+}
+
+/// How many there are of a name, in all workers.
+fn number(rows: &Value, name: &str, of: &str) -> u64 {
+    let rows = named(rows, name).into_iter();
+    rows.map(|row| row[of].as_u64().unwrap()).sum()
+}
+
+fn contexts_are_told_by_function(isolation: &str) {
+    let mut watched = Watched::starting(WATCHED, isolation, "");
+    let address = watched.server.wait_until_ready();
+    assert_eq!(watched.ask("contexts"), Value::Array(Vec::new()));
+    let mut clients: Vec<TcpStream> = (0..4).map(|_| aioxide_tests::connect(address)).collect();
+    clients.iter_mut().for_each(|client| say(client, b"ccd"));
+    say(&mut clients[0], b"fF");
+
+    let rows = watched.until("contexts", |rows| number(rows, "failing", "failed") == 2);
+    assert_eq!(number(&rows, "session", "open"), 8, "{rows:#}");
+    assert_eq!(number(&rows, "session", "entered"), 8, "{rows:#}");
+    assert!(named(&rows, "session")[0]["oldest"].is_f64(), "{rows:#}");
+    assert!(named(&rows, "held_up")[0]["oldest"].is_null(), "{rows:#}");
+    let held_up = ["open", "entered", "teardowns_pending", "failed"];
+    let held_up = held_up.map(|of| number(&rows, "held_up", of));
+    assert_eq!(held_up, [0, 4, 4, 0], "{rows:#}");
+    assert_eq!(number(&rows, "failing", "entered"), 2, "{rows:#}");
+    let workers = watched.ask("workers");
+    assert_eq!(sum(&workers, "contexts_open"), 8, "{workers:#}");
+    assert_eq!(sum(&workers, "teardowns_pending"), 4, "{workers:#}");
+    let metrics = watched.line("metrics");
+    for (name, context, value) in [
+        ("aioxide_contexts_open{", "session", 8.0),
+        ("aioxide_contexts_entered_total{", "held_up", 4.0),
+        ("aioxide_contexts_failed_total{", "failing", 2.0),
+        ("aioxide_teardowns_pending{", "held_up", 4.0),
+    ] {
+        let labels = format!("context=\"{context}\"");
+        assert_eq!(sample(&metrics, name, &labels), value, "{name} {metrics}");
+    }
+    let text = watched.http("GET", "/contexts", "text/plain").body;
+    assert!(text.starts_with("WORKER"), "{text}");
+
+    assert_eq!(watched.line("run release -w 0"), "");
+    watched.line("run release -w 1");
+    clients.truncate(1);
+    let rows = watched.until("contexts", |rows| {
+        number(rows, "session", "open") == 2 && number(rows, "held_up", "teardowns_pending") == 0
+    });
+    assert_eq!(number(&rows, "session", "entered"), 8, "{rows:#}");
+    drop(clients);
+    let ended = watched.server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
 }
 
 fn timers_are_told_and_acted_upon(isolation: &str) {
@@ -826,12 +905,14 @@ under_both_isolations!(
     acts_answer_when_they_are_done,
     an_act_that_fails_says_so,
     a_second_act_is_refused_while_one_is_under_way,
+    a_drain_keeps_the_delay_and_a_stop_ends_it,
     the_end_of_the_connection_is_the_end_of_the_server,
     events_are_told_and_followed,
     followers_are_bounded,
     hostile_clients_delay_nobody,
     health_is_told_over_tcp,
     workers_tell_their_figures,
+    contexts_are_told_by_function,
     timers_are_told_and_acted_upon,
     the_programs_own_commands_are_run,
     counters_never_fall,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aioxide::{Always, ChildError, Exit, Ignore, Restart, actxmgr, scope};
+use aioxide::{Always, ChildError, Exit, Ignore, Restart, Together, actxmgr, scope};
 use aioxide_tests::scopes::{Census, no_tasks, runtimes};
 use tokio::time::{Instant, sleep};
 
@@ -444,10 +444,10 @@ fn together_all_are_started_again() {
 fn together_failures_count_for_the_one_that_failed() {
     paused(|| async {
         let beside = &Runs::new();
-        let rule = Restart {
+        let rule = Together(Restart {
             max: 3,
-            ..Restart::together()
-        };
+            ..Restart::default()
+        });
         let ended = scope()
             .with(async |scope| {
                 let own = beside.clone();
@@ -494,11 +494,11 @@ fn a_make_that_panics_is_a_run_that_failed() {
 fn on_threads_it_is_started_again_too() {
     let [_, runtime] = runtimes();
     runtime.block_on(async {
-        let rule = Restart {
+        let rule = Together(Restart {
             backoff: Duration::from_millis(1),
             max: 100,
-            ..Restart::together()
-        };
+            window: Duration::from_secs(60),
+        });
         let ended: &Arc<AtomicUsize> = &Arc::default();
         scope::<io::Error>()
             .with(async |scope| {

@@ -487,12 +487,20 @@ fn roll_under_load(isolation: &str, args: &str, requests: usize, rolls: usize) -
 }
 
 fn rolls_under_load_lose_no_request(isolation: &str) {
+    roll_and_lose_nothing(isolation, "--workers 2 --shutdown-timeout 6000");
+}
+
+#[test]
+fn rolls_of_workers_that_hand_over_connections_lose_no_request() {
+    roll_and_lose_nothing("thread", "--workers 4 --shutdown-timeout 6000 --balance");
+}
+
+fn roll_and_lose_nothing(isolation: &str, args: &str) {
     let wanted = std::env::var("AIOXIDE_TEST_REQUESTS").ok();
     let (requests, rolls) = match &wanted {
         Some(wanted) => (wanted.parse().expect("a number"), 20),
         None => (2_000, 3),
     };
-    let args = "--workers 2 --shutdown-timeout 6000";
     let tallies = roll_under_load(isolation, args, requests, rolls);
     eprintln!("{isolation}: {tallies:?}");
     for tally in &tallies {

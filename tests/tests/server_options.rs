@@ -625,6 +625,18 @@ fn tasks_of_its_scope_are_waited_for_until_the_deadline(isolation: &str) {
     assert_eq!(ended.lines("torn down").count(), 4, "{:#?}", ended.log);
 }
 
+fn a_task_of_its_scope_that_fails_ends_its_worker(isolation: &str) {
+    let mut server = start(PLAIN, isolation, "--failing-task --on-failure restart");
+    server.wait_until_ready();
+    server.signal(Signal::USR1);
+    server.wait_for("failed: the mistake of a task");
+    server.wait_for("set up worker=0 generation=1");
+    let ended = server.stop(Signal::TERM);
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    // Two workers, the one that failed, and what its task had entered.
+    assert_eq!(ended.lines("torn down").count(), 4, "{:#?}", ended.log);
+}
+
 /// Its event loop turns, so that it can be ended in either way: dropped or killed.
 fn a_worker_that_waits_past_its_deadline_is_cut(isolation: &str) {
     let args = "--slow-stop 60000 --shutdown-timeout 1000";
@@ -795,5 +807,6 @@ aioxide_tests::under_both_isolations! {
     a_port_is_shared_with_another_server_only_if_both_say_so,
     tasks_are_waited_for_until_the_deadline,
     tasks_of_its_scope_are_waited_for_until_the_deadline,
+    a_task_of_its_scope_that_fails_ends_its_worker,
     a_worker_that_waits_past_its_deadline_is_cut,
 }

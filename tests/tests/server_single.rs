@@ -90,12 +90,14 @@ fn assert_graceful(ended: &Ended) {
 }
 
 fn one_of_the_workers_runs_it(isolation: &str) {
-    let mut server = start(isolation, "--workers 4");
-    server.ticks(20);
-    let ended = server.stop();
-    assert_graceful(&ended);
-    assert_each_once(&ended, 50);
-    assert_eq!(workers(&ended).len(), 1, "{:#?}", ended.log);
+    for args in ["--workers 4", "--workers 4 --blocking"] {
+        let mut server = start(isolation, args);
+        server.ticks(20);
+        let ended = server.stop();
+        assert_graceful(&ended);
+        assert_each_once(&ended, 50);
+        assert_eq!(workers(&ended).len(), 1, "{:#?}", ended.log);
+    }
 }
 
 fn a_roll_hands_it_over(isolation: &str) {
@@ -187,20 +189,20 @@ fn what_a_killed_worker_left_undone_runs_again_if_it_is_to() {
     );
 }
 
-/// Long ticks aren't cut short by a handover: the successor waits for their end.
+/// Long ticks aren't cut short by a handover: the successor waits for their end, which is that of their teardowns.
 #[test]
 fn a_successor_waits_for_the_ticks_of_its_predecessor() {
-    let mut server = start(
-        "process",
-        "--workers 1 --interval 200 --length 150 --leaves-it",
-    );
-    server.ticks(2);
-    for _ in 0..2 {
-        server.running.signal(Signal::HUP);
-        server.running.wait_for("rolling restart done");
+    for length in ["--length 150 --leaves-it", "--parting 150"] {
+        let args = format!("--workers 1 --interval 200 {length}");
+        let mut server = start("process", &args);
+        server.ticks(2);
+        for _ in 0..2 {
+            server.running.signal(Signal::HUP);
+            server.running.wait_for("rolling restart done");
+        }
+        server.ticks(2);
+        let ended = server.stop();
+        assert_graceful(&ended);
+        assert_each_once(&ended, 200);
     }
-    server.ticks(2);
-    let ended = server.stop();
-    assert_graceful(&ended);
-    assert_each_once(&ended, 200);
 }

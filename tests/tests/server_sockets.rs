@@ -68,23 +68,33 @@ fn every_address_is_served(isolation: &str) {
     if !has_ipv6() {
         return;
     }
-    let mut server = traffic(
-        isolation,
-        "--listen [::1]:0,127.0.0.1:0 --on-failure restart",
-    );
+    for listen in ["[::1]:0,127.0.0.1:0", "[::]:0,0.0.0.0:0"] {
+        let args = format!("--listen {listen} --on-failure restart");
+        let mut server = traffic(isolation, &args);
+        let addresses = listening(&mut server);
+        assert_eq!(addresses.len(), 2);
+        assert_eq!(addresses[0].port(), addresses[1].port());
+        for _ in 0..20 {
+            addresses.iter().copied().for_each(serves);
+        }
+        server.signal(Signal::HUP);
+        server.wait_for("rolling restart done");
+        for _ in 0..20 {
+            addresses.iter().copied().for_each(serves);
+        }
+        assert_graceful(&server.stop(Signal::TERM));
+        addresses.into_iter().for_each(assert_closed);
+    }
+}
+
+fn the_first_address_alone_is_served_if_it_is_to_be(isolation: &str) {
+    let mut server = traffic(isolation, "--listen 127.0.0.1:0,127.0.0.2:0 --first");
     let addresses = listening(&mut server);
-    assert_eq!(addresses.len(), 2);
-    assert_eq!(addresses[0].port(), addresses[1].port());
-    for _ in 0..20 {
-        addresses.iter().copied().for_each(serves);
-    }
-    server.signal(Signal::HUP);
-    server.wait_for("rolling restart done");
-    for _ in 0..20 {
-        addresses.iter().copied().for_each(serves);
-    }
+    assert_eq!(addresses.len(), 1, "{addresses:?}");
+    serves(addresses[0]);
+    let other = SocketAddr::new([127, 0, 0, 2].into(), addresses[0].port());
+    assert_closed(other);
     assert_graceful(&server.stop(Signal::TERM));
-    addresses.into_iter().for_each(assert_closed);
 }
 
 /// Nobody accepts from the others, so there is nothing that a client could wait in.
@@ -235,6 +245,7 @@ fn a_port_of_one_worker_is_its_servers_alone() {
 
 aioxide_tests::under_both_isolations! {
     every_address_is_served,
+    the_first_address_alone_is_served_if_it_is_to_be,
     a_listener_of_another_kind_serves_the_first_address,
     an_address_that_is_taken_is_told_by_its_kind,
     a_program_that_a_worker_starts_gets_no_socket,

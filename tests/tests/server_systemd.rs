@@ -1,8 +1,9 @@
 //! What a server says to systemd, heard by a socket in its place.
 
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -168,16 +169,29 @@ fn workers_know_nothing_of_systemd(isolation: &str) {
 /// Started as systemd does it that has this socket open under the name `http`. With `whose` being `$$`, it is meant for the
 /// program.
 fn activated(isolation: &str, args: &str, whose: &str, listener: &TcpListener) -> Running {
+    let args = format!("--isolation {isolation} {args}");
+    let plain = env!("CARGO_BIN_EXE_plain");
+    let command = &mut launched(plain, &args, whose, "http");
+    Running::start_with(command, cloned(listener))
+}
+
+/// A program started as systemd does it, with as many sockets as there are names: what is its stdin, and its stdout.
+fn launched(program: &str, args: &str, whose: &str, names: &str) -> Command {
+    let count = names.split(':').count();
     let script = format!(
-        "exec 3<&0 0</dev/null; export LISTEN_PID={whose} LISTEN_FDS=1 LISTEN_FDNAMES=http; exec \"$0\" \"$@\""
+        "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_PID={whose} LISTEN_FDS={count} LISTEN_FDNAMES={names}; \
+         exec \"$0\" \"$@\""
     );
     let mut command = Command::new("sh");
     command
-        .args(["-c", &script, env!("CARGO_BIN_EXE_plain")])
-        .args(["--isolation", isolation])
+        .args(["-c", &script, program])
         .args(args.split_whitespace());
-    let listener = OwnedFd::from(listener.try_clone().expect("it can be cloned"));
-    Running::start_with(&mut command, listener)
+    command
+}
+
+fn cloned(socket: impl AsFd) -> OwnedFd {
+    let socket = socket.as_fd().try_clone_to_owned();
+    socket.expect("it can be cloned")
 }
 
 /// The connection has been accepted: `plain` closes it.
@@ -214,6 +228,84 @@ fn a_socket_of_systemd_is_taken_by_address_and_by_name(isolation: &str) {
         server.signal(Signal::TERM);
         assert_graceful(server);
     }
+}
+
+/// As clients that have the server started, by a connection and by a datagram.
+fn unix_and_udp_sockets_are_taken_by_address_and_by_name(isolation: &str) {
+    let folder = aioxide_tests::Folder::new();
+    let path = folder.file("control");
+    let (control, dns) = (
+        UnixListener::bind(&path).unwrap(),
+        UdpSocket::bind("127.0.0.1:0").unwrap(),
+    );
+    let address = dns.local_addr().unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    for (unix, udp) in [
+        ("named:control".to_owned(), "named:dns".to_owned()),
+        (path.display().to_string(), address.to_string()),
+    ] {
+        let ask = || {
+            client.send_to(b"?", address).unwrap();
+            UnixStream::connect(&path).expect("somebody listens")
+        };
+        let first = ask();
+        let args = format!("--isolation {isolation} --unix {unix} --udp {udp}");
+        let command = &mut launched(env!("CARGO_BIN_EXE_sockets"), &args, "$$", "control:dns");
+        let mut server = Running::start_with_both(command, cloned(&control), cloned(&dns));
+        server.wait_for("ready, listening on");
+        for mut connection in [first, ask()] {
+            connection.set_read_timeout(Some(PATIENCE)).unwrap();
+            connection.read_exact(&mut [0]).expect("a worker's index");
+            client.recv(&mut [0]).expect("a worker's index");
+        }
+        server.signal(Signal::TERM);
+        let ended = server.wait();
+        assert_eq!((ended.code, ended.errors()), (Some(0), Vec::new()));
+        assert_eq!(ended.lines("no worker has asked").count(), 0);
+        assert!(path.exists(), "the file is systemd's");
+    }
+}
+
+/// As of two socket units with `ReusePort=yes`.
+fn of_two_sockets_of_one_name_each_worker_has_its_own(isolation: &str) {
+    let one = reusable("127.0.0.1:0".parse().unwrap());
+    let address = one.local_addr().unwrap();
+    let other = reusable(address);
+    let args = format!("--isolation {isolation} --workers 2 --listen named:http");
+    let command = &mut launched(env!("CARGO_BIN_EXE_plain"), &args, "$$", "http:http");
+    let mut server = Running::start_with_both(command, cloned(&one), cloned(&other));
+    assert_eq!(server.wait_until_ready(), address);
+    for _ in 0..50 {
+        assert_accepted(connect(address));
+    }
+    let inodes = [&one, &other].map(|socket| rustix::fs::fstat(socket).unwrap().st_ino);
+    let held = |pid: rustix::process::Pid| {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let links = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        let links: Vec<_> = links.collect();
+        inodes.map(|inode| links.contains(&format!("socket:[{inode}]").into()))
+    };
+    let mut of_workers: Vec<_> = server.children().into_iter().map(held).collect();
+    of_workers.sort();
+    match isolation {
+        "process" => assert_eq!(of_workers, [[false, true], [true, false]]),
+        _ => assert_eq!(held(server.pid()), [true, true]),
+    }
+    server.signal(Signal::TERM);
+    assert_graceful(server);
+}
+
+/// One of several that may listen on an address.
+fn reusable(address: SocketAddr) -> TcpListener {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).unwrap();
+    sockopt::set_socket_reuseport(&socket, true).unwrap();
+    bind(&socket, &address).unwrap();
+    listen(&socket, 64).unwrap();
+    socket.into()
 }
 
 fn a_socket_that_nobody_wants_is_closed_and_named(isolation: &str) {
@@ -261,6 +353,8 @@ aioxide_tests::under_both_isolations!(
     a_failure_is_part_of_the_status,
     workers_know_nothing_of_systemd,
     a_socket_of_systemd_is_taken_by_address_and_by_name,
+    unix_and_udp_sockets_are_taken_by_address_and_by_name,
+    of_two_sockets_of_one_name_each_worker_has_its_own,
     a_socket_that_nobody_wants_is_closed_and_named,
     a_name_that_is_not_there_is_told_those_that_are,
 );

@@ -24,6 +24,7 @@ const KNOWN: &[Known] = &[
     Known::either("monitor", "\"path\""),
     Known::value("health", "\"0.0.0.0:9090\""),
     Known::value("max_connections", "10_000"),
+    Known::flag("balance"),
     Known::value("recycle", "after(1h)"),
     Known::value("upgrade", "new_pid"),
     Known::value("upgrade_signal", "none"),

@@ -176,7 +176,10 @@ impl Model {
         options.recycle();
         options.upgrade();
         options.upgrade_signal();
-        for name in ["share_port", "run_to_completion"] {
+        if main_goes_to == MainGoesTo::Processes {
+            options.no_balance_of_processes();
+        }
+        for name in ["balance", "share_port", "run_to_completion"] {
             if args.options.flag(name).is_some() {
                 options.call(name, quote!(true));
             }
@@ -607,6 +610,17 @@ impl OptionCheck<'_> {
                     "write a shorter delay, or a longer `shutdown_timeout`",
                 );
             }
+        }
+    }
+
+    /// What an expression says of isolation, `run` tells.
+    fn no_balance_of_processes(&mut self) {
+        if let Some(balance) = self.args.options.flag("balance") {
+            self.errors.push(
+                balance,
+                "`balance` is for thread workers, and `isolation` is `process`",
+                "remove `balance`, or write `isolation = thread`",
+            );
         }
     }
 

@@ -14,6 +14,8 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use super::passage::{BySlot, ByThread, Passage, REACH, Slot, Yielder, lock};
 use super::watch::Watch;
 use super::{Elapsed, Exit, Outcome, Return};
+#[cfg(feature = "monitor")]
+use crate::census;
 use crate::panic;
 use crate::teardown::{self, Home, InnerPlace, Origin, Place, TeardownError, Wait};
 
@@ -34,6 +36,9 @@ pub(super) struct Meta<'a, R: Return> {
     limits: Option<Box<Limits<R>>>,
     before: Before,
     pub(super) watch: Option<Arc<dyn Watch>>,
+    /// Counts it as open, if that is of interest to anybody.
+    #[cfg(feature = "monitor")]
+    open: Option<census::Open>,
     calls: Calls<'a, R>,
 }
 
@@ -235,6 +240,8 @@ impl<'a, R: Return> Frame<'a, R> {
             limits: None,
             before: Before::Inside,
             watch: None,
+            #[cfg(feature = "monitor")]
+            open: None,
             calls,
         };
         Frame(Box::pin(Function {
@@ -464,13 +471,28 @@ impl<'a, R: Return> Frame<'a, R> {
     ) -> Poll<Result<Setup<R>, Late<R>>> {
         self.meta().arm();
         if let Poll::Ready(setup) = self.poll(cx) {
-            if let Setup::Yielded = setup {
-                teardown::entered(&mut self.meta().place);
+            match &setup {
+                Setup::Yielded => {
+                    let meta = self.meta();
+                    teardown::entered(&mut meta.place);
+                    #[cfg(feature = "monitor")]
+                    {
+                        meta.open = census::entered(meta.name);
+                    }
+                }
+                #[cfg(feature = "monitor")]
+                Setup::Ended(ended) => census::failed(ended.name),
+                #[cfg(not(feature = "monitor"))]
+                Setup::Ended(_) => {}
             }
             return Poll::Ready(Ok(setup));
         }
         match self.meta().poll_late("setup", |limits| limits.setup, cx) {
-            Some(late) => Poll::Ready(Err(late)),
+            Some(late) => {
+                #[cfg(feature = "monitor")]
+                census::failed(late.name());
+                Poll::Ready(Err(late))
+            }
             None => Poll::Pending,
         }
     }
@@ -488,6 +510,17 @@ impl<'a, R: Return> Frame<'a, R> {
         {
             Some(late) => Poll::Ready(Left::Late(late)),
             None => Poll::Pending,
+        }
+    }
+
+    /// A teardown that was awaited has ended, in a panic if this is `None`.
+    #[cfg(feature = "monitor")]
+    #[inline(always)]
+    pub(super) fn count_end(&mut self, left: Option<&Left<R>>) {
+        if let Some(open) = self.meta().open.take() {
+            if left.is_none_or(|left| left.outcome().is_err()) {
+                open.failed();
+            }
         }
     }
 
@@ -664,6 +697,10 @@ impl<'a, R: Return> Rest<'a, R> {
             meta.end_phase();
         }
         meta.leave_runtime();
+        #[cfg(feature = "monitor")]
+        {
+            meta.open = None;
+        }
         let (place, at) = meta.place.outer();
         let origin = Origin {
             name: meta.name,

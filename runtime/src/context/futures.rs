@@ -209,6 +209,8 @@ impl<R: Return> Leaving<'_, R> {
             Ok(Poll::Ready(left)) => Ok(left),
             Err(panic) => Err(panic),
         };
+        #[cfg(feature = "monitor")]
+        frame.count_end(ended.as_ref().ok());
         let name = self.name();
         match self.frame.get_mut().take().and_then(Frame::discard) {
             None => Poll::Ready(ended.unwrap_or_else(|panic| resume_unwind(panic))),

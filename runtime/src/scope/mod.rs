@@ -27,7 +27,7 @@ use supervise::supervised;
 pub use ending::ChildReturn;
 #[cfg(feature = "server")]
 pub(crate) use ending::Failure;
-pub use supervise::Restart;
+pub use supervise::{Restart, RestartRule, Restarting, Together};
 pub use task::{ChildError, ScopedTask};
 
 /// A scope for tasks: a context whose teardown waits for all tasks that were spawned in it. None outlives it,
@@ -369,7 +369,7 @@ impl<E: fmt::Display + Send + 'static> Scope<E> {
     pub fn supervise<F, M, T>(
         &self,
         name: impl Into<Cow<'static, str>>,
-        restart: Restart,
+        restart: impl RestartRule,
         make: M,
     ) -> ScopedTask<T>
     where
@@ -377,7 +377,8 @@ impl<E: fmt::Display + Send + 'static> Scope<E> {
         F: Future<Output: ChildReturn<E, Value = T>> + Send + 'static,
         T: Send + 'static,
     {
-        self.start_supervised(Kind::Supervised, name.into(), restart, make)
+        let restarting = restart.into_restarting();
+        self.start_supervised(Kind::Supervised, name.into(), restarting, make)
     }
 
     /// Like [`supervise`](Self::supervise), but the scope waits for the task as for a spawned one: it stays open until
@@ -390,7 +391,7 @@ impl<E: fmt::Display + Send + 'static> Scope<E> {
     pub fn supervise_forever<F, M, T>(
         &self,
         name: impl Into<Cow<'static, str>>,
-        restart: Restart,
+        restart: impl RestartRule,
         make: M,
     ) -> ScopedTask<T>
     where
@@ -398,7 +399,8 @@ impl<E: fmt::Display + Send + 'static> Scope<E> {
         F: Future<Output: ChildReturn<E, Value = T>> + Send + 'static,
         T: Send + 'static,
     {
-        self.start_supervised(Kind::Spawned, name.into(), restart, make)
+        let restarting = restart.into_restarting();
+        self.start_supervised(Kind::Spawned, name.into(), restarting, make)
     }
 
     #[track_caller]
@@ -406,7 +408,7 @@ impl<E: fmt::Display + Send + 'static> Scope<E> {
         &self,
         kind: Kind,
         name: Name,
-        restart: Restart,
+        restarting: Restarting,
         make: M,
     ) -> ScopedTask<T>
     where
@@ -414,7 +416,7 @@ impl<E: fmt::Display + Send + 'static> Scope<E> {
         F: Future<Output: ChildReturn<E, Value = T>> + Send + 'static,
         T: Send + 'static,
     {
-        let future = supervised(Arc::clone(&self.0), name.clone(), restart, make);
+        let future = supervised(Arc::clone(&self.0), name.clone(), restarting, make);
         self.start(kind, name, future)
             .unwrap_or_else(|_| ScopedTask::cancelled())
     }

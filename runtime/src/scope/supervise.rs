@@ -38,20 +38,64 @@ pub struct Restart {
     pub max: u32,
     /// Default: 60 s.
     pub window: Duration,
-    /// Whether all supervised tasks of the scope that still run are started again when this one fails: for tasks
-    /// that are of no use without each other. Default: `false`.
-    pub together: bool,
+}
+
+/// A [`Restart`] that takes the others along: when the task fails, all supervised tasks of the scope that still run are
+/// dropped, and started again when all of them and their contexts' teardowns have ended. It is for tasks that are of no use
+/// without each other. Only the failures of the task itself count for its limit.
+///
+/// ```
+/// use aioxide::{Restart, Together};
+///
+/// assert_eq!(Restart::together(), Together(Restart::default()));
+/// let rule = Together(Restart { max: 3, ..Restart::default() });
+/// # assert_eq!(rule.0.max, 3);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Together(pub Restart);
+
+/// When a supervised task is started again: a [`Restart`], or [`Together`] with the others.
+pub trait RestartRule: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_restarting(self) -> Restarting;
+}
+
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Restarting {
+    restart: Restart,
+    together: bool,
+}
+
+impl RestartRule for Restart {
+    fn into_restarting(self) -> Restarting {
+        Restarting {
+            restart: self,
+            together: false,
+        }
+    }
+}
+
+impl RestartRule for Together {
+    fn into_restarting(self) -> Restarting {
+        Restarting {
+            restart: self.0,
+            together: true,
+        }
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for super::Restart {}
+    impl Sealed for super::Together {}
 }
 
 impl Restart {
-    /// The default, with [`together`](Restart::together): when the task fails, all supervised tasks of the scope
-    /// are dropped, and started again when all of them and their contexts' teardowns have ended. Only the failures
-    /// of the task itself count for its limit.
-    pub fn together() -> Restart {
-        Restart {
-            together: true,
-            ..Restart::default()
-        }
+    /// The default, [`Together`] with the other supervised tasks.
+    pub fn together() -> Together {
+        Together::default()
     }
 
     fn rule(&self) -> Rule {
@@ -70,7 +114,6 @@ impl Default for Restart {
             backoff: backoff::FIRST,
             max: 10,
             window: Duration::from_secs(60),
-            together: false,
         }
     }
 }
@@ -80,7 +123,7 @@ impl Default for Restart {
 pub(super) async fn supervised<E, F, M, T>(
     shared: Arc<Shared<E>>,
     name: Name,
-    restart: Restart,
+    Restarting { restart, together }: Restarting,
     mut make: M,
 ) -> Ended<T, E>
 where
@@ -114,7 +157,7 @@ where
                 let at = Instant::now() + delay;
                 shared.failed_run();
                 failure.report(&name, format_args!("; it is started again in {delay:?}"));
-                if restart.together {
+                if together {
                     shared.state().rounds.next(at);
                     shared.restarts.notify_waiters();
                 } else if until(shared.asked(), sleep_until(at)).await {

@@ -11,6 +11,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
+use super::balance::Balanced;
 use super::line::{Ended, Identity, Line, Role, Told};
 use super::watcher::Watcher;
 use crate::context::{self, Context, Exit, Guard, Outcome as _, Return};
@@ -337,6 +338,8 @@ pub(crate) struct Run {
     pub(crate) patience: Duration,
     /// Who notices when its event loop is blocked.
     pub(crate) watcher: Option<Watcher>,
+    /// With whom it shares its connections.
+    pub(crate) balanced: Option<Balanced>,
 }
 
 /// Carries out a run on the thread that calls it, to its end or until it is killed.

@@ -3,6 +3,7 @@
 //! `supervisor` runs once, `worker` in every worker, and `line` is what they say to each other.
 
 mod addresses;
+mod balance;
 mod builder;
 pub(crate) mod expansion;
 #[cfg(feature = "http")]

@@ -1,7 +1,6 @@
 //! Runs a server: in the thread that calls, to its end, or beside the rest of the program.
 
 use std::env;
-use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::balance::Balance;
 use super::builder::Server;
 use super::job::Job;
 #[cfg(feature = "monitor")]
@@ -17,8 +17,7 @@ use super::recycle::Limits;
 use super::registry::{self, RunError, Turn};
 use super::running::Running;
 use super::supervisor::{
-    self, Config, GiveUp, Inherited, Looks, Requests, Seats, Setup, Signals, Supervisor, Systemd,
-    Teller,
+    Config, GiveUp, Looks, Received, Requests, Seats, Setup, Signals, Supervisor, Systemd, Teller,
 };
 #[cfg(feature = "monitor")]
 use super::supervisor::{Entrances, Gate};
@@ -164,6 +163,7 @@ impl Server {
 
     fn try_run(mut self) -> Result<ExitCode, StartError> {
         registry::refuse_nested()?;
+        self.install_recorder();
         let has_processes = self.isolation == Isolation::Process;
         let turn = registry::turn(&self.key, has_processes)?;
         #[cfg(not(feature = "process"))]
@@ -188,9 +188,9 @@ impl Server {
         }
         self.check_options(self.isolation)?;
         // Before anything else opens a descriptor, or reads the environment in another thread.
-        let passed = match registration.is_first() {
-            true => supervisor::passed(),
-            false => Vec::new(),
+        let received = match registration.is_first() {
+            true => Received::of_environment(),
+            false => Received::default(),
         };
         let runtime = supervisor_runtime()?;
         let entered = runtime.enter();
@@ -258,10 +258,11 @@ impl Server {
         #[cfg(not(feature = "monitor"))]
         let looks = Looks::default();
         // Of several servers the first is the service.
-        let systemd = registration.is_first().then(Systemd::of_environment);
+        let in_store = received.in_store.clone();
+        let systemd = registration.is_first().then_some(in_store);
         let manager = Manager {
-            systemd: systemd.flatten(),
-            passed,
+            systemd: systemd.and_then(Systemd::of_environment),
+            received,
             #[cfg(feature = "process")]
             upgrader: Some(Upgrader {
                 origin,
@@ -294,6 +295,7 @@ impl Server {
         give_up: GiveUp,
     ) -> impl FnOnce() -> Supervisor + Send {
         seats.max_connections = self.max_connections;
+        seats.balance = self.balance.then(Balance::default);
         let cores = available_parallelism().map_or(1, usize::from);
         let max_workers = workers.max(cores).saturating_mul(4);
         #[cfg(feature = "process")]
@@ -330,7 +332,7 @@ impl Server {
             seats,
             teller,
             systemd: manager.systemd,
-            passed: manager.passed,
+            received: manager.received,
             #[cfg(feature = "process")]
             upgrader: manager.upgrader,
             #[cfg(feature = "process")]
@@ -342,6 +344,17 @@ impl Server {
         };
         let job = self.into_job();
         move || Supervisor::new(config, job, setup)
+    }
+
+    /// Has what the program counts by `metrics` counted in the workers, if it isn't counted elsewhere.
+    fn install_recorder(&self) {
+        #[cfg(feature = "metrics")]
+        if !crate::census::install(&self.buckets) {
+            report::log!(
+                debug,
+                "there is another recorder of `metrics`: the server counts nothing of the program's own"
+            );
+        }
     }
 
     /// Lets those in who look into the server, if that is wanted.
@@ -388,6 +401,9 @@ impl Server {
         if self.max_connections == Some(0) {
             return Err(StartError::MaxConnections);
         }
+        if self.balance && isolation == Isolation::Process {
+            return Err(StartError::BalanceOfProcesses);
+        }
         let (delay, timeout) = (self.drain_delay, self.shutdown_timeout);
         if !delay.is_zero() && delay >= timeout {
             return Err(StartError::DrainDelay { delay, timeout });
@@ -427,7 +443,7 @@ impl Server {
 struct Manager {
     systemd: Option<Systemd>,
     /// The sockets that it has passed.
-    passed: Vec<Inherited<OwnedFd>>,
+    received: Received,
     /// How the supervisor can be replaced.
     #[cfg(feature = "process")]
     upgrader: Option<Upgrader>,
@@ -459,6 +475,10 @@ enum StartError {
     DrainDelay { delay: Duration, timeout: Duration },
     #[error("`max_connections` is 0; allowed is 1 or more")]
     MaxConnections,
+    #[error(
+        "`balance` is for thread workers, and `isolation` is `process`; allowed with it is `isolation = thread`"
+    )]
+    BalanceOfProcesses,
     #[error("`recycle = over(..)` needs process workers, because threads share their memory")]
     MemoryOfThreads,
     #[error(transparent)]
@@ -512,6 +532,17 @@ mod tests {
         let refused = over().check_options(Isolation::Thread);
         assert!(matches!(refused, Err(StartError::MemoryOfThreads)));
         assert!(over().check_options(Isolation::Process).is_ok());
+    }
+
+    #[test]
+    fn processes_are_not_balanced() {
+        let server = || Server::new(async |_: Worker| {}).balance(true);
+        let refused = server().check_options(Isolation::Process).unwrap_err();
+        assert!(
+            refused.to_string().contains("`isolation = thread`"),
+            "{refused}"
+        );
+        assert!(server().check_options(Isolation::Thread).is_ok());
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Watcher {
                     if now.saturating_duration_since(active_at) >= IDLE {
                         asleep.store(true, Ordering::SeqCst);
                         // One that has gone on before it could know would wake nobody.
-                        while !shared.look(now) && asleep.load(Ordering::SeqCst) {
+                        while !shared.look(Instant::now()) && asleep.load(Ordering::SeqCst) {
                             thread::park();
                         }
                         asleep.store(false, Ordering::SeqCst);

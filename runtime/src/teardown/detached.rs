@@ -13,6 +13,8 @@ use super::order::{self, Wait};
 use super::place::Place;
 use super::report::{TeardownError, report, report_panic};
 use super::stats::COUNTERS;
+#[cfg(feature = "monitor")]
+use crate::census;
 
 /// The rest of a teardown.
 pub(crate) trait Job: Future<Output = Result<(), TeardownError>> + Unpin {}
@@ -94,6 +96,8 @@ fn settle(result: Result<(), TeardownError>) {
         Ok(()) => count(&COUNTERS.completed),
         Err(error) => {
             count(&COUNTERS.failed);
+            #[cfg(feature = "monitor")]
+            census::failed(error.name());
             report(&error);
         }
     }
@@ -101,6 +105,8 @@ fn settle(result: Result<(), TeardownError>) {
 
 fn abandon(name: &'static str, reason: &'static str) {
     count(&COUNTERS.abandoned);
+    #[cfg(feature = "monitor")]
+    census::failed(name);
     report(&TeardownError::Abandoned { name, reason });
 }
 

@@ -181,6 +181,14 @@ impl<P: Copy + Ord, R: Copy + Eq, W> Ledger<P, R, W> {
         self.in_range(range).next().is_some()
     }
 
+    /// Of those that are pending on this runtime, or on any.
+    #[cfg(feature = "monitor")]
+    pub(crate) fn names(&self, on: Option<R>) -> impl Iterator<Item = &'static str> + '_ {
+        let arrivals = self.pending.values().map(|pending| &pending.arrival);
+        let there = arrivals.filter(move |arrival| on.is_none_or(|on| on == arrival.runtime));
+        there.map(|arrival| arrival.name)
+    }
+
     fn in_range(&self, range: Range<P>) -> impl Iterator<Item = (u64, Ticket)> + '_ {
         self.paths.all(range)
     }

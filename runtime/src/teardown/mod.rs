@@ -51,6 +51,8 @@ pub use stats::{Stats, stats};
 
 pub(crate) use detached::{Origin, detach, poll_once};
 pub(crate) use home::Home;
+#[cfg(feature = "monitor")]
+pub(crate) use order::pending;
 pub(crate) use order::{Wait, entered, is_later_pending};
 pub(crate) use place::{InPlace, InnerPlace, Place};
 pub(crate) use report::{report, report_panic};

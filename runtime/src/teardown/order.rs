@@ -1,5 +1,7 @@
 //! The ledger of this process: who waits for which teardowns.
 
+#[cfg(feature = "monitor")]
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -146,6 +148,18 @@ pub(super) fn arrive(
         begun,
     });
     (ticket, turn.map(Wait))
+}
+
+/// How many are pending on this runtime, or on any, by name.
+#[cfg(feature = "monitor")]
+pub(crate) fn pending(on: Option<runtime::Id>) -> BTreeMap<&'static str, u64> {
+    let mut names = BTreeMap::new();
+    if any_pending() {
+        for name in ledger().names(on) {
+            *names.entry(name).or_default() += 1;
+        }
+    }
+    names
 }
 
 /// A wait for those that the teardown has dropped itself, if there are any.

@@ -9,9 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+#[cfg(feature = "monitor")]
+use super::details::Details;
 use super::schedule::{NEVER, Nanos};
 use crate::panic;
 use crate::teardown::Place;
@@ -72,6 +75,8 @@ pub(super) struct Shared {
     pub(super) jitter: Nanos,
     #[cfg(feature = "calendar")]
     zone: jiff::tz::TimeZone,
+    #[cfg(feature = "monitor")]
+    pub(super) details: Details,
 }
 
 /// Written by the task alone, which is why adding is a load and a store.
@@ -114,7 +119,14 @@ impl Shared {
             jitter,
             #[cfg(feature = "calendar")]
             zone: jiff::tz::TimeZone::UTC,
+            #[cfg(feature = "monitor")]
+            details: Details::default(),
         }
+    }
+
+    #[cfg(feature = "monitor")]
+    pub(super) fn with_details(self, details: Details) -> Shared {
+        Shared { details, ..self }
     }
 
     /// With the zone that ticks tell their due times in.
@@ -145,7 +157,11 @@ impl Shared {
     }
 
     pub(super) fn request(&self, request: Request) {
-        let at = self.now();
+        // While a thread ends, tokio's clock may be gone: then it counts from when the task takes it.
+        let at = match Handle::try_current() {
+            Err(error) if error.is_thread_local_destroyed() => NEVER,
+            _ => self.now(),
+        };
         let mut inbox = self.inbox();
         let letters = inbox.letters.get_or_insert_default();
         letters.requests.push((at, request));

@@ -6,6 +6,39 @@ use crate::table::Table;
 
 const TEMPLATE: &str = include_str!("page.md");
 
+/// What a reader wants to know first: the work, the table, the row of ours, and the peers.
+const HEADLINES: &[(&str, &str, &str, &[&str])] = &[
+    (
+        "enter and leave a context",
+        "Context, enter and exit",
+        "aioxide guard",
+        &[
+            "boxed async-trait hooks",
+            "a task per context",
+            "aiotools, uvloop",
+        ],
+    ),
+    (
+        "a request, CPU",
+        "Echo on persistent connections, 2 workers",
+        "aioxide threads",
+        SERVERS,
+    ),
+    (
+        "a connection, CPU",
+        "Echo on fresh connections, 2 workers",
+        "aioxide threads",
+        SERVERS,
+    ),
+    (
+        "a tick of 10,000 timers, CPU",
+        "10000 timers of 100ms, one thread",
+        "aioxide timers",
+        &["interval loops", "a task per tick"],
+    ),
+];
+const SERVERS: &[&str] = &["bare threads", "actix-server", "aiotools, uvloop"];
+
 pub(crate) struct Page<'a> {
     pub(crate) command: String,
     pub(crate) took: Duration,
@@ -32,7 +65,22 @@ impl Page<'_> {
                 tables.push_str(&format!("{}\n\n", table.limits.trim()));
             }
         }
+        let (bounds, kept) = self
+            .tables
+            .iter()
+            .map(Table::bounds)
+            .fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1));
+        let headlines: Vec<String> = HEADLINES
+            .iter()
+            .filter_map(|(what, title, who, peers)| {
+                let table = self.tables.iter().find(|table| table.title == *title)?;
+                table.headline(what, who, peers)
+            })
+            .collect();
         let page = TEMPLATE
+            .replace("{bounds}", &bounds.to_string())
+            .replace("{kept}", &kept.to_string())
+            .replace("{headlines}", &headlines.join("\n"))
             .replace("{command}", &self.command)
             .replace("{took}", &format!("{} min {} s", took / 60, took % 60))
             .replace("{machine}", self.machine)
@@ -66,6 +114,7 @@ mod tests {
             "A machine.",
             "- Echo",
             "## Echo",
+            "2 of 4 bounds that aioxide has set itself are kept",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

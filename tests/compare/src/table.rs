@@ -32,6 +32,32 @@ struct Row {
     remark: String,
 }
 
+/// What the workers of a row are, where that makes the figure.
+#[derive(PartialEq)]
+enum Isolation {
+    Threads,
+    Processes,
+}
+
+impl Isolation {
+    fn of(who: &str) -> Option<Isolation> {
+        match who.rsplit(' ').next() {
+            Some("threads" | "actix-server") => Some(Isolation::Threads),
+            Some("processes") => Some(Isolation::Processes),
+            _ if who.starts_with("aiotools") => Some(Isolation::Processes),
+            _ => None,
+        }
+    }
+
+    /// Processes cost what threads don't, whoever starts them.
+    fn comparable(a: &str, b: &str) -> bool {
+        match (Isolation::of(a), Isolation::of(b)) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        }
+    }
+}
+
 /// A claim of this project about itself.
 struct Bound {
     claim: String,
@@ -139,6 +165,30 @@ impl Table {
         self.bound(claim, self.ratio(who, other, column), at_most);
     }
 
+    /// How many bounds there are, and how many of them are kept.
+    pub(crate) fn bounds(&self) -> (usize, usize) {
+        let kept = self.bounds.iter().filter(|bound| bound.kept()).count();
+        (self.bounds.len(), kept)
+    }
+
+    /// A row of the table of what matters most: a row's first figure, and its ratios to the peers that were measured.
+    pub(crate) fn headline(&self, what: &str, who: &str, peers: &[&str]) -> Option<String> {
+        if self.samples(who, 0).is_empty() {
+            return None;
+        }
+        let ratios: Vec<String> = peers
+            .iter()
+            .filter(|peer| !self.samples(peer, 0).is_empty())
+            .map(|peer| {
+                let ratio = figure(self.ratio(who, peer, 0).median);
+                format!("{ratio} of {peer}")
+            })
+            .collect();
+        let is = figure(self.spread(who, 0).median);
+        let unit = self.columns[0].name.rsplit(", ").next().unwrap_or_default();
+        Some(format!("| {what} | {is} {unit} | {} |", ratios.join(", ")))
+    }
+
     pub(crate) fn kept(&self) -> bool {
         self.bounds.iter().all(Bound::kept)
     }
@@ -158,7 +208,7 @@ impl Table {
             .collect()
     }
 
-    /// The peers that aioxide's rows are behind, in three rounds of four at least.
+    /// The peers of the same isolation that aioxide's rows are behind, in three rounds of four at least.
     pub(crate) fn behind(&self) -> Vec<String> {
         let aioxide = |row: &&Row| row.who.starts_with("aioxide");
         let mut behind = Vec::new();
@@ -167,7 +217,10 @@ impl Table {
                 continue;
             }
             for ours in self.rows.iter().filter(aioxide) {
-                let peers = self.rows.iter().filter(|row| !aioxide(row));
+                let peers = self
+                    .rows
+                    .iter()
+                    .filter(|row| !aioxide(row) && Isolation::comparable(&ours.who, &row.who));
                 let ahead: Vec<String> = peers
                     .map(|peer| (peer, self.ratio(&ours.who, &peer.who, place)))
                     .filter(|(_, ratio)| ratio.low > 1.0)
@@ -274,5 +327,36 @@ pub(crate) mod tests {
             table().behind(),
             ["Echo, CPU, µs: aioxide, 1.50 (1.45–1.55) of bare"]
         );
+    }
+
+    #[test]
+    fn processes_are_not_behind_threads() {
+        const COLUMNS: &[Column] = &[compared("start, ms")];
+        let mut table = Table::new("Start", "bare processes", COLUMNS, "");
+        for _ in 0..4 {
+            table.add("bare threads", [1.0]);
+            table.add("actix-server", [1.0]);
+            table.add("bare processes", [2.0]);
+            table.add("aiotools, uvloop", [2.0]);
+            table.add("aioxide threads", [3.0]);
+            table.add("aioxide processes", [4.0]);
+        }
+        assert_eq!(
+            table.behind(),
+            [
+                "Start, start, ms: aioxide threads, 3.00 of bare threads; 3.00 of actix-server",
+                "Start, start, ms: aioxide processes, 2.00 of bare processes; 2.00 of aiotools, uvloop",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_headline_has_the_peers_that_were_measured() {
+        let row = table().headline("a request", "aioxide", &["bare", "aiotools"]);
+        assert_eq!(
+            row.as_deref(),
+            Some("| a request | 2.80 µs | 1.50 of bare |")
+        );
+        assert_eq!(table().headline("a request", "nobody", &["bare"]), None);
     }
 }

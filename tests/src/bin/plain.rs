@@ -29,6 +29,9 @@ struct Options {
     /// As `task`, but one of the worker's scope.
     #[arg(long)]
     task_in_scope: Option<u64>,
+    /// A task of worker 0's scope fails as soon as SIGUSR1 comes.
+    #[arg(long)]
+    failing_task: bool,
     /// When each worker fails: `start`, just before it would listen, or `stop`, at its end.
     #[arg(long)]
     fails: Option<String>,
@@ -85,6 +88,14 @@ async fn plain(worker: Worker, options: Options) -> Result<(), String> {
                 reloaded += 1;
             }
             info!(reloaded, "no more reloads");
+        });
+    }
+    if options.failing_task && (index, generation) == (0, 0) {
+        let mut reloads = worker.reloads();
+        worker.scope().spawn_local(async move {
+            let _resource = self::resource(index).await;
+            reloads.recv().await;
+            Err::<(), _>("the mistake of a task".into())
         });
     }
     let handle = worker.clone();

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use aioxide::{Delivery, Missed, Overlap, Tick, Timer, Worker, server};
+use aioxide::{Delivery, ExitStack, Missed, Overlap, Tick, Timer, Worker, actxmgr, server};
 use aioxide_tests::fixture;
 use clap::Parser;
 use rustix::fs::{FlockOperation, flock};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{error, info};
 
@@ -38,6 +39,20 @@ struct Options {
     /// The timer is left running when its worker is told to stop.
     #[arg(long)]
     leaves_it: bool,
+    /// How long a tick keeps its lock in a teardown after its end, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    parting: u64,
+    /// The timer is started on a thread for blocking work.
+    #[arg(long)]
+    blocking: bool,
+}
+
+/// Gives the lock back late, in a teardown that only the end of its tick waits for.
+#[actxmgr]
+async fn kept(lock: File, parting: Duration) {
+    yield_().await;
+    sleep(parting).await;
+    drop(lock);
 }
 
 async fn tick(tick: Tick, options: Options, who: String, mine: Arc<AtomicBool>) {
@@ -53,6 +68,10 @@ async fn tick(tick: Tick, options: Options, who: String, mine: Arc<AtomicBool>) 
         error!("two at once: {who} due={due}");
     }
     lock.write_all(b".").expect("it can be written");
+    let mut parting = ExitStack::new();
+    if options.parting > 0 {
+        parting.push(kept(lock, Duration::from_millis(options.parting)).await);
+    }
     info!("start due={due} token={token} {who}");
     sleep(Duration::from_millis(options.length)).await;
     info!("end due={due} {who}");
@@ -86,7 +105,14 @@ async fn singles(worker: Worker, options: Options) -> Result<(), String> {
             sleep(Duration::from_millis(5)).await;
         }
     }
-    let (timer, mine) = start(&worker, &options);
+    let (timer, mine) = match options.blocking {
+        true => {
+            let (worker, options) = (worker.clone(), options.clone());
+            let started = spawn_blocking(move || start(&worker, &options));
+            started.await.map_err(|error| error.to_string())?
+        }
+        false => start(&worker, &options),
+    };
     let mut reloads = worker.reloads();
     let stop = yield_();
     tokio::pin!(stop);

@@ -14,8 +14,12 @@ use tracing::info;
 struct Options {
     #[command(flatten)]
     server: fixture::ServerOptions,
+    /// A path, or `named:` and the name of one that systemd passes.
     #[arg(long)]
     unix: PathBuf,
+    /// An address, or `named:` and the name of one that systemd passes.
+    #[arg(long, default_value_t = fixture::address().to_string())]
+    udp: String,
     /// The Unix socket's permissions.
     #[arg(long, value_parser = |text: &str| u32::from_str_radix(text, 8))]
     mode: Option<u32>,
@@ -48,11 +52,19 @@ async fn sockets(worker: Worker, options: Options) -> io::Result<()> {
     let (index, number) = (worker.index(), worker.index() as u8);
     let first = worker.listen(fixture::address()).await?;
     let second = worker.listen(fixture::address()).await?;
-    let unix = match options.mode {
-        Some(mode) => worker.listen_unix_with_mode(&options.unix, mode).await?,
-        None => worker.listen_unix(&options.unix).await?,
+    let named = options
+        .unix
+        .to_str()
+        .and_then(|path| path.strip_prefix("named:"));
+    let unix = match (options.mode, named) {
+        (_, Some(name)) => worker.listen_unix_named(name).await?,
+        (Some(mode), None) => worker.listen_unix_with_mode(&options.unix, mode).await?,
+        (None, None) => worker.listen_unix(&options.unix).await?,
     };
-    let udp = worker.bind_udp(fixture::address()).await?;
+    let udp = match options.udp.strip_prefix("named:") {
+        Some(name) => worker.bind_udp_named(name).await?,
+        None => worker.bind_udp(&options.udp).await?,
+    };
     info!(
         worker = index,
         first = %first.local_addr()?,

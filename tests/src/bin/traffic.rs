@@ -32,6 +32,9 @@ struct Options {
     /// On which addresses it listens.
     #[arg(long, default_values_t = [fixture::address()], value_delimiter = ',')]
     listen: Vec<SocketAddr>,
+    /// On the first of them alone.
+    #[arg(long)]
+    first: bool,
 }
 
 /// A byte says what is wanted:
@@ -87,7 +90,10 @@ async fn traffic(worker: Worker, options: Options) -> io::Result<()> {
         return Err(io::Error::other("broken"));
     }
     tokio::time::sleep(std::time::Duration::from_millis(options.slow_start)).await;
-    let listener = worker.listen(&options.listen[..]).await?;
+    let listener = match options.first {
+        true => worker.listen_first(&options.listen[..]).await?,
+        false => worker.listen(&options.listen[..]).await?,
+    };
     let crash = Rc::new(Notify::new());
     let handler = {
         let (worker, crash) = (worker.clone(), Rc::clone(&crash));

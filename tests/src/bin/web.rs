@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use aioxide::http::{Http, Peer, Stopping};
@@ -18,6 +20,7 @@ use axum::{Extension, Router};
 use clap::Parser;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 use tracing::info;
 
 #[derive(Clone, Parser)]
@@ -37,12 +40,50 @@ struct Options {
     /// Serve with axum's own loop, to compare.
     #[arg(long)]
     axum: bool,
+    /// While there is such a file, workers that are started again fail.
+    #[arg(long)]
+    fail_while: Option<PathBuf>,
     /// Serve each connection in a handler of `Worker::serve`.
     #[arg(long)]
     by_hand: bool,
 }
 
-async fn after(Path(milliseconds): Path<u64>) -> &'static str {
+/// What the requests of one worker share.
+struct Site {
+    index: usize,
+    under_way: AtomicUsize,
+    /// The most that were under way at once.
+    most: AtomicUsize,
+    dies: Notify,
+}
+
+impl Site {
+    fn new(index: usize) -> Arc<Site> {
+        Arc::new(Site {
+            index,
+            under_way: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            dies: Notify::new(),
+        })
+    }
+
+    fn enter(self: Arc<Site>) -> UnderWay {
+        let under_way = self.under_way.fetch_add(1, Relaxed) + 1;
+        self.most.fetch_max(under_way, Relaxed);
+        UnderWay(self)
+    }
+}
+
+struct UnderWay(Arc<Site>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Relaxed);
+    }
+}
+
+async fn after(State(site): State<Arc<Site>>, Path(milliseconds): Path<u64>) -> &'static str {
+    let _under_way = site.enter();
     info!("under way");
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     "after"
@@ -102,14 +143,20 @@ async fn upgrade(Extension(stopping): Extension<Stopping>, mut request: Request)
 async fn block(Path(milliseconds): Path<u64>) -> &'static str {
     info!("blocks");
     std::thread::sleep(Duration::from_millis(milliseconds));
+    info!("goes on");
     "blocked"
 }
 
-async fn index(State(index): State<usize>) -> String {
-    index.to_string()
+async fn index(State(site): State<Arc<Site>>) -> String {
+    site.index.to_string()
 }
 
-fn app(worker: &Worker) -> Router {
+/// Has the worker fail.
+async fn die(State(site): State<Arc<Site>>) {
+    site.dies.notify_one();
+}
+
+fn app(site: Arc<Site>) -> Router {
     Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/worker", get(index))
@@ -117,19 +164,28 @@ fn app(worker: &Worker) -> Router {
         .route("/later/{milliseconds}", get(later))
         .route("/block/{milliseconds}", get(block))
         .route("/echo", post(|body: Bytes| async { body }))
+        .route("/die", get(die))
         .route("/peer", get(peer))
         .route("/upgrade", get(upgrade))
         .route(
             "/panic",
             get(async || -> String { panic!("the fixture's") }),
         )
-        .with_state(worker.index())
+        .with_state(site)
 }
 
 #[server]
 async fn web(worker: Worker, options: Options) -> io::Result<()> {
     let listener = worker.listen(options.listen).await?;
-    let app = app(&worker);
+    let fails = options
+        .fail_while
+        .as_ref()
+        .is_some_and(|file| file.exists());
+    if fails && worker.generation() > 0 {
+        return Err(io::Error::other("the fixture's: it fails at its start"));
+    }
+    let site = Site::new(worker.index());
+    let app = app(Arc::clone(&site));
     let stopping = yield_();
     if options.axum {
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -156,10 +212,14 @@ async fn web(worker: Worker, options: Options) -> io::Result<()> {
             move |stream| http.connection(stream, &worker)
         }),
     });
-    let stop = stopping.await;
+    let stop = tokio::select! {
+        stop = stopping => stop,
+        () = site.dies.notified() => return Err(io::Error::other("the fixture's: it was to die")),
+    };
     for serving in all {
         drain(serving, &stop).await;
     }
+    info!(most = site.most.load(Relaxed), "left");
     Ok(())
 }
 

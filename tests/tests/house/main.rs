@@ -1,6 +1,8 @@
 //! The rooms of the house, as the code keeps them: no import runs in a circle, and none upwards.
 
+mod guide;
 mod imports;
+mod pictures;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,6 +17,11 @@ const UPWARDS: &[(&str, &str)] = &[
     ("timer", "server"),
     ("scope", "server"),
     ("backoff", "server"),
+    ("census", "server"),
+    ("census", "context"),
+    ("census", "teardown"),
+    ("census", "timer"),
+    ("census", "scope"),
     ("server/line", "server/supervisor"),
     ("server/line", "server/worker"),
     ("server/supervisor", "server/worker"),

@@ -21,8 +21,9 @@ pub(crate) enum Request {
         /// Every one of them, not the first that can be bound.
         all: bool,
     },
-    /// A TCP listener that a service manager has passed under this name.
-    ListenNamed {
+    /// A socket that a service manager has passed under this name.
+    Named {
+        kind: Passed,
         name: String,
     },
     ListenUnix {
@@ -37,6 +38,25 @@ pub(crate) enum Request {
     Unlisten {
         asked: String,
     },
+}
+
+/// What a worker takes a socket for that was passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "process", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) enum Passed {
+    Tcp,
+    Udp,
+    Unix,
+}
+
+impl fmt::Display for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Passed::Tcp => "TCP",
+            Passed::Udp => "UDP",
+            Passed::Unix => "Unix stream",
+        })
+    }
 }
 
 /// A socket, where one was asked for.
@@ -76,6 +96,9 @@ pub(crate) enum Message {
     /// The answer to a query of this number.
     #[cfg(feature = "monitor")]
     Answered(u64, Vec<u8>),
+    /// What has gone wrong in the background, in JSON.
+    #[cfg(feature = "monitor")]
+    Happened(Vec<u8>),
     /// What it has counted, at its end.
     #[cfg(feature = "monitor")]
     LastFigures(Vec<u8>),

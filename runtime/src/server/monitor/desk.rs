@@ -5,18 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::about::About;
 use super::figures::{Known, Told};
+use super::log;
 use super::metrics;
 use super::reply::{
-    self, Address, Connection, Event, Held, Help, Numbers, Ran, Refused, Reply, Roll, Server,
-    Timer, Worker,
+    self, Address, Connection, Context, Event, Held, Help, Numbers, Ran, Refused, Reply, Roll,
+    Server, Tasks, Timer, Worker,
 };
 use super::vocabulary::{Command, KNOWN, nearest};
-use crate::server::line::{self, CommandRow, Query, Role, TimerAct, TimerRow};
+use crate::server::line::{self, CommandRow, Query, Role, TimerAct};
 use crate::server::supervisor::{Act, Entry, Place, Step, View, Watcher, WorkerId, WorkerView};
 use crate::server::{Isolation, report};
 
@@ -96,6 +98,8 @@ impl Desk {
             Command::Workers => self.workers().await?,
             Command::Connections(of) => self.connections(of).await?,
             Command::Timers => self.timers().await?,
+            Command::Contexts => self.contexts().await?,
+            Command::Tasks => self.tasks().await?,
             Command::Timer { name, act } => {
                 self.log_act(asker, &format!("timer {name}"));
                 self.timer(name, act).await?
@@ -106,6 +110,7 @@ impl Desk {
                     metrics: self.metrics(&view).await,
                 }
             }
+            Command::Log { filter, worker } => log::change(self, &filter, worker, asker).await?,
             Command::Run { name, args, worker } => {
                 let view = self.view().await?;
                 let role = worker
@@ -126,9 +131,13 @@ impl Desk {
                 Reply::Events(entries.iter().map(|entry| Event::from(&**entry)).collect())
             }
             Command::Events { follow: true } => return self.follow().map(Given::Following),
-            Command::Stop => {
-                self.log_act(asker, "stop");
-                self.act(Act::Stop).await?;
+            asked @ (Command::Drain | Command::Stop) => {
+                let (word, act) = match asked {
+                    Command::Drain => ("drain", Act::Drain),
+                    _ => ("stop", Act::Stop),
+                };
+                self.log_act(asker, word);
+                self.act(act).await?;
                 Reply::Accepted {
                     accepted: "accepted: the server stops; this connection ends when it has"
                         .to_owned(),
@@ -168,7 +177,7 @@ impl Desk {
         Ok(Given::Reply(reply))
     }
 
-    fn log_act(&self, asker: Asker, what: &str) {
+    pub(super) fn log_act(&self, asker: Asker, what: &str) {
         let Asker { uid, pid } = asker;
         report::log!(
             info,
@@ -359,20 +368,50 @@ impl Desk {
     }
 
     async fn timers(&self) -> Result<Reply, Refused> {
+        let row = |worker, timer| Timer { worker, timer };
+        self.rows_of(&Query::Timers, row).await.map(Reply::Timers)
+    }
+
+    async fn contexts(&self) -> Result<Reply, Refused> {
+        let row = |worker, context| Context { worker, context };
+        let rows = self.rows_of(&Query::Contexts, row).await;
+        rows.map(Reply::Contexts)
+    }
+
+    async fn tasks(&self) -> Result<Reply, Refused> {
         let view = self.view().await?;
-        let told: Vec<(_, Option<Vec<TimerRow>>)> = self
+        let told: Vec<(_, Option<line::Tasks>)> = self
             .told
-            .ask_at_length(&view, |_| true, &Query::Timers)
+            .ask_at_length(&view, |_| true, &Query::Tasks)
             .await;
-        let rows = told.into_iter().flat_map(|(worker, timers)| {
+        let mut tasks = Tasks::default();
+        for (worker, told) in told {
             let name = name_of(&view, worker.role);
-            let rows = timers.unwrap_or_default().into_iter();
-            rows.map(move |timer| Timer {
-                worker: name.clone(),
-                timer,
-            })
-        });
-        Ok(Reply::Timers(rows.collect()))
+            let told = told.unwrap_or_default();
+            tasks.add(&name, told);
+        }
+        tasks.sort();
+        Ok(Reply::Tasks(tasks))
+    }
+
+    /// What all workers answer to a query of which the answer is a list.
+    async fn rows_of<T: DeserializeOwned, R>(
+        &self,
+        query: &Query,
+        row: impl Fn(String, T) -> R,
+    ) -> Result<Vec<R>, Refused> {
+        let view = self.view().await?;
+        let told: Vec<(_, Option<Vec<T>>)> = self.told.ask_at_length(&view, |_| true, query).await;
+        let mut rows = Vec::new();
+        for (worker, told) in told {
+            let name = name_of(&view, worker.role);
+            rows.extend(
+                told.unwrap_or_default()
+                    .into_iter()
+                    .map(|told| row(name.clone(), told)),
+            );
+        }
+        Ok(rows)
     }
 
     async fn timer(&self, name: String, act: TimerAct) -> Result<Reply, Refused> {
@@ -551,9 +590,8 @@ impl Desk {
                 row.connections_total = Some(connections_total);
                 row.tasks = Some(figures.tasks);
                 row.timers = Some(figures.timers);
-                // Those of threads are counted for all of them together.
-                let is_own = self.about.isolation == Isolation::Process;
-                row.teardowns_pending = is_own.then_some(figures.teardowns_pending);
+                row.contexts_open = Some(figures.contexts_open);
+                row.teardowns_pending = Some(figures.teardowns_pending);
             }
         }
         row.loop_lag = worker.lag.map(|lag| lag.as_secs_f64());
@@ -601,7 +639,7 @@ pub(super) fn ready(view: &View) -> usize {
         .len()
 }
 
-fn name_of(view: &View, role: Role) -> String {
+pub(super) fn name_of(view: &View, role: Role) -> String {
     let place = view.places.iter().find(|place| place.role == role);
     match (place, role) {
         (Some(place), _) => place.name.clone(),
@@ -611,7 +649,7 @@ fn name_of(view: &View, role: Role) -> String {
 }
 
 /// By the index of a worker, or the name of an extra.
-fn place<'v>(view: &'v View, worker: &str) -> Result<&'v Place, Refused> {
+pub(super) fn place<'v>(view: &'v View, worker: &str) -> Result<&'v Place, Refused> {
     let index = worker.parse::<usize>().ok();
     let found = view.places.iter().find(|place| match place.role.index() {
         Some(slot) => Some(slot) == index || place.name == worker,

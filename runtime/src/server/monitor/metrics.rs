@@ -1,11 +1,12 @@
 //! The figures of a server in Prometheus' text format.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
 use std::ops::Add;
 
 use super::about::About;
 use super::figures::Known;
+use super::own;
+use super::page::Page;
 use crate::server::line::{CountKey, Role};
 use crate::server::supervisor::{View, WorkerId, WorkerView};
 use crate::teardown::Stats;
@@ -51,6 +52,30 @@ const COUNTS: &[(&str, &str, &str)] = &[
         "timer_ticks",
         "aioxide_timer_ticks_total",
         "Due times of timers, by what became of them.",
+    ),
+    (
+        "contexts_entered",
+        "aioxide_contexts_entered_total",
+        "Contexts that were entered, by function.",
+    ),
+    (
+        "contexts_failed",
+        "aioxide_contexts_failed_total",
+        "Setups and teardowns of contexts that failed, by function.",
+    ),
+];
+
+/// What workers have now, and how it is called here.
+const GAUGES: &[(&str, &str, &str)] = &[
+    (
+        "contexts_open",
+        "aioxide_contexts_open",
+        "Contexts that are open, by function.",
+    ),
+    (
+        "teardowns_pending",
+        "aioxide_teardowns_pending",
+        "Detached teardowns that have not ended, by function.",
     ),
 ];
 
@@ -165,6 +190,21 @@ pub(super) fn text(sample: &Sample<'_>) -> String {
         page.sample(name, &[("worker", &worker(role))], bytes);
     }
 
+    for (gauge, name, help) in GAUGES {
+        page.family(name, help, "gauge");
+        let mut sums = BTreeMap::<(Role, &CountKey), f64>::new();
+        for worker in &view.workers {
+            let gauges = known(worker)
+                .into_iter()
+                .flat_map(|figures| &figures.gauges);
+            for told in gauges.filter(|told| told.key.name == *gauge) {
+                *sums.entry((worker.role, &told.key)).or_default() += told.value;
+            }
+        }
+        for ((role, key), value) in sums {
+            page.sample_of(name, &worker(role), key, value);
+        }
+    }
     for (count, name, help) in COUNTS {
         page.family(name, help, "counter");
         let counted = sample
@@ -172,11 +212,7 @@ pub(super) fn text(sample: &Sample<'_>) -> String {
             .iter()
             .filter(|((key, _), _)| key.name == *count);
         for ((key, role), value) in counted {
-            let worker = worker(*role);
-            let mut labels = vec![("worker", worker.as_str())];
-            labels.extend(key.timer.as_deref().map(|timer| ("timer", timer)));
-            labels.extend(key.outcome.as_deref().map(|outcome| ("outcome", outcome)));
-            page.sample(name, &labels, value);
+            page.sample_of(name, &worker(*role), key, value);
         }
         // Those of threads are counted for their process.
         match (*count, sample.teardowns) {
@@ -185,50 +221,6 @@ pub(super) fn text(sample: &Sample<'_>) -> String {
             _ => {}
         }
     }
+    own::write(&mut page, sample.view, &known, sample.totals, worker);
     page.text
-}
-
-/// The format itself.
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn family(&mut self, name: &str, help: &str, kind: &str) {
-        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let labels = labels.iter().map(|(label, value)| {
-            let value = value
-                .replace('\\', "\\\\")
-                .replace('"', "\\\"")
-                .replace('\n', "\\n");
-            format!("{label}=\"{value}\"")
-        });
-        let labels: Vec<String> = labels.collect();
-        let _ = match labels.is_empty() {
-            true => writeln!(self.text, "{name} {value}"),
-            false => writeln!(self.text, "{name}{{{}}} {value}", labels.join(",")),
-        };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_escaped() {
-        let mut page = Page::default();
-        page.family("a_total", "Some.", "counter");
-        page.sample("a_total", &[("worker", "a\"b\\c\nd"), ("timer", "t")], 3);
-        page.sample("a_total", &[], 0.5);
-        assert_eq!(
-            page.text,
-            "# HELP a_total Some.\n# TYPE a_total counter\n\
-             a_total{worker=\"a\\\"b\\\\c\\nd\",timer=\"t\"} 3\na_total 0.5\n"
-        );
-    }
 }

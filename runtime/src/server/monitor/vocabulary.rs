@@ -50,6 +50,16 @@ pub(super) const KNOWN: &[Known] = &[
         "shows the connections that are open",
     ),
     shows("timers", "", "shows the timers of all workers"),
+    shows(
+        "tasks",
+        "",
+        "shows ticks, handlers and tasks of scopes, and how the last ones ended",
+    ),
+    shows(
+        "contexts",
+        "",
+        "shows the contexts of all workers, by function",
+    ),
     acts(
         "timer",
         "NAME trigger|pause|resume",
@@ -74,12 +84,25 @@ pub(super) const KNOWN: &[Known] = &[
     ),
     acts("scale", "N", "changes the number of workers"),
     acts(
+        "log",
+        "FILTER [WORKER]",
+        "changes what is logged, until the next restart",
+    ),
+    acts(
         "run",
         "NAME [ARGS] [--worker WORKER]",
         "runs a command of the program's own, in all workers or in one",
     ),
-    acts("drain", "", "stops the server as a stop signal does"),
-    acts("stop", "", "stops the server"),
+    acts(
+        "drain",
+        "",
+        "stops the server as a first stop signal does: after its `drain_delay`",
+    ),
+    acts(
+        "stop",
+        "",
+        "stops the server gracefully, without its `drain_delay`",
+    ),
 ];
 
 /// What is asked for.
@@ -91,11 +114,18 @@ pub(super) enum Command {
     /// Of all workers, or of one.
     Connections(Option<String>),
     Timers,
+    Contexts,
+    Tasks,
     Timer {
         name: String,
         act: TimerAct,
     },
     Metrics,
+    /// In one worker, or in the whole server.
+    Log {
+        filter: String,
+        worker: Option<String>,
+    },
     Run {
         name: String,
         args: Vec<String>,
@@ -109,6 +139,7 @@ pub(super) enum Command {
     Reload,
     Upgrade,
     Scale(usize),
+    Drain,
     Stop,
 }
 
@@ -156,6 +187,8 @@ impl Command {
             ("connections", []) => Command::Connections(None),
             ("connections", [worker]) => Command::Connections(Some((*worker).to_owned())),
             ("timers", []) => Command::Timers,
+            ("tasks", []) => Command::Tasks,
+            ("contexts", []) => Command::Contexts,
             ("timer", [name, act]) => Command::Timer {
                 name: (*name).to_owned(),
                 act: match *act {
@@ -166,6 +199,14 @@ impl Command {
                 },
             },
             ("metrics", []) => Command::Metrics,
+            ("log", [filter]) => Command::Log {
+                filter: (*filter).to_owned(),
+                worker: None,
+            },
+            ("log", [filter, worker]) => Command::Log {
+                filter: (*filter).to_owned(),
+                worker: Some((*worker).to_owned()),
+            },
             ("run", [name, args @ ..]) => {
                 let (args, worker) = match args {
                     [args @ .., "--worker" | "-w", worker] => (args, Some((*worker).to_owned())),
@@ -192,7 +233,8 @@ impl Command {
                     .parse()
                     .map_err(|_| Refused::wrong(format!("`{number}` is no number of workers")))?,
             ),
-            ("drain" | "stop", []) => Command::Stop,
+            ("drain", []) => Command::Drain,
+            ("stop", []) => Command::Stop,
             _ => return Err(usage()),
         };
         Ok(command)

@@ -18,7 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::seats::child::Process;
-use super::systemd::{NOTIFY_SOCKET, OF_THE_PROCESS};
+use super::systemd::{OF_THE_PROCESS, OF_THE_SUPERVISOR};
 use crate::server::line::role_variable::{ROLE, Role, SUCCESSOR};
 
 /// How this process was started, and so how its workers are.
@@ -117,8 +117,10 @@ impl Origin {
         let (mut command, ours, inode) = self.command(image)?;
         command
             .env(ROLE, role.write(std::process::id(), inode))
-            .env_remove(NOTIFY_SOCKET)
             .process_group(0);
+        for variable in OF_THE_SUPERVISOR {
+            command.env_remove(variable);
+        }
         Ok((Process::new(command.spawn()?)?, ours))
     }
 
@@ -401,6 +403,20 @@ mod tests {
         );
         assert_eq!(find("./server", "/elsewhere/server"), None);
         assert_eq!(find("", "/home/me"), None);
+    }
+
+    #[test]
+    fn the_working_directory_has_its_name_from_outside_if_that_is_true() {
+        let here = env::current_dir().unwrap();
+        let link = env::temp_dir().join(format!("aioxide-{}-pwd", std::process::id()));
+        std::os::unix::fs::symlink(&here, &link).unwrap();
+        let named = |name: &Path| working_directory(Some(name.into()));
+        assert_eq!(named(&link), link);
+        assert_eq!(named(Path::new(".")), here);
+        assert_eq!(named(&env::temp_dir()), here);
+        assert_eq!(working_directory(None), here);
+        fs::remove_file(&link).unwrap();
+        assert_eq!(named(&link), here);
     }
 
     #[test]

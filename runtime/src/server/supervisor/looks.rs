@@ -27,6 +27,9 @@ mod watched {
         Reload,
         Scale(usize),
         Upgrade,
+        /// As a first stop signal does.
+        Drain,
+        /// Without the delay.
         Stop,
     }
 

@@ -63,7 +63,7 @@ pub(super) use requests::{Requester, Requests};
 pub(super) use seats::Processes;
 pub(super) use seats::Seats;
 pub(super) use signals::Signals;
-pub(super) use sockets::{Inherited, passed};
+pub(super) use sockets::Received;
 pub(super) use systemd::Systemd;
 #[cfg(feature = "process")]
 pub(super) use upgrade::{Heir, Predecessor, Roles, Upgrader};

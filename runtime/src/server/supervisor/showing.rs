@@ -13,7 +13,8 @@ use super::policy::{Event, Image, Report, WorkerId};
 use super::sockets::Holding;
 use super::view::{Place, Roll, Socket, View, WorkerView};
 use super::who::Who;
-use crate::server::line::{Query, Role};
+use crate::server::line::{Happened, Query, Role};
+use crate::server::report;
 
 /// How many questions may wait for a worker's answer, and how many of its commands for their end.
 const QUERIES: usize = 8;
@@ -30,7 +31,14 @@ impl Supervisor {
                     Act::Reload => self.asked(Asked::Reload),
                     Act::Scale(workers) => self.asked(Asked::Scale(workers)),
                     Act::Upgrade => self.asked(Asked::Upgrade),
-                    Act::Stop => self.asked(Asked::StopRequested),
+                    Act::Drain => {
+                        self.note_request("a stop after the delay is requested");
+                        self.happened(Event::Drain);
+                    }
+                    Act::Stop => {
+                        self.note_request("a stop is requested");
+                        self.happened(Event::StopWithoutDelay);
+                    }
                     Act::Restart(role) => self.happened(Event::Restart(role)),
                 }
                 let _ = reply.send(before);
@@ -75,7 +83,7 @@ impl Supervisor {
 
     fn view(&self) -> View {
         let now = self.now();
-        let (wanted, most) = self.policy.wanted();
+        let ((wanted, most), phase) = (self.policy.wanted(), self.policy.phase());
         let workers = self.workers.iter().map(|(id, live)| {
             let (lag, blocked) = live.pulse.lag(now);
             WorkerView {
@@ -114,9 +122,9 @@ impl Supervisor {
                 .collect(),
         });
         View {
-            state: self.policy.state_name(),
+            state: phase.name(),
             was_ready: self.was_ready,
-            going: self.policy.is_going(),
+            going: phase.is_going(),
             target: self.policy.target(),
             wanted,
             most,
@@ -192,6 +200,36 @@ impl Supervisor {
         }
     }
 
+    /// What has gone wrong in a worker's background.
+    pub(super) fn note_happened(&self, id: WorkerId, told: &[u8]) {
+        let (Some(live), Some(journal)) = (self.workers.get(&id), self.looks.journal()) else {
+            return;
+        };
+        let told: Vec<Happened> = match serde_json::from_slice(told) {
+            Ok(told) => told,
+            Err(error) => {
+                report::log!(warn, %error, "what a worker tells can't be understood");
+                return;
+            }
+        };
+        let who = self.who(live.role, live.seat.pid());
+        for Happened { kind, at, text } in told {
+            journal.note(Entry {
+                number: 0,
+                at,
+                kind: match &*kind {
+                    "tick" => "tick",
+                    _ => "teardown",
+                },
+                worker: who.worker,
+                role: Some(who.role.clone()),
+                pid: Some(who.pid),
+                text: format!("{}: {text}", who.name),
+                step: None,
+            });
+        }
+    }
+
     pub(super) fn note_failure(&mut self, who: &Who, cause: &str) {
         if self.looks.journal().is_none() {
             return;
@@ -214,7 +252,11 @@ impl Supervisor {
             Asked::Tell => "SIGUSR1 is told to all workers".to_owned(),
             Asked::Upgrade => "an upgrade is requested".to_owned(),
         };
-        self.note(None, "signal", text, None);
+        self.note_request(text);
+    }
+
+    fn note_request(&self, text: impl Into<String>) {
+        self.note(None, "signal", text.into(), None);
     }
 
     pub(super) fn note_upgrade_refused(&self, why: &str) {

@@ -21,6 +21,8 @@ use super::shared::Shared;
 #[cfg(feature = "timer")]
 use super::single;
 use super::stopping::Stopping;
+#[cfg(feature = "monitor")]
+use super::watched::Watched;
 use crate::panic;
 use crate::server::job::{Body, Run};
 use crate::server::line::{Ended, Failure};
@@ -40,9 +42,12 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
         start,
         patience,
         watcher,
+        balanced,
     } = run;
     let watcher = watcher.filter(|_| identity.index.is_some());
-    let worker = Arc::new(Shared::new(identity, line, told));
+    let mut shared = Shared::new(identity, line, told);
+    shared.balanced = balanced;
+    let worker = Arc::new(shared);
     let index = worker.identity.index;
     let _mark = mark_thread(index);
     #[cfg(feature = "timer")]
@@ -59,6 +64,8 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
         }
         Ok(Body::Async(make)) => {
             let (told, going_on) = (Arc::clone(&worker.told), Arc::clone(&worker.told));
+            #[cfg(feature = "monitor")]
+            let watched = worker.watched.clone();
             let parks = move || told.turning.parks();
             let goes_on = move || going_on.turning.goes_on();
             let runtime = Builder::new_current_thread()
@@ -66,10 +73,11 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
                 .thread_name(&worker.identity.comm)
                 .on_thread_start(move || {
                     set_thread_index(index);
+                    #[cfg(feature = "monitor")]
+                    watched.iter().for_each(Watched::join);
                     #[cfg(feature = "timer")]
                     crate::timer::single::install(Some(lease.clone()));
                 })
-                .on_thread_start(move || set_thread_index(index))
                 .on_thread_park(parks)
                 .on_thread_unpark(goes_on)
                 .build_local(LocalOptions::default());
@@ -104,6 +112,9 @@ async fn to_its_end(
     worker.line.pong(0);
     let pings = tokio::task::spawn_local(Arc::clone(worker).answer_pings(pinged));
     let scope = OwnScope::enter(worker).await;
+    // The scope itself is none of the program's contexts.
+    #[cfg(feature = "monitor")]
+    worker.watched.iter().for_each(Watched::join);
     let loop_answers = tokio::task::spawn_local({
         let told = Arc::clone(&worker.told);
         async move { told.turning.answer().await }

@@ -15,7 +15,7 @@ use super::reloads::Reloads;
 use super::shared::Shared;
 use super::stopping::Stopping;
 use super::tasks::Tasks;
-use crate::server::line::Request;
+use crate::server::line::{Passed, Request};
 use crate::server::{Isolation, Stop};
 
 /// A worker's own handle: who it is, its listening sockets, and how it learns that it is to stop.
@@ -270,7 +270,8 @@ impl Worker {
     }
 
     /// A TCP listener that systemd has passed under this name: that of the socket unit (`http.socket`), or its
-    /// `FileDescriptorName=`.
+    /// `FileDescriptorName=`. For others there are [`listen_unix_named`](Worker::listen_unix_named) and
+    /// [`bind_udp_named`](Worker::bind_udp_named).
     ///
     /// The workers share one socket. Where several units with `ReusePort=yes` have one address and one name, each worker
     /// has its own. Sockets of several addresses under one name are as those of [`listen`](Worker::listen) for a name
@@ -297,8 +298,43 @@ impl Worker {
     /// As for [`listen`](Worker::listen).
     pub async fn listen_named(&self, name: impl Into<String>) -> io::Result<TcpListener> {
         let name = name.into();
-        let fd = self.socket(Request::ListenNamed { name }).await?;
+        let kind = Passed::Tcp;
+        let fd = self.socket(Request::Named { kind, name }).await?;
         TcpListener::from_std(fd.into())
+    }
+
+    /// As [`listen_named`](Worker::listen_named), for a Unix stream socket. Its file is systemd's: its permissions are those
+    /// of the socket unit, and it is left alone.
+    ///
+    /// # Errors
+    ///
+    /// When no Unix stream socket was passed under this name, or several of different paths were: ask for each by its path
+    /// then, by [`listen_unix`](Worker::listen_unix). The error lists the names, or the paths.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
+    pub async fn listen_unix_named(&self, name: impl Into<String>) -> io::Result<UnixListener> {
+        let (kind, name) = (Passed::Unix, name.into());
+        let fd = self.socket(Request::Named { kind, name }).await?;
+        UnixListener::from_std(fd.into())
+    }
+
+    /// As [`listen_named`](Worker::listen_named), for a UDP socket (`ListenDatagram=`). Where the workers share one, each
+    /// datagram comes to one of them.
+    ///
+    /// # Errors
+    ///
+    /// When no UDP socket was passed under this name, or several of different addresses were: ask for each by its address
+    /// then, by [`bind_udp`](Worker::bind_udp). The error lists the names, or the addresses.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`listen`](Worker::listen).
+    pub async fn bind_udp_named(&self, name: impl Into<String>) -> io::Result<UdpSocket> {
+        let (kind, name) = (Passed::Udp, name.into());
+        let fd = self.socket(Request::Named { kind, name }).await?;
+        UdpSocket::from_std(fd.into())
     }
 
     /// A listener on the Unix socket `path`, readable and writable by this user only (mode 0600). One socket

@@ -12,6 +12,7 @@ mod control;
 pub(super) mod event_loop;
 mod failures;
 mod going;
+mod handing;
 mod handle;
 mod index;
 mod listeners;
@@ -31,6 +32,8 @@ mod single;
 pub(super) mod started;
 mod stopping;
 mod tasks;
+#[cfg(feature = "monitor")]
+mod watched;
 
 #[cfg(feature = "monitor")]
 pub use commands::CommandOutput;

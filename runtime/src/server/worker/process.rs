@@ -122,6 +122,7 @@ fn try_run(
                 start: job.start(assignment.role, value.as_ref()),
                 patience,
                 watcher: Some(Watcher::default()),
+                balanced: None,
             };
             event_loop::run(run, &CancellationToken::new())
         }
@@ -146,7 +147,7 @@ fn last_word(
     } else {
         ExitCode::FAILURE
     };
-    sender.send(&ToSupervisor::Ended { failure, overran })?;
+    sender.send_last(&ToSupervisor::Ended { failure, overran })?;
     if !sender.finish(Instant::now() + LAST_WORD)? {
         report::failure(format_args!(
             "process {}: the supervisor doesn't listen",

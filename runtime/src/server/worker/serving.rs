@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::admission::{Admission, Admitted};
 use super::failures::{Failed, Failures};
+use super::handing::Handing;
 use super::listeners::Listeners;
 use super::requests::Requests;
 use super::shared::Shared;
@@ -223,6 +224,7 @@ impl Worker {
         });
         let accept_loop = self.shared.serving.spawn_local(accept_loop(
             Arc::clone(&self.shared),
+            Handing::new(&self.shared, &listener),
             Listeners::new(&self.shared, listener),
             handler,
             accepting.clone(),
@@ -241,6 +243,7 @@ impl Worker {
 
 async fn accept_loop<L, H, F>(
     worker: Arc<Shared>,
+    mut handing: Option<Handing<L>>,
     mut listeners: Listeners<L>,
     handler: H,
     accepting: CancellationToken,
@@ -248,44 +251,68 @@ async fn accept_loop<L, H, F>(
     counts: Rc<Counts>,
 ) where
     L: Listener + 'static,
+    L::Io: 'static,
     L::Addr: 'static,
     H: Fn(L::Io, L::Addr) -> F + 'static,
     F: Future + 'static,
     F::Output: Outcome,
 {
+    #[cfg(feature = "monitor")]
+    let name = listeners.name();
     let handler = Rc::new(handler);
     let mut handlers = JoinSet::new();
+    let handle = |handlers: &mut JoinSet<_>, stream, address, permit| {
+        counts.opened();
+        worker.accepted.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "monitor")]
+        let handled = worker
+            .watched
+            .as_ref()
+            .map(|watched| watched.handle(&address, &name, &cut));
+        let handler = Rc::clone(&handler);
+        // Called inside its task, where its panic is one connection's. Boxed where it is made:
+        // on its way into a task a future is moved a dozen times, its buffers with it.
+        handlers.spawn_local(Box::pin(async move {
+            let _permit = permit;
+            let outcome = handler(stream, address).await.outcome();
+            #[cfg(feature = "monitor")]
+            handled.inspect(|handled| handled.end(&outcome));
+            outcome
+        }));
+    };
     let mut pause = FIRST_PAUSE;
     let mut admission = Admission::new(worker.max_connections.clone());
     let stopped = accepting.cancelled();
     tokio::pin!(stopped);
     loop {
         let is_open = admission.is_open();
+        if let Some(handing) = &mut handing {
+            handing.full(!is_open);
+        }
         tokio::select! {
             biased;
             () = &mut stopped => break,
-            Some(joined) = handlers.join_next() => close(&worker, &counts, joined),
+            Some(joined) = handlers.join_next() => {
+                close(&worker, &counts, joined);
+                handing.iter().for_each(Handing::closed);
+            }
             () = counts.failures_due() => counts.tell_failures(&worker),
             admitted = admission.changed() => if let Admitted::Full(full) = admitted {
                 listeners.full(full);
             },
-            accepted = listeners.accept(), if is_open => match accepted {
-                Ok((stream, address)) => {
+            handed = handed(&handing), if is_open => match handed {
+                Ok((stream, address)) => handle(&mut handlers, stream, address, admission.take()),
+                Err(error) => report::log!(warn, worker = worker.identity.index, role = worker.identity.role(), %error, "a connection from another worker is lost"),
+            },
+            accepted = listeners.accept(), if is_open => match accepted.and_then(|(stream, address)| match &handing {
+                Some(handing) => handing.accepted(stream, address),
+                None => Ok(Some((stream, address))),
+            }) {
+                Ok(accepted) => {
                     pause = FIRST_PAUSE;
-                    counts.opened();
-                    worker.accepted.fetch_add(1, Ordering::Relaxed);
-                    #[cfg(feature = "monitor")]
-                    let handled = worker.watched.as_ref().map(|connections| connections.handle(&address));
-                    let handler = Rc::clone(&handler);
-                    let permit = admission.take();
-                    // Called inside its task, where its panic is one connection's. Boxed where it is made:
-                    // on its way into a task a future is moved a dozen times, its buffers with it.
-                    handlers.spawn_local(Box::pin(async move {
-                        let _permit = permit;
-                        #[cfg(feature = "monitor")]
-                        let _handled = handled;
-                        handler(stream, address).await.outcome()
-                    }));
+                    if let Some((stream, address)) = accepted {
+                        handle(&mut handlers, stream, address, admission.take());
+                    }
                 }
                 Err(error) if concerns_one_connection(&error) => {
                     report::log!(debug, worker = worker.identity.index, role = worker.identity.role(), %error, "a connection ended before it was accepted");
@@ -301,6 +328,12 @@ async fn accept_loop<L, H, F>(
         }
     }
     drop(listeners);
+    for handed in handing.into_iter().flat_map(Handing::leave) {
+        // Those beyond the limit are closed, as those are that wait in the kernel.
+        if let (Ok((stream, address)), true) = (handed, admission.is_open()) {
+            handle(&mut handlers, stream, address, admission.take());
+        }
+    }
     loop {
         tokio::select! {
             biased;
@@ -317,6 +350,19 @@ async fn accept_loop<L, H, F>(
         }
     }
     tell(&worker, counts.failures.borrow_mut().take());
+}
+
+/// What another accept loop has accepted for this one.
+async fn handed<L>(handing: &Option<Handing<L>>) -> io::Result<(L::Io, L::Addr)>
+where
+    L: Listener + 'static,
+    L::Io: 'static,
+    L::Addr: 'static,
+{
+    match handing {
+        Some(handing) => handing.handed().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn close(

@@ -9,11 +9,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-#[cfg(feature = "monitor")]
-use super::connections::Connections;
 use super::tasks::Tasks;
+#[cfg(feature = "monitor")]
+use super::watched::Watched;
 #[cfg(feature = "scope")]
 use crate::Scope;
+use crate::server::balance::Balanced;
 use crate::server::line::{Identity, Line, Message, Told};
 
 /// What tasks of a worker's scope fail with.
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(super) scope: OnceLock<Scope<TaskError>>,
     /// As many permits as connections may be open at once.
     pub(crate) max_connections: Option<Arc<Semaphore>>,
+    /// Present if connections are handed to whom has the fewest.
+    pub(super) balanced: Option<Balanced>,
     /// The accept loops, and what ends their handlers.
     pub(crate) serving: TaskTracker,
     pub(crate) cut: CancellationToken,
@@ -40,7 +43,7 @@ pub(crate) struct Shared {
     ready: AtomicBool,
     /// Present if somebody may look into the server.
     #[cfg(feature = "monitor")]
-    pub(super) watched: Option<Arc<Connections>>,
+    pub(super) watched: Option<Watched>,
 }
 
 impl Shared {
@@ -48,9 +51,13 @@ impl Shared {
         let max = identity.max_connections;
         let max = max.map(|max| max.min(Semaphore::MAX_PERMITS));
         Shared {
+            balanced: None,
             max_connections: max.map(|max| Arc::new(Semaphore::new(max))),
             #[cfg(feature = "monitor")]
-            watched: told.queries.as_ref().map(|_| Arc::default()),
+            watched: told
+                .queries
+                .as_ref()
+                .map(|_| Watched::new(identity.isolation)),
             identity,
             line,
             told,

@@ -43,6 +43,7 @@ mod parts {
     restart_window = 1h30m,
     hang_timeout = Duration::from_secs(30),
     roll_overlap = config.workers,
+    balance,
     share_port,
     run_to_completion,
     crate = ::aioxide,

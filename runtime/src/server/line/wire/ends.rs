@@ -20,7 +20,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream as TokioStream;
 
 use super::WireError;
-use super::frame::{Attached, Decoder, Dialect, Outbox, WORKERS};
+use super::frame::{Attached, Decoder, Dialect, Outbox, Room, WORKERS};
 use super::message::{ToSupervisor, ToWorker};
 
 /// The most descriptors that the kernel lets a message carry. With room for all of them, one that doesn't
@@ -265,8 +265,23 @@ struct Shared {
 impl Sender {
     /// Never blocks.
     pub(in crate::server) fn send(&self, message: &ToSupervisor) -> Result<(), WireError> {
+        self.send_within(Room::Whole, message)
+    }
+
+    /// As [`send`](Self::send), for what the worker's code asks in any number: it leaves room for what the worker has to
+    /// say of itself.
+    pub(in crate::server) fn ask(&self, message: &ToSupervisor) -> Result<(), WireError> {
+        self.send_within(Room::Half, message)
+    }
+
+    /// As [`send`](Self::send), however much waits.
+    pub(in crate::server) fn send_last(&self, message: &ToSupervisor) -> Result<(), WireError> {
+        self.send_within(Room::Beyond, message)
+    }
+
+    fn send_within(&self, room: Room, message: &ToSupervisor) -> Result<(), WireError> {
         let mut outbox = self.outbox();
-        outbox.push(message, None)?;
+        outbox.push_within(room, message, None)?;
         self.flush(&mut outbox)?;
         if !outbox.is_empty() {
             let told = rustix::io::write(&self.0.wake, &1_u64.to_ne_bytes());
@@ -545,6 +560,39 @@ mod tests {
             .map(ToWorker::Ping)
             .find_map(|ping| supervisor.send(&ping, None).err());
         assert!(matches!(refused, Some(WireError::QueueFull)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_worker_says_of_itself_finds_room_beside_its_requests() {
+        let (mut supervisor, worker) = pair();
+        let sender = worker.sender();
+        let refused = |result| matches!(result, Err(WireError::QueueFull));
+        let request = |request| ToSupervisor::Unlisten {
+            request,
+            text: String::new(),
+        };
+        let asked = (0..).find(|number| refused(sender.ask(&request(*number))));
+        let said = (0..).find(|number| refused(sender.send(&ToSupervisor::Pong(*number))));
+        assert!(said.unwrap() >= 100, "{said:?}");
+        let ended = ToSupervisor::Ended {
+            failure: None,
+            overran: true,
+        };
+        sender.send_last(&ended).unwrap();
+
+        let finish = std::thread::spawn(move || {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            assert!(worker.sender().finish(deadline).unwrap());
+        });
+        for number in 0..asked.unwrap() {
+            assert_eq!(supervisor.next().await.unwrap(), Some(request(number)));
+        }
+        for number in 0..said.unwrap() {
+            let said = supervisor.next().await.unwrap();
+            assert_eq!(said, Some(ToSupervisor::Pong(number)));
+        }
+        assert_eq!(supervisor.next().await.unwrap(), Some(ended));
+        finish.join().unwrap();
     }
 
     #[tokio::test]

@@ -172,6 +172,16 @@ fn greeting_length(bytes: &[u8], dialect: &Dialect) -> Result<Option<usize>, Wir
     Ok(Some(seen + 3 + version.len()))
 }
 
+/// How much of an outbox a message may be the last to fill.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Room {
+    /// Of those that come in any number: the others find room all the same.
+    Half,
+    Whole,
+    /// Nothing comes after it.
+    Beyond,
+}
+
 /// What is to be sent. Bounded: who doesn't read doesn't cost memory.
 pub(super) struct Outbox<F> {
     frames: VecDeque<Frame<F>>,
@@ -224,11 +234,26 @@ impl<F> Outbox<F> {
         message: &M,
         descriptor: Option<F>,
     ) -> Result<(), WireError> {
+        self.push_within(Room::Whole, message, descriptor)
+    }
+
+    pub(super) fn push_within<M: Serialize>(
+        &mut self,
+        room: Room,
+        message: &M,
+        descriptor: Option<F>,
+    ) -> Result<(), WireError> {
         let bytes = encode(message, descriptor.is_some())?;
-        if self.frames.len() >= MAX_QUEUE || self.queued + bytes.len() > MAX_QUEUED {
+        let (frames, queued) = (self.frames.len() + 1, self.queued + bytes.len());
+        let fits = match room {
+            Room::Half => frames <= MAX_QUEUE / 2 && queued <= MAX_QUEUED / 2,
+            Room::Whole => frames <= MAX_QUEUE && queued <= MAX_QUEUED,
+            Room::Beyond => true,
+        };
+        if !fits {
             return Err(WireError::QueueFull);
         }
-        self.queued += bytes.len();
+        self.queued = queued;
         self.frames.push_back(Frame { bytes, descriptor });
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{MAX_MAIN, WireError};
-use crate::server::line::Role;
+use crate::server::line::{Passed, Role};
 #[cfg(feature = "timer")]
 use crate::server::line::{SingleAnswer, SingleCall};
 use crate::server::stop::{Signal, StopReason};
@@ -115,9 +115,15 @@ pub(in crate::server) enum ToSupervisor {
         part: Bytes,
         last: bool,
     },
-    /// What the worker has counted, at its end, in JSON.
+    /// What has gone wrong in the background, in JSON.
     #[cfg(feature = "monitor")]
-    LastFigures(Bytes),
+    Happened(Bytes),
+    /// A part of what the worker has counted, at its end, in JSON.
+    #[cfg(feature = "monitor")]
+    LastFigures {
+        part: Bytes,
+        last: bool,
+    },
     /// How many connections it has accepted so far.
     Accepted(u64),
     /// Something that whoever reads the supervisor's log should know.
@@ -178,6 +184,7 @@ pub(in crate::server) enum Wanted {
     },
     /// One that a service manager has passed under this name.
     Named {
+        kind: Passed,
         name: String,
     },
 }
@@ -191,7 +198,7 @@ impl Wanted {
             }
             | Wanted::Udp { text, addresses } => text.len() + size_of_val(&addresses[..]),
             Wanted::Unix { path, .. } => path.0.len(),
-            Wanted::Named { name } => name.len(),
+            Wanted::Named { name, .. } => name.len(),
         }
     }
 }

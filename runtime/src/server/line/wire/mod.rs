@@ -20,7 +20,7 @@ pub(in crate::server) use message::{
 };
 
 /// Counts up with every change that an older other side would not understand.
-const PROTOCOL: u16 = 9;
+const PROTOCOL: u16 = 12;
 
 /// As [`PROTOCOL`], for what a supervisor and its successor say to each other.
 const HANDOVER_FORMAT: u16 = 1;
@@ -64,7 +64,7 @@ pub(in crate::server) enum WireError {
     Unencodable(#[from] rmp_serde::encode::Error),
     #[error("a message came without its file descriptor")]
     NoDescriptor,
-    #[error("the other process has left {MAX_QUEUE} messages unread")]
+    #[error("the other process leaves too many messages unread")]
     QueueFull,
     #[error("a flood of messages, more than a worker has to say")]
     Flood,

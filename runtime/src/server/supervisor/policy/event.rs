@@ -101,6 +101,13 @@ pub(crate) enum Event {
     StopSignal(Signal),
     /// The program has the server stopped. Asked for again, nothing is forced.
     StopRequested,
+    /// The operator has the server stopped, as a first stop signal does. Asked for again, nothing is forced, but a stop
+    /// signal after it is a second one.
+    #[cfg_attr(not(any(feature = "monitor", test)), expect(dead_code))]
+    Drain,
+    /// The operator has the server stopped without its delay. Nothing is forced.
+    #[cfg_attr(not(any(feature = "monitor", test)), expect(dead_code))]
+    StopWithoutDelay,
     /// SIGHUP.
     Reload,
     /// A worker is to be replaced by a successor of the same executable, or an extra to be started again.

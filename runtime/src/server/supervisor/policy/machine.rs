@@ -39,6 +39,11 @@ impl Policy {
             Event::WorkerSignalled(id, signal) => self.worker_signalled(now, id, signal),
             Event::StopSignal(signal) => self.stop_signal(now, signal),
             Event::StopRequested => self.stop_unforced(now, StopReason::Requested),
+            Event::Drain => {
+                self.counted_signal.get_or_insert(now);
+                self.stop_unforced(now, StopReason::Requested);
+            }
+            Event::StopWithoutDelay => self.stop_without_delay(now),
             Event::Reload => {
                 if self.going.is_some() {
                     self.push(Action::Report(Report::Refused(Refused::Reload)));

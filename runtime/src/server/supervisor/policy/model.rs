@@ -146,7 +146,8 @@ struct World {
     workers_started: bool,
     /// Extras that have come to their own end.
     completed: BTreeSet<Role>,
-    first_signal: Option<(Duration, Signal)>,
+    /// `None` for what counts as one.
+    first_signal: Option<(Duration, Option<Signal>)>,
     /// Since when it is going.
     going: Option<Duration>,
     /// The latest event, for actions that must answer to it.
@@ -320,7 +321,8 @@ impl World {
                 for time in self.end.iter_mut().chain(&mut self.going).chain(times) {
                     *time += by;
                 }
-                for (time, _) in self.first_signal.iter_mut().chain(&mut self.forced) {
+                let first = self.first_signal.iter_mut().map(|(time, _)| time);
+                for time in first.chain(self.forced.iter_mut().map(|(time, _)| time)) {
                     *time += by;
                 }
             }
@@ -411,7 +413,7 @@ impl World {
                 }
             }
             Event::StopSignal(signal) => {
-                self.first_signal.get_or_insert((self.now, signal));
+                self.first_signal.get_or_insert((self.now, Some(signal)));
             }
             Event::MainEntered => {
                 self.entering = false;
@@ -430,7 +432,11 @@ impl World {
                 }
                 self.timed_out |= ending.has_overrun() && self.end.is_some();
             }
+            Event::Drain => {
+                self.first_signal.get_or_insert((self.now, None));
+            }
             Event::StopRequested
+            | Event::StopWithoutDelay
             | Event::Worn(..)
             | Event::Reload
             | Event::ScaleUp
@@ -678,11 +684,16 @@ impl World {
                 self.reason = Some(reason);
                 match reason {
                     StopReason::Signal(signal) => {
-                        assert_eq!(self.first_signal.map(|(_, first)| first), Some(signal));
+                        let first = self.first_signal.and_then(|(_, first)| first);
+                        assert_eq!(first, Some(signal));
                     }
                     StopReason::Failure => self.first_cause(),
                     StopReason::Requested => {
-                        assert!(self.event == Some(Event::StopRequested) || was_going);
+                        let requested = matches!(
+                            self.event,
+                            Some(Event::StopRequested | Event::Drain | Event::StopWithoutDelay)
+                        );
+                        assert!(requested || was_going);
                     }
                     StopReason::Completed => assert!(self.config.run_to_completion),
                     reason => panic!("stopped for {reason:?}"),
@@ -856,6 +867,8 @@ fn stop() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => stop_signal().prop_map(Event::StopSignal),
         1 => Just(Event::StopRequested),
+        1 => Just(Event::Drain),
+        1 => Just(Event::StopWithoutDelay),
     ]
 }
 

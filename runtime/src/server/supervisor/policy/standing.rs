@@ -25,8 +25,11 @@ pub(crate) enum Phase {
     /// Until all workers and extras have been ready.
     Starting,
     Serving,
-    /// With what made it stop, as long as something is to be stopped.
-    Stopping(Option<StopReason>),
+    /// Until its delay is over, with what made it go.
+    Going(StopReason),
+    /// With what made it stop.
+    Stopping(StopReason),
+    Ended,
 }
 
 /// How far a rolling restart is.
@@ -38,21 +41,23 @@ pub(crate) struct Rolled {
 }
 
 impl Policy {
-    pub(crate) fn standing(&self) -> Standing {
-        let phase = match self.state {
-            _ if self.going.is_some() => Phase::Stopping(self.going.map(|going| going.reason)),
-            State::New | State::Entering | State::Starting => Phase::Starting,
-            State::Serving => Phase::Serving,
-            State::Stopping(stopping) => Phase::Stopping(Some(stopping.reason)),
-            State::Forced { signal, .. } => {
-                let reason = signal.map_or(StopReason::Failure, StopReason::Signal);
-                Phase::Stopping(Some(reason))
+    pub(crate) fn phase(&self) -> Phase {
+        match (self.state, self.going) {
+            (State::New | State::Entering | State::Starting, _) => Phase::Starting,
+            (State::Serving, Some(going)) => Phase::Going(going.reason),
+            (State::Serving, None) => Phase::Serving,
+            (State::Stopping(stopping), _) => Phase::Stopping(stopping.reason),
+            (State::Forced { signal, .. }, _) => {
+                Phase::Stopping(signal.map_or(StopReason::Failure, StopReason::Signal))
             }
-            State::Done => Phase::Stopping(None),
-        };
+            (State::Done, _) => Phase::Ended,
+        }
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
         let slots = self.slots.iter().take(self.target);
         Standing {
-            phase,
+            phase: self.phase(),
             ready: slots.filter(|slot| self.is_ready(slot.current)).count(),
             wanted: self.target,
             roll: self.roll.as_ref().map(|roll| self.rolled(roll)),

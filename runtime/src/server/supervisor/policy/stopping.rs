@@ -48,6 +48,14 @@ impl Policy {
         }
     }
 
+    pub(super) fn stop_without_delay(&mut self, now: Duration) {
+        match self.state {
+            _ if self.going.is_some() => self.end_delay(now),
+            State::Serving => self.stop(now, StopReason::Requested, 0),
+            _ => self.stop_unforced(now, StopReason::Requested),
+        }
+    }
+
     /// Serves on for a while, as a server that is going.
     fn go(&mut self, now: Duration, reason: StopReason) {
         if self.going.is_some() {

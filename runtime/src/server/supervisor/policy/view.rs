@@ -3,26 +3,29 @@
 use std::time::Duration;
 
 use super::event::WorkerId;
+use super::standing;
 use super::state::*;
 use crate::server::line::Role;
 
-impl Policy {
+impl standing::Phase {
     /// In one word.
-    pub(crate) fn state_name(&self) -> &'static str {
-        match self.state {
-            State::New | State::Entering | State::Starting => "starting",
-            State::Serving if self.going.is_some() => "going",
-            State::Serving => "serving",
-            State::Stopping(_) | State::Forced { .. } => "stopping",
-            State::Done => "ended",
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Going(_) => "going",
+            Self::Stopping(_) => "stopping",
+            Self::Ended => "ended",
         }
     }
 
-    /// Whether a stop has been asked for.
-    pub(crate) fn is_going(&self) -> bool {
-        self.going.is_some() || !self.is_before_stop() && self.state != State::New
+    /// Whether a stop has been asked for, or has begun.
+    pub(crate) fn is_going(self) -> bool {
+        !matches!(self, Self::Starting | Self::Serving)
     }
+}
 
+impl Policy {
     /// How many workers are wanted, and how many may be.
     pub(crate) fn wanted(&self) -> (usize, usize) {
         (self.wanted, self.config.max_workers.max(1))

@@ -14,12 +14,13 @@ use super::process::{ProcessSeat, Processes};
 use super::thread::{Leaving, Thread};
 #[cfg(feature = "process")]
 use crate::server::Signal;
+use crate::server::balance::Balance;
 use crate::server::job::{CarryOut, Job, MainValue, Run};
 #[cfg(feature = "monitor")]
 use crate::server::line::Query;
 #[cfg(feature = "process")]
 use crate::server::line::wire::Assignment;
-use crate::server::line::{Identity, Line, Loan, Role, Told, comm};
+use crate::server::line::{Identity, Line, Loan, Message, Role, Told, comm};
 use crate::server::stop::after;
 use crate::server::supervisor::inbox::Input;
 use crate::server::supervisor::policy::{Image, WorkerId};
@@ -32,6 +33,8 @@ pub(crate) struct Seats {
     server: String,
     /// How many connections a worker may have open at once.
     pub(crate) max_connections: Option<usize>,
+    /// Of threads that hand connections to each other.
+    pub(crate) balance: Option<Balance>,
     /// Of all threads.
     watcher: Watcher,
     /// What a thread does.
@@ -67,6 +70,7 @@ impl Seats {
         Seats {
             server,
             max_connections: None,
+            balance: None,
             watcher: Watcher::default(),
             carry_out,
             #[cfg(feature = "process")]
@@ -89,6 +93,7 @@ impl Seats {
         Seats {
             server,
             max_connections: None,
+            balance: None,
             watcher: Watcher::default(),
             carry_out,
             processes: Some(processes),
@@ -141,6 +146,8 @@ impl Seats {
         let far = after(Instant::now(), Duration::MAX);
         let supervisor = order.supervisor.clone();
         let name = order.job.name(order.role);
+        let balance = order.role.index().and(self.balance.as_ref());
+        let balanced = balance.map(Balance::worker);
         let told = Told::default();
         #[cfg(feature = "monitor")]
         let told = if order.watched { Told::watched() } else { told };
@@ -157,7 +164,11 @@ impl Seats {
                     .then(|| Stop::new(StopReason::Completed, far)),
                 max_connections: order.role.index().and(self.max_connections),
             },
+            balanced: balanced.clone(),
             line: Line::new(move |message| {
+                if let (Message::Blocked(blocked), Some(balanced)) = (&message, &balanced) {
+                    balanced.blocked(*blocked);
+                }
                 // A supervisor that is gone has ended the server; nobody is left to be told.
                 let _ = supervisor.send(Input::Worker(id, message));
             }),

@@ -99,15 +99,13 @@ impl Making {
         let mode = Mode::from_raw_mode(mode) & (Mode::RWXU | Mode::RWXG | Mode::RWXO);
         // Its file is created with those of the socket, less what the umask takes.
         rustix::fs::fchmod(fd, mode)?;
-        let address = match SocketAddrUnix::new(self.path.join(MADE)) {
-            // The path itself is short enough, one beside it with a longer name isn't.
-            Err(Errno::NAMETOOLONG) => {
-                let folder = self.folder.as_raw_fd();
-                SocketAddrUnix::new(format!("/proc/self/fd/{folder}/{MADE}"))?
-            }
-            address => address?,
+        // By the folder's descriptor: somebody who owns the folder around it may have put another one at its path.
+        let folder = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
+        let folder = match fs::exists(&folder) {
+            Ok(true) => folder.into(),
+            _ => self.path.clone(),
         };
-        rustix::net::bind(fd, &address)?;
+        rustix::net::bind(fd, &SocketAddrUnix::new(folder.join(MADE))?)?;
         rustix::fs::chmodat(&self.folder, MADE, mode, AtFlags::empty())?;
         Ok(rustix::fs::statat(
             &self.folder,
@@ -230,6 +228,21 @@ impl SocketFile {
 
     pub(super) fn own(&mut self, own: bool) {
         self.own = own;
+    }
+
+    /// That of a socket that has been bound there before.
+    pub(super) fn found(path: &Path) -> io::Result<SocketFile> {
+        use std::os::unix::fs::MetadataExt;
+
+        let found = fs::symlink_metadata(path)?;
+        if !found.file_type().is_socket() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(SocketFile {
+            path: path.to_owned(),
+            inode: (found.dev(), found.ino()),
+            own: true,
+        })
     }
 
     /// Whether something is at its path, if only another's.

@@ -5,7 +5,11 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 /// Where the service manager listens, to the supervisor and its successors alone.
-pub(crate) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
+/// What is meant for the supervisor and its successors.
+#[cfg(feature = "process")]
+pub(crate) const OF_THE_SUPERVISOR: [&str; 2] = [NOTIFY_SOCKET, "FDSTORE"];
 
 /// What is meant for this process alone, and for none of those that it starts.
 #[cfg(feature = "process")]
@@ -24,6 +28,8 @@ pub(super) struct Environment {
     pub(super) socket: Option<OsString>,
     /// How often it wants to hear something.
     pub(super) watchdog: Option<Duration>,
+    /// How many descriptors it keeps. Before version 254 it doesn't say.
+    pub(super) store: Option<usize>,
 }
 
 impl Environment {
@@ -41,6 +47,7 @@ impl Environment {
         Environment {
             socket: variable(NOTIFY_SOCKET).filter(|socket| !socket.is_empty()),
             watchdog: watchdog.map(Duration::from_micros),
+            store: variable("FDSTORE").and_then(|store| store.to_str()?.parse().ok()),
         }
     }
 }
@@ -74,6 +81,8 @@ mod tests {
             assert_eq!(of(&[("WATCHDOG_USEC", usec)]), Environment::default());
         }
         assert_eq!(of(&[("NOTIFY_SOCKET", "")]), Environment::default());
+        assert_eq!(of(&[("FDSTORE", "many")]), Environment::default());
+        assert_eq!(of(&[("FDSTORE", "4")]).store, Some(4));
         let socket = of(&[("NOTIFY_SOCKET", "@here")]).socket;
         assert_eq!(socket, Some("@here".into()));
     }

@@ -386,6 +386,46 @@ fn a_second_signal_ends_the_delay_and_a_third_forces() {
 }
 
 #[test]
+fn a_drain_is_a_first_signal_and_forces_nothing_however_often_it_is_asked_for() {
+    let mut server = Server::serving(Config {
+        drain_delay: 5 * SECOND,
+        ..config()
+    });
+    let (reason, delay) = (StopReason::Requested, 5 * SECOND);
+    assert_eq!(
+        server.on(E::Drain)[0],
+        A::Report(R::Going { reason, delay })
+    );
+    server.wait(SECOND);
+    assert_eq!(server.on(E::Drain), []);
+    let actions = server.on(E::StopSignal(TERM));
+    assert!(
+        matches!(actions[0], A::Report(R::Stopping { .. })),
+        "{actions:?}"
+    );
+    server.wait(SECOND);
+    assert_eq!(server.on(E::Drain), []);
+    assert_eq!(server.on(E::StopSignal(INT))[0], A::Report(R::Forced(INT)));
+}
+
+#[test]
+fn a_stop_without_delay_has_none_and_ends_one() {
+    let mut server = Server::serving(Config {
+        drain_delay: 5 * SECOND,
+        ..config()
+    });
+    let reason = StopReason::Requested;
+    assert_eq!(server.on(E::StopWithoutDelay)[0], server.stopping(reason));
+    assert_eq!(server.on(E::StopWithoutDelay), []);
+    assert_eq!(server.on(E::StopSignal(TERM)), [], "the first one");
+
+    let mut server = going(config());
+    let (reason, by) = (StopReason::Signal(TERM), server.now + 25 * SECOND);
+    let stopping = A::Report(R::Stopping { reason, by });
+    assert_eq!(server.on(E::StopWithoutDelay)[0], stopping);
+}
+
+#[test]
 fn signals_count_from_the_last_that_counted_without_a_delay_too() {
     let mut server = Server::serving(config());
     for _ in 0..3 {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::state::{Asked, Claim, Held, Shared, Table, group_of};
+use super::state::{Asked, Claim, Held, Inherited, Shared, Table, group_of};
 use crate::server::line::Role;
 use crate::server::report;
 use crate::server::supervisor::policy::WorkerId;
@@ -52,17 +52,25 @@ impl<S: System> Table<S> {
         path: &Path,
         mode: u32,
     ) -> io::Result<S::Socket> {
-        let name = Name::unix(path);
+        self.unix(worker, &Name::unix(path), mode)
+            .map_err(|error| cannot("listen on", path.display(), &error))
+    }
+
+    pub(super) fn unix(
+        &mut self,
+        worker: WorkerId,
+        name: &Name,
+        mode: u32,
+    ) -> io::Result<S::Socket> {
         let how = How {
             shared: false,
             only_v6: false,
             listening: true,
             mode,
         };
-        self.slot_of(worker)
-            .and_then(|slot| self.hold(worker, slot, &name, how))
-            .and_then(|(slot, name)| self.give(slot, &name))
-            .map_err(|error| cannot("listen on", path.display(), &error))
+        let slot = self.slot_of(worker)?;
+        let (slot, name) = self.hold(worker, slot, name, how)?;
+        self.give(slot, &name)
     }
 
     /// Closes what `worker` has asked for as `text`, an absolute path or an address as asked or as bound, unless
@@ -77,7 +85,10 @@ impl<S: System> Table<S> {
         let mut closed = Vec::new();
         for (name, shared) in &mut self.names {
             let meant = match name.inet() {
-                None => *name == path,
+                None => {
+                    let named = |it: &Inherited<S::Socket>| it.called == text && it.name == *name;
+                    *name == path || self.inherited.iter().any(named)
+                }
                 Some((kind, at)) => {
                     let pinned = |(asked, to): (&Asked, &Vec<SocketAddr>)| {
                         asked.group == group_of(slot)
@@ -298,6 +309,7 @@ impl<S: System> Table<S> {
             }
             if let Some(held) = shared.slots.get_mut(&slot).filter(|held| !held.outdated) {
                 held.workers.insert(worker);
+                self.unasked.remove(&held.identity);
                 return Ok((slot, name.clone()));
             }
             // Successors of the first have the same share of the connections.
@@ -341,6 +353,7 @@ impl<S: System> Table<S> {
             (None, None) => system.open(name, how)?,
         };
         let identity = system.identity(&opened.socket)?;
+        self.unasked.remove(&identity);
         let name = match name {
             Name::Inet(kind, address) => Name::Inet(*kind, with_port(*address, opened.port)),
             name => name.clone(),
@@ -390,7 +403,7 @@ impl<S: System> Table<S> {
 
 impl<S: System> Shared<S> {
     /// Lets more than one socket have the address. Not before it is necessary: until then nobody else can.
-    fn share(&mut self, system: &mut S) -> io::Result<()> {
+    pub(super) fn share(&mut self, system: &mut S) -> io::Result<()> {
         if !self.shared {
             for held in self.slots.values() {
                 system.share(&held.socket)?;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::asking::cannot;
 use super::state::{Inherited, Table};
-use crate::server::line::Role;
+use crate::server::line::{Passed, Role};
 use crate::server::report;
 use crate::server::supervisor::policy::WorkerId;
 use crate::server::supervisor::sockets::name::{Kind, Name};
@@ -18,41 +18,53 @@ impl<S: System> Table<S> {
         self.inherited = sockets;
     }
 
-    /// A TCP listener that was passed as `called`. Of several on one address each slot has its own. The addresses of
-    /// several are those of one name, as for [`listen`](Self::listen).
-    pub(crate) fn listen_named(&mut self, worker: WorkerId, called: &str) -> io::Result<S::Socket> {
-        let meant = self.inherited.iter().filter(|it| it.called == called);
-        let addresses: Vec<SocketAddr> = meant.filter_map(tcp).collect();
-        if addresses.is_empty() {
-            let names: BTreeSet<&str> = self
-                .inherited
-                .iter()
-                .filter(|it| tcp(it).is_some())
-                .map(|it| it.called.as_str())
-                .collect();
-            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-            let there_are = match names.is_empty() {
-                true => "systemd has passed no TCP sockets".to_owned(),
-                false => format!(
-                    "the TCP sockets that systemd has passed are {}",
-                    names.join(", ")
-                ),
-            };
-            let error = io::Error::new(io::ErrorKind::NotFound, there_are);
-            return Err(cannot(
-                "listen on the socket named",
-                format_args!("`{called}`"),
-                &error,
+    /// A socket of this kind that was passed as `called`. Of several on one address each slot has its own. The TCP addresses
+    /// of several are those of one name, as for [`listen`](Self::listen).
+    pub(crate) fn named(
+        &mut self,
+        worker: WorkerId,
+        kind: Passed,
+        called: &str,
+    ) -> io::Result<S::Socket> {
+        self.try_named(worker, kind, called).map_err(|error| {
+            let named = format_args!("`{called}`");
+            cannot("listen on the socket named", named, &error)
+        })
+    }
+
+    fn try_named(&mut self, worker: WorkerId, kind: Passed, called: &str) -> io::Result<S::Socket> {
+        let of_kind = self.inherited.iter().filter(|it| passed(&it.name) == kind);
+        let meant = of_kind.clone().filter(|it| it.called == called);
+        let mut names: Vec<Name> = Vec::new();
+        for it in meant {
+            if !names.contains(&it.name) {
+                names.push(it.name.clone());
+            }
+        }
+        let Some(first) = names.first() else {
+            let names = of_kind.map(|it| format!("`{}`", it.called));
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                match listed(names) {
+                    names if names.is_empty() => format!("systemd has passed no {kind} sockets"),
+                    names => format!("the {kind} sockets that systemd has passed are {names}"),
+                },
+            ));
+        };
+        if kind != Passed::Tcp && names.len() > 1 {
+            let names = listed(names.iter().map(Name::to_string));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("it is the name of several: {names}; ask for each by its address"),
             ));
         }
-        self.inet(worker, Kind::Tcp, called, &addresses, true)
-            .map_err(|error| {
-                cannot(
-                    "listen on the socket named",
-                    format_args!("`{called}`"),
-                    &error,
-                )
-            })
+        let kind = match first {
+            Name::Inet(kind, _) => *kind,
+            Name::Unix(_) | Name::Abstract(_) => return self.unix(worker, first, 0),
+        };
+        let addresses = names.iter().filter_map(|name| Some(name.inet()?.1));
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        self.inet(worker, kind, called, &addresses, kind == Kind::Tcp)
     }
 
     /// Closes what nobody has asked for.
@@ -74,6 +86,7 @@ impl<S: System> Table<S> {
                 "no worker has asked for the socket `{called}` on {name}, which systemd has passed; it is closed"
             );
         }
+        self.close_kept();
     }
 
     /// Which of the sockets that were passed is the slot's for this name: one of its own while there are some.
@@ -109,11 +122,19 @@ impl<S: System> Table<S> {
     }
 }
 
-fn tcp<T>(inherited: &Inherited<T>) -> Option<SocketAddr> {
-    match inherited.name.inet()? {
-        (Kind::Tcp, address) => Some(address),
-        (Kind::Udp, _) => None,
+fn passed(name: &Name) -> Passed {
+    match name {
+        Name::Inet(Kind::Tcp, _) => Passed::Tcp,
+        Name::Inet(Kind::Udp, _) => Passed::Udp,
+        Name::Unix(_) | Name::Abstract(_) => Passed::Unix,
     }
+}
+
+/// Each once, in their order.
+fn listed(names: impl Iterator<Item = String>) -> String {
+    let names: BTreeSet<String> = names.collect();
+    let names: Vec<String> = names.into_iter().collect();
+    names.join(", ")
 }
 
 #[cfg(test)]

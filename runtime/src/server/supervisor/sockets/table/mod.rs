@@ -3,14 +3,15 @@
 //! Nothing here makes a system call: what it needs of the system is a [`System`](super::system::System).
 //!
 //! `asking` opens what workers ask for, `lives` follows workers from their start to their end, `lending` finds who accepts
-//! in the place of a worker that can't, `inherited` has the sockets that were open before the server, `handing` gives all of them to a
-//! successor of the supervisor.
+//! in the place of a worker that can't, `inherited` has the sockets that were open before the server, `kept` those of the run
+//! before, `handing` gives all of them to a successor of the supervisor.
 
 mod asking;
 #[cfg(test)]
 mod fake;
 mod handing;
 mod inherited;
+mod kept;
 mod lending;
 mod lives;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tests;
 
 #[cfg(feature = "process")]
 pub(crate) use handing::{Estate, Handed, Pinned};
+pub(crate) use kept::{Kept, Offered};
 #[cfg(feature = "monitor")]
 pub(crate) use state::Holding;
 pub(crate) use state::{Inherited, Order, Table};

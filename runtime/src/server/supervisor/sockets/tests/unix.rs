@@ -167,7 +167,7 @@ fn permissions_are_set_on_the_socket_alone() {
     use std::sync::atomic::AtomicBool;
 
     let folder = Folder::new("hostile");
-    let victim = Folder::new("victim");
+    let (victim, empty) = (Folder::new("victim"), Folder::new("empty"));
     let file = victim.0.join("s");
     fs::write(&file, "secret").unwrap();
     let modes = || [&victim.0, &file].map(|path| fs::metadata(path).unwrap().permissions().mode());
@@ -187,7 +187,8 @@ fn permissions_are_set_on_the_socket_alone() {
                     if name.to_string_lossy().starts_with('.') {
                         let away = folder.0.join(format!("{number}"));
                         if fs::rename(entry.path(), away).is_ok() {
-                            let _ = symlink(&victim.0, entry.path());
+                            let target = if number % 2 == 0 { &victim } else { &empty };
+                            let _ = symlink(&target.0, entry.path());
                         }
                     }
                 }
@@ -202,6 +203,7 @@ fn permissions_are_set_on_the_socket_alone() {
     });
     assert_eq!(modes(), before);
     assert_eq!(fs::read_dir(&victim.0).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(&empty.0).unwrap().count(), 0);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn rolling(replaced: usize) -> Seen {
 fn stopping(until: Duration) -> Seen {
     let mut seen = serving();
     let reason = StopReason::Signal(Signal::SIGTERM);
-    seen.standing.phase = Phase::Stopping(Some(reason));
+    seen.standing.phase = Phase::Stopping(reason);
     seen.standing.until = Some(until);
     seen
 }
