@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::Door;
 use super::job::{Body, Extra, ExtraFn, MainRef, MakeBody, MakeMain, Outcome, main_as, make_main};
 use super::supervisor::OnReady;
-use super::{Addresses, Isolation, OnFailure, Recycle, Signal, Worker};
+use super::{Addresses, Isolation, OnFailure, Recycle, Signal, Upgrade, Worker};
 #[cfg(feature = "process")]
 use super::{
     job::{Decode, MainValue},
@@ -76,6 +76,8 @@ pub struct Server {
     pub(super) max_connections: Option<usize>,
     pub(super) recycle: Vec<Recycle>,
     pub(super) balance: bool,
+    pub(super) upgrade: Upgrade,
+    pub(super) upgrade_signal: Option<Signal>,
 }
 
 impl Server {
@@ -166,6 +168,8 @@ impl Server {
             max_connections: None,
             recycle: Vec::new(),
             balance: false,
+            upgrade: Upgrade::default(),
+            upgrade_signal: Some(Signal::SIGUSR2),
         }
     }
 
@@ -492,6 +496,43 @@ impl Server {
     /// ```
     pub fn recycle(mut self, when: impl IntoIterator<Item = Recycle>) -> Server {
         self.recycle.extend(when);
+        self
+    }
+
+    /// Whether the supervisor may be replaced by what is on disk also where nobody is told of the new pid; only under
+    /// systemd, `NOTIFY_SOCKET` set, by default.
+    ///
+    /// On the [`upgrade_signal`](Server::upgrade_signal), or the command `aioxide upgrade`, the new executable is started
+    /// and takes over all listening sockets. When all of its workers are ready, those of the old supervisor are stopped
+    /// as in a rolling restart, and it ends with 0: no connection is lost. If the new one fails, or isn't ready within the
+    /// [`start_timeout`](Server::start_timeout), the old one serves on. The main context is entered anew while the old one
+    /// is still held, and extras run beside the old ones. [`guide::production`](crate::guide::production) says more.
+    ///
+    /// The new supervisor has another pid. Under init scripts, `docker --init`, runit or a shell the end of the old pid is
+    /// the end of all, so it is refused there, and with a controlling terminal anyway. With [`Upgrade::NewPid`] the program
+    /// says that nobody waits for its pid. It needs the feature `process`.
+    ///
+    /// ```
+    /// # use aioxide::{Server, Upgrade, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet).upgrade(Upgrade::NewPid);
+    /// ```
+    pub fn upgrade(mut self, upgrade: Upgrade) -> Server {
+        self.upgrade = upgrade;
+        self
+    }
+
+    /// Which signal has the supervisor replaced by what is on disk, see [`upgrade`](Server::upgrade); SIGUSR2 by default.
+    /// With `None` no signal does, and SIGUSR2 is the program's own. One that is a [stop signal](Server::stop_signals)
+    /// too, or that means something else here already, keeps its other meaning.
+    ///
+    /// ```
+    /// # use aioxide::{Server, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet).upgrade_signal(None);
+    /// ```
+    pub fn upgrade_signal(mut self, signal: Option<Signal>) -> Server {
+        self.upgrade_signal = signal;
         self
     }
 }

@@ -143,6 +143,9 @@ impl Desk {
                         .to_owned(),
                 }
             }
+            Command::Upgrade => {
+                return self.begin("upgrade".to_owned(), Act::Upgrade, asker).await;
+            }
             Command::Reload => return self.begin("reload".to_owned(), Act::Reload, asker).await,
             Command::Scale(number) => {
                 let view = self.view().await?;
@@ -760,6 +763,8 @@ impl Awaited {
             (Step::RollGivenUp(_), Act::Reload | Act::Restart(_)) if self.begun => {
                 Some(Err(Refused::failed(entry.text.clone())))
             }
+            (Step::Upgraded, Act::Upgrade) => done(entry.text.clone()),
+            (Step::UpgradeFailed, Act::Upgrade) => Some(Err(Refused::failed(entry.text.clone()))),
             (Step::ScaleGivenUp, Act::Scale(_)) => Some(Err(Refused::failed(entry.text.clone()))),
             _ => None,
         }

@@ -25,4 +25,4 @@ mod vocabulary;
 
 pub(super) use about::{About, Options};
 pub use place::Door;
-pub(super) use thread::Monitor;
+pub(super) use thread::{Monitor, Opened};

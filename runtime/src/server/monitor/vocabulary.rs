@@ -77,6 +77,11 @@ pub(super) const KNOWN: &[Known] = &[
     ),
     acts("restart", "WORKER", "replaces a worker by a new one"),
     acts("reload", "", "restarts all workers, one after the other"),
+    acts(
+        "upgrade",
+        "",
+        "replaces the supervisor itself by what is on disk",
+    ),
     acts("scale", "N", "changes the number of workers"),
     acts(
         "log",
@@ -132,6 +137,7 @@ pub(super) enum Command {
     /// By its index, or an extra's name.
     Restart(String),
     Reload,
+    Upgrade,
     Scale(usize),
     Drain,
     Stop,
@@ -221,6 +227,7 @@ impl Command {
             ("events", ["--follow" | "-f"]) => Command::Events { follow: true },
             ("restart", [worker]) => Command::Restart((*worker).to_owned()),
             ("reload", []) => Command::Reload,
+            ("upgrade", []) => Command::Upgrade,
             ("scale", [number]) => Command::Scale(
                 number
                     .parse()

@@ -72,6 +72,13 @@ impl Supervisor {
                         live.seat.tell();
                     }
                 }
+                #[cfg(feature = "process")]
+                Action::Upgrade => self.start_successor(),
+                #[cfg(feature = "process")]
+                Action::AbandonUpgrade => self.abandon_upgrade(),
+                // Refused before.
+                #[cfg(not(feature = "process"))]
+                Action::Upgrade | Action::AbandonUpgrade => {}
                 Action::Report(report) => self.report(report),
                 Action::Exit(code) => {
                     report::log!(info, code, "the server has ended");

@@ -30,6 +30,7 @@ impl Supervisor {
                 match act {
                     Act::Reload => self.asked(Asked::Reload),
                     Act::Scale(workers) => self.asked(Asked::Scale(workers)),
+                    Act::Upgrade => self.asked(Asked::Upgrade),
                     Act::Drain => {
                         self.note_request("a stop after the delay is requested");
                         self.happened(Event::Drain);
@@ -249,12 +250,30 @@ impl Supervisor {
             Asked::ScaleDown => "one worker fewer is requested".to_owned(),
             Asked::Scale(workers) => format!("{workers} workers are requested"),
             Asked::Tell => "SIGUSR1 is told to all workers".to_owned(),
+            Asked::Upgrade => "an upgrade is requested".to_owned(),
         };
         self.note_request(text);
     }
 
     fn note_request(&self, text: impl Into<String>) {
         self.note(None, "signal", text.into(), None);
+    }
+
+    pub(super) fn note_upgrade_refused(&self, why: &str) {
+        let text = format!("upgrade refused: {why}");
+        self.note(None, "upgrade", text, Some(Step::UpgradeFailed));
+    }
+
+    #[cfg(feature = "process")]
+    pub(super) fn note_upgrade_failed(&self, cause: &str) {
+        let text = format!("upgrade failed: {cause}");
+        self.note(None, "upgrade", text, Some(Step::UpgradeFailed));
+    }
+
+    #[cfg(feature = "process")]
+    pub(super) fn note_upgraded(&self, pid: u32) {
+        let text = format!("upgraded: the new supervisor is process {pid}");
+        self.note(None, "upgrade", text, Some(Step::Upgraded));
     }
 
     pub(super) fn note_report(&mut self, report: Report) {
@@ -285,6 +304,14 @@ impl Supervisor {
                 let budget = by.saturating_sub(self.now());
                 let text = format!("stopping: {reason}; all is to end within {budget:.1?}");
                 (None, "stopping", text, Some(Step::Stopping))
+            }
+            Report::UpgradeUnderWay => {
+                let text = "upgrade refused: one is under way".to_owned();
+                (None, "upgrade", text, None)
+            }
+            Report::SuccessorDied => {
+                let text = "the new supervisor has died".to_owned();
+                (None, "failed", text, None)
             }
             Report::Forced(signal) => {
                 let text = format!("{signal} again: stopping at once");

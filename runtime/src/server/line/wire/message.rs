@@ -165,6 +165,9 @@ pub(in crate::server) struct Assignment {
     pub shutdown_timeout: Duration,
     /// Which signals the worker reports instead of dying of them, by number.
     pub stop_signals: Vec<i32>,
+    /// Which signal is the supervisor's, and swallowed by the worker, by number.
+    #[serde(default)]
+    pub upgrade_signal: Option<i32>,
     pub run_to_completion: bool,
     /// How many connections may be open at once.
     pub max_connections: Option<usize>,
