@@ -55,11 +55,11 @@ mod unwatched {
     use crate::timer::verdict::Verdict;
 
     #[derive(Default)]
-    pub(in crate::timer) struct Watching;
+    pub(in crate::timer) struct Watching(());
 
     impl Watching {
         pub(in crate::timer) fn begin(_: &Shared, _: Nanos) -> Watching {
-            Watching
+            Watching(())
         }
 
         pub(in crate::timer) fn is_on(&self) -> bool {
