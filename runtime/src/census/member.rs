@@ -28,8 +28,8 @@ thread_local! {
 /// What is counted together: what one worker does.
 #[derive(Default)]
 pub(crate) struct Census {
-    contexts: Mutex<contexts::OfAll>,
-    tasks: Mutex<tasks::OfAll>,
+    pub(super) contexts: Mutex<contexts::OfAll>,
+    pub(super) tasks: Mutex<tasks::OfAll>,
     happenings: Arc<Happenings>,
     #[cfg(feature = "metrics")]
     own: Arc<own::Own>,
