@@ -256,6 +256,8 @@ pub use teardown::{Drained, drain, settle};
 /// | `max_restarts = 10`, `restart_window = 60s` | those | how often a worker may fail, with `restart`; backoff 100 ms doubling to 10 s |
 /// | `hang_timeout = 30s` | off | when a blocked event loop is a failure, of a process; one of 5 s is always reported |
 /// | `recycle = after(1h)` | none | when a worker is replaced though nothing is wrong: `after(1h)`, `after_connections(100_000)`, `over(512MiB)`, alone or in a list |
+/// | `upgrade = new_pid` | `notified` | lets the supervisor be replaced where nobody is told of the new pid: `notified`, `new_pid`, or an expression of type [`Upgrade`] |
+/// | `upgrade_signal = none` | SIGUSR2 | which signal replaces the supervisor: one of those of `stop_signals`, `none`, or an expression of type `Option<Signal>` |
 /// | `roll_overlap = 2` | all | how many old workers may drain at once in a rolling restart |
 /// | `monitor`, `monitor = "path"` | off | a door for the operator: `nc -U`, `curl --unix-socket` (feature `monitor`) |
 /// | `health = "0.0.0.0:9090"` | off | `/livez`, `/readyz` and `/metrics` over HTTP (feature `monitor`) |
@@ -343,8 +345,8 @@ pub use server::http;
 #[cfg(feature = "server")]
 pub use server::{
     Addresses, ExtraFn, Going, Isolation, NotReady, OnFailure, Outcome, Recycle, Reloads, Running,
-    Server, Serving, Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Worker, is_worker,
-    worker_index,
+    Server, Serving, Signal, Stop, StopReason, Stopping, Tasks, UnknownChoice, Upgrade, Worker,
+    is_worker, worker_index,
 };
 #[cfg(feature = "server")]
 #[cfg(feature = "monitor")]

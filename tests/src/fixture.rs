@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use aioxide::{Isolation, OnFailure, Recycle, Server, Signal};
+use aioxide::{Isolation, OnFailure, Recycle, Server, Signal, Upgrade};
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
@@ -42,6 +42,10 @@ pub struct ServerOptions {
     pub share_port: bool,
     #[arg(long)]
     pub max_connections: Option<usize>,
+    #[arg(long, default_value_t)]
+    pub upgrade: Upgrade,
+    #[arg(long)]
+    pub no_upgrade_signal: bool,
     /// Have thread workers hand connections to each other.
     #[arg(long)]
     pub balance: bool,
@@ -74,6 +78,7 @@ impl ServerOptions {
                 millis => Duration::from_millis(millis),
             })
             .drain_delay(Duration::from_millis(self.drain_delay))
+            .upgrade(self.upgrade)
             .start_timeout(Duration::from_millis(self.start_timeout));
         let server = match self.hang_timeout {
             Some(timeout) => server.hang_timeout(Duration::from_millis(timeout)),
@@ -90,6 +95,10 @@ impl ServerOptions {
             self.recycle_memory.map(Recycle::over),
         ];
         let server = server.recycle(limits.into_iter().flatten());
+        let server = match self.no_upgrade_signal {
+            true => server.upgrade_signal(None),
+            false => server,
+        };
         match self.stop_signal {
             Some(signal) => server.stop_signals([signal]),
             None => server,

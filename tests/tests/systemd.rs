@@ -356,3 +356,131 @@ fn the_unit_file_of_the_guide_does_what_the_guide_says() {
     systemd.must("stop echo");
     assert_eq!(systemd.property("echo", "Result"), "success");
 }
+
+/// A service whose program is a link, so that it can be changed.
+fn linked_service(systemd: &Systemd, name: &str, args: &str, more: &str) {
+    let (link, log) = (
+        systemd.file(&format!("{name}-server")),
+        systemd.file(&format!("{name}.log")),
+    );
+    install(systemd, name, env!("CARGO_BIN_EXE_traffic"));
+    let text = format!(
+        "[Service]\nType=notify\nEnvironment=RUST_LOG=info AIOXIDE_TEST_SUCCESSOR=fails\nExecStart={} {args}\n\
+         StandardError=append:{}\n{more}",
+        link.display(),
+        log.display()
+    );
+    systemd.unit(&format!("{name}.service"), &text);
+}
+
+fn install(systemd: &Systemd, name: &str, program: &str) {
+    let link = systemd.file(&format!("{name}-server"));
+    let new = link.with_extension("new");
+    std::os::unix::fs::symlink(program, &new).expect("a link can be made");
+    std::fs::rename(&new, &link).expect("a link can be moved");
+}
+
+/// A byte that comes back, as `traffic` gives it.
+fn is_echoed(address: SocketAddr) -> bool {
+    let mut reply = [0; 2];
+    let echoed = TcpStream::connect(address).and_then(|mut stream| {
+        stream.write_all(b"e")?;
+        stream.read_exact(&mut reply[..1])?;
+        stream.read(&mut reply[1..])
+    });
+    matches!(echoed, Ok(0)) && reply[0] == b'e'
+}
+
+/// Has the supervisor replaced; gives the new main process.
+fn upgraded(systemd: &Systemd, name: &str) -> String {
+    let old = systemd.property(name, "MainPID");
+    assert!(systemd.run(&format!("kill -USR2 {old}")).status.success());
+    let deadline = std::time::Instant::now() + aioxide_tests::PATIENCE;
+    loop {
+        let new = systemd.property(name, "MainPID");
+        if new != old {
+            return new;
+        }
+        let log = std::fs::read_to_string(systemd.file(&format!("{name}.log")));
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no new supervisor: {log:?}"
+        );
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_service_whose_supervisor_is_replaced_goes_on() {
+    let Some(systemd) = Systemd::boot() else {
+        return;
+    };
+    for isolation in ["thread", "process"] {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let args = format!("--isolation {isolation} --listen {address}");
+        linked_service(&systemd, isolation, &args, "WatchdogSec=2\n");
+        systemd.must(&format!("start {isolation}"));
+        let stop = AtomicBool::new(false);
+        let (served, lost) = thread::scope(|scope| {
+            let load = scope.spawn(|| {
+                let (mut served, mut lost) = (0, 0);
+                while !stop.load(Ordering::Relaxed) {
+                    match is_echoed(address) {
+                        true => served += 1,
+                        false => lost += 1,
+                    }
+                }
+                (served, lost)
+            });
+            for _ in 0..3 {
+                upgraded(&systemd, isolation);
+                let ready = format!("2 workers are ready, listening on {address}");
+                systemd.wait_for(isolation, "StatusText", &ready);
+            }
+            install(&systemd, isolation, env!("CARGO_BIN_EXE_no_successor"));
+            let main = systemd.property(isolation, "MainPID");
+            assert!(systemd.run(&format!("kill -USR2 {main}")).status.success());
+            let failed = format!(
+                "2 workers are ready, listening on {address}; upgrade failed: it has ended: exit status: 7"
+            );
+            systemd.wait_for(isolation, "StatusText", &failed);
+            assert_eq!(systemd.property(isolation, "MainPID"), main);
+            // For as long as the watchdog would take to find that nobody feeds it.
+            thread::sleep(std::time::Duration::from_secs(3));
+            stop.store(true, Ordering::Relaxed);
+            load.join().expect("the load ends")
+        });
+        assert!(served > 0);
+        assert_eq!(lost, 0, "of {served}");
+        assert_eq!(systemd.property(isolation, "ActiveState"), "active");
+        assert_eq!(systemd.property(isolation, "NRestarts"), "0");
+        systemd.must(&format!("stop {isolation}"));
+        assert_eq!(systemd.property(isolation, "Result"), "success");
+    }
+}
+
+#[test]
+fn a_service_is_started_again_when_the_new_supervisor_dies_while_the_old_one_drains() {
+    let Some(systemd) = Systemd::boot() else {
+        return;
+    };
+    for isolation in ["thread", "process"] {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let args = format!("--isolation {isolation} --listen {address}");
+        let more = "Restart=on-failure\nRestartSec=10ms\n";
+        linked_service(&systemd, isolation, &args, more);
+        systemd.must(&format!("start {isolation}"));
+        // Until its deadline the old one waits for it.
+        let mut held = connect(address);
+        held.write_all(b"i").expect("it is sent");
+        held.read_exact(&mut [0]).expect("it is answered");
+        let new = upgraded(&systemd, isolation);
+        let ready = format!("2 workers are ready, listening on {address}");
+        systemd.wait_for(isolation, "StatusText", &ready);
+        assert!(systemd.run(&format!("kill -KILL {new}")).status.success());
+        systemd.wait_for(isolation, "NRestarts", "1");
+        systemd.wait_for(isolation, "SubState", "running");
+        assert!(is_echoed(address));
+        systemd.must(&format!("stop {isolation}"));
+    }
+}

@@ -26,6 +26,8 @@ const KNOWN: &[Known] = &[
     Known::value("max_connections", "10_000"),
     Known::flag("balance"),
     Known::value("recycle", "after(1h)"),
+    Known::value("upgrade", "new_pid"),
+    Known::value("upgrade_signal", "none"),
     Known::flag("share_port"),
     Known::flag("run_to_completion"),
     Known::value("crate", "path"),

@@ -174,6 +174,8 @@ impl Model {
             ", or leave it out for any number",
         );
         options.recycle();
+        options.upgrade();
+        options.upgrade_signal();
         if main_goes_to == MainGoesTo::Processes {
             options.no_balance_of_processes();
         }
@@ -778,6 +780,39 @@ impl OptionCheck<'_> {
             ("ignore", "Ignore"),
         ];
         self.word("on_failure", "OnFailure", &words);
+    }
+
+    fn upgrade(&mut self) {
+        let words = [("notified", "Notified"), ("new_pid", "NewPid")];
+        self.word("upgrade", "Upgrade", &words);
+    }
+
+    fn upgrade_signal(&mut self) {
+        let Some((_, value)) = self.args.options.value("upgrade_signal") else {
+            return;
+        };
+        let krate = self.krate;
+        let typed = compact(value);
+        if typed == "none" {
+            self.call("upgrade_signal", quote!(::core::option::Option::None));
+        } else if SIGNALS.contains(&typed.as_str()) {
+            self.call(
+                "upgrade_signal",
+                quote!(::core::option::Option::Some(#krate::Signal::#value)),
+            );
+        } else if self.is_expression(value) && !typed.starts_with("SIG") {
+            let ty = quote!(::core::option::Option<#krate::Signal>);
+            self.call_with("upgrade_signal", value, ty);
+        } else {
+            self.errors.push(
+                value,
+                format!(
+                    "`upgrade_signal` is `none`, one of {} or an expression of type `Option<Signal>`, not `{typed}`",
+                    SIGNALS.join(", ")
+                ),
+                "write `upgrade_signal = none` for a program that uses SIGUSR2 itself",
+            );
+        }
     }
 
     fn stop_signals(&mut self) {

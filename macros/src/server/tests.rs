@@ -261,7 +261,7 @@ fn a_wrong_option_leaves_the_function_and_its_body() {
                 loop {}
             }
             ::core::compile_error! {
-                "unknown option `wrokers` of `#[server]`\nhelp: did you mean `workers`? the options are `workers = 4`, `isolation = process`, `main = path`, `extra = [path]`, `init = path`, `on_ready = path`, `stop_signals = [SIGINT, SIGTERM]`, `shutdown_timeout = 25s`, `drain_delay = 5s`, `start_timeout = 60s`, `on_failure = restart`, `max_restarts = 10`, `restart_window = 60s`, `hang_timeout = 30s`, `roll_overlap = 2`, `monitor`, `health = \"0.0.0.0:9090\"`, `max_connections = 10_000`, `balance`, `recycle = after(1h)`, `share_port`, `run_to_completion`, `crate = path`"
+                "unknown option `wrokers` of `#[server]`\nhelp: did you mean `workers`? the options are `workers = 4`, `isolation = process`, `main = path`, `extra = [path]`, `init = path`, `on_ready = path`, `stop_signals = [SIGINT, SIGTERM]`, `shutdown_timeout = 25s`, `drain_delay = 5s`, `start_timeout = 60s`, `on_failure = restart`, `max_restarts = 10`, `restart_window = 60s`, `hang_timeout = 30s`, `roll_overlap = 2`, `monitor`, `health = \"0.0.0.0:9090\"`, `max_connections = 10_000`, `balance`, `recycle = after(1h)`, `upgrade = new_pid`, `upgrade_signal = none`, `share_port`, `run_to_completion`, `crate = path`"
             }
         "##]],
     );

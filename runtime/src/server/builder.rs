@@ -1,5 +1,7 @@
 //! The server and its options.
 
+#[cfg(feature = "metrics")]
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::future::Future;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use super::Door;
 use super::job::{Body, Extra, ExtraFn, MainRef, MakeBody, MakeMain, Outcome, main_as, make_main};
 use super::supervisor::OnReady;
-use super::{Addresses, Isolation, OnFailure, Recycle, Signal, Worker};
+use super::{Addresses, Isolation, OnFailure, Recycle, Signal, Upgrade, Worker};
 #[cfg(feature = "process")]
 use super::{
     job::{Decode, MainValue},
@@ -69,9 +71,13 @@ pub struct Server {
     pub(super) door: Door,
     #[cfg(feature = "monitor")]
     pub(super) health: Option<String>,
+    #[cfg(feature = "metrics")]
+    pub(super) buckets: BTreeMap<String, Vec<f64>>,
     pub(super) max_connections: Option<usize>,
     pub(super) recycle: Vec<Recycle>,
     pub(super) balance: bool,
+    pub(super) upgrade: Upgrade,
+    pub(super) upgrade_signal: Option<Signal>,
 }
 
 impl Server {
@@ -157,9 +163,13 @@ impl Server {
             door: Door::default(),
             #[cfg(feature = "monitor")]
             health: None,
+            #[cfg(feature = "metrics")]
+            buckets: BTreeMap::new(),
             max_connections: None,
             recycle: Vec::new(),
             balance: false,
+            upgrade: Upgrade::default(),
+            upgrade_signal: Some(Signal::SIGUSR2),
         }
     }
 
@@ -411,6 +421,42 @@ impl Server {
         self
     }
 
+    /// The upper bounds of the buckets of the histogram `name`, of those that the program records by `histogram!` of the
+    /// crate `metrics`. By default they are those of Prometheus' own clients, 0.005 to 10.
+    ///
+    /// With the feature `metrics` the server is the recorder of `metrics` in each of its processes: `counter!("orders")`,
+    /// `gauge!` and `histogram!` count in the worker that calls them, and each worker is a series of `/metrics`, with its
+    /// index as the label `worker`. Counters and histograms go on when a worker is started again. A worker may have 10,000
+    /// series; what is recorded outside of workers, or once there is another recorder, isn't counted here.
+    ///
+    /// # Panics
+    ///
+    /// If there are none, one isn't finite, or they don't ascend.
+    ///
+    /// ```
+    /// # use aioxide::{Server, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet)
+    ///     .health("0.0.0.0:9090")
+    ///     .buckets("request_seconds", [0.001, 0.01, 0.1, 1.0]);
+    /// ```
+    #[cfg(feature = "metrics")]
+    #[track_caller]
+    pub fn buckets(
+        mut self,
+        name: impl Into<String>,
+        bounds: impl IntoIterator<Item = f64>,
+    ) -> Server {
+        let (name, bounds) = (name.into(), Vec::from_iter(bounds));
+        let ascend = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(
+            !bounds.is_empty() && ascend && bounds.iter().all(|bound| bound.is_finite()),
+            "the buckets of `{name}` are {bounds:?}: give finite bounds that ascend, without the infinite one"
+        );
+        self.buckets.insert(name, bounds);
+        self
+    }
+
     /// Whether thread workers have the same number of connections of [`Worker::serve`] and `Worker::serve_http` open, at each
     /// address; not by default.
     ///
@@ -450,6 +496,43 @@ impl Server {
     /// ```
     pub fn recycle(mut self, when: impl IntoIterator<Item = Recycle>) -> Server {
         self.recycle.extend(when);
+        self
+    }
+
+    /// Whether the supervisor may be replaced by what is on disk also where nobody is told of the new pid; only under
+    /// systemd, `NOTIFY_SOCKET` set, by default.
+    ///
+    /// On the [`upgrade_signal`](Server::upgrade_signal), or the command `aioxide upgrade`, the new executable is started
+    /// and takes over all listening sockets. When all of its workers are ready, those of the old supervisor are stopped
+    /// as in a rolling restart, and it ends with 0: no connection is lost. If the new one fails, or isn't ready within the
+    /// [`start_timeout`](Server::start_timeout), the old one serves on. The main context is entered anew while the old one
+    /// is still held, and extras run beside the old ones. [`guide::production`](crate::guide::production) says more.
+    ///
+    /// The new supervisor has another pid. Under init scripts, `docker --init`, runit or a shell the end of the old pid is
+    /// the end of all, so it is refused there, and with a controlling terminal anyway. With [`Upgrade::NewPid`] the program
+    /// says that nobody waits for its pid. It needs the feature `process`.
+    ///
+    /// ```
+    /// # use aioxide::{Server, Upgrade, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet).upgrade(Upgrade::NewPid);
+    /// ```
+    pub fn upgrade(mut self, upgrade: Upgrade) -> Server {
+        self.upgrade = upgrade;
+        self
+    }
+
+    /// Which signal has the supervisor replaced by what is on disk, see [`upgrade`](Server::upgrade); SIGUSR2 by default.
+    /// With `None` no signal does, and SIGUSR2 is the program's own. One that is a [stop signal](Server::stop_signals)
+    /// too, or that means something else here already, keeps its other meaning.
+    ///
+    /// ```
+    /// # use aioxide::{Server, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet).upgrade_signal(None);
+    /// ```
+    pub fn upgrade_signal(mut self, signal: Option<Signal>) -> Server {
+        self.upgrade_signal = signal;
         self
     }
 }

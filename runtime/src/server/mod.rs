@@ -29,7 +29,7 @@ pub use builder::Server;
 pub use job::{ExtraFn, Outcome};
 #[cfg(feature = "monitor")]
 pub use monitor::Door;
-pub use options::{Isolation, OnFailure, UnknownChoice};
+pub use options::{Isolation, OnFailure, UnknownChoice, Upgrade};
 pub use recycle::Recycle;
 pub use registry::is_worker;
 pub use running::{NotReady, Running};

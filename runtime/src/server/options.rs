@@ -41,6 +41,18 @@ pub enum OnFailure {
     Ignore,
 }
 
+/// Whether the supervisor itself may be replaced by a new one, which has another pid.
+///
+/// [`FromStr`] and [`Display`](fmt::Display) take and give `notified` and `new_pid`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Upgrade {
+    /// Where a service manager is told of the new pid: `NOTIFY_SOCKET` is set, as systemd does for `Type=notify`.
+    #[default]
+    Notified,
+    /// Also where nobody is told: whoever started the server doesn't wait for its pid.
+    NewPid,
+}
+
 /// A word that is none of those that an option of a server has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is no {option}: one of {allowed} is")]
@@ -89,6 +101,12 @@ words!(
     "ignore" => Ignore,
 );
 
+words!(
+    Upgrade, "way to be upgraded", "`notified`, `new_pid`",
+    "notified" => Notified,
+    "new_pid" => NewPid,
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +118,9 @@ mod tests {
         }
         for on_failure in [OnFailure::Shutdown, OnFailure::Restart, OnFailure::Ignore] {
             assert_eq!(on_failure.to_string().parse(), Ok(on_failure));
+        }
+        for upgrade in [Upgrade::Notified, Upgrade::NewPid] {
+            assert_eq!(upgrade.to_string().parse(), Ok(upgrade));
         }
         let error = "Restart".parse::<OnFailure>().unwrap_err();
         assert_eq!(

@@ -47,12 +47,21 @@ pub(crate) struct Registration {
     nth: usize,
     /// It is what this process was started for.
     is_own_turn: bool,
+    /// The socket to the supervisor that this one is to replace.
+    #[cfg(feature = "process")]
+    predecessor: Option<std::os::fd::OwnedFd>,
 }
 
 impl Registration {
     /// Whether it is the first that the program runs.
     pub(crate) fn is_first(&self) -> bool {
         self.nth == 0
+    }
+
+    /// The socket to the supervisor that this one is to replace, if it was started for that; given once.
+    #[cfg(feature = "process")]
+    pub(crate) fn take_predecessor(&mut self) -> Option<std::os::fd::OwnedFd> {
+        self.predecessor.take()
     }
 
     /// What tells this run from the others of the program.
@@ -141,6 +150,8 @@ pub(crate) fn turn(name: &str, has_processes: bool) -> Result<Turn, RunError> {
         number,
         nth,
         is_own_turn: false,
+        #[cfg(feature = "process")]
+        predecessor: None,
     };
     #[cfg(feature = "process")]
     {
@@ -148,7 +159,10 @@ pub(crate) fn turn(name: &str, has_processes: bool) -> Result<Turn, RunError> {
         // Unlocked before `registration` is dropped, which locks it.
         let mut runs = runs();
         match runs.started()? {
-            Started::ByUser => {
+            started @ (Started::ByUser | Started::AsSuccessor { .. }) => {
+                if let (Started::AsSuccessor { socket }, 0) = (started, nth) {
+                    registration.predecessor = socket.take();
+                }
                 if has_processes && !runs.calls.claim(name, number) {
                     return Err(RunError::SameName(name.to_owned()));
                 }
@@ -182,6 +196,14 @@ pub(crate) fn turn(name: &str, has_processes: bool) -> Result<Turn, RunError> {
         }
     }
     Ok(Turn::Supervisor(registration))
+}
+
+/// Whether a server runs beside the first one.
+#[cfg(feature = "process")]
+pub(crate) fn runs_several() -> bool {
+    let runs = runs();
+    let running = runs.calls.0.values().map(|named| named.running.len());
+    running.sum::<usize>() > 1
 }
 
 /// To be called first.

@@ -12,7 +12,7 @@ use super::balance::Balance;
 use super::builder::Server;
 use super::job::Job;
 #[cfg(feature = "monitor")]
-use super::monitor::{About, Monitor, Options};
+use super::monitor::{About, Monitor, Opened, Options};
 use super::recycle::Limits;
 use super::registry::{self, RunError, Turn};
 use super::running::Running;
@@ -20,11 +20,14 @@ use super::supervisor::{
     self, Config, GiveUp, Looks, Received, Requests, Seats, Setup, Signals, Supervisor, Systemd,
     Teller,
 };
+#[cfg(feature = "monitor")]
+use super::supervisor::{Entrances, Gate};
 use super::worker::event_loop;
 use super::{Isolation, report};
 #[cfg(feature = "process")]
 use super::{
-    supervisor::{Origin, Processes},
+    Upgrade,
+    supervisor::{Heir, Origin, Predecessor, Processes, Roles, Upgrader},
     worker::process as worker_process,
 };
 use crate::backoff;
@@ -137,7 +140,11 @@ impl Server {
         self.initialise(workers);
         let seats = Seats::threads(self.name.clone(), event_loop::run);
         #[cfg(feature = "monitor")]
-        let (monitor, looks) = self.open_monitor(Isolation::Thread);
+        let Opened { monitor, looks, .. } = self.open_monitor(
+            Isolation::Thread,
+            &mut Entrances::default(),
+            &Gate::new(false),
+        );
         #[cfg(not(feature = "monitor"))]
         let looks = Looks::default();
         let manager = Manager::default();
@@ -157,12 +164,13 @@ impl Server {
 
     fn try_run(mut self) -> Result<ExitCode, StartError> {
         registry::refuse_nested()?;
+        self.install_recorder();
         let has_processes = self.isolation == Isolation::Process;
         let turn = registry::turn(&self.key, has_processes)?;
         #[cfg(not(feature = "process"))]
         let Turn::Supervisor(registration) = turn;
         #[cfg(feature = "process")]
-        let registration = match turn {
+        let mut registration = match turn {
             Turn::Supervisor(registration) => registration,
             Turn::Worker(socket, _registration) => {
                 let init = self.init.take();
@@ -170,6 +178,10 @@ impl Server {
             }
             Turn::Elsewhere => return Ok(ExitCode::SUCCESS),
         };
+        #[cfg(feature = "process")]
+        let predecessor = registration.take_predecessor().map(Predecessor::greet);
+        #[cfg(feature = "process")]
+        let predecessor = predecessor.transpose().map_err(StartError::Predecessor)?;
 
         let workers = self.number_of_workers()?;
         if self.stop_signals.is_empty() {
@@ -183,7 +195,10 @@ impl Server {
         };
         let runtime = supervisor_runtime()?;
         let entered = runtime.enter();
-        let signals = Signals::install(&self.stop_signals).map_err(StartError::System)?;
+        let signals = Signals::install(&self.stop_signals, self.upgrade_signal)
+            .map_err(StartError::System)?;
+        #[cfg(feature = "process")]
+        let origin = Origin::at_start();
         let seats = match self.isolation {
             Isolation::Thread => Seats::threads(self.name.clone(), event_loop::run),
             #[cfg(feature = "process")]
@@ -193,9 +208,12 @@ impl Server {
             #[cfg(feature = "process")]
             Isolation::Process => {
                 let run = registration.id();
-                let processes = Origin::at_start().and_then(|origin| Processes::new(origin, run));
+                let processes = match &origin {
+                    Ok(origin) => Processes::new(origin.clone(), run),
+                    Err(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
+                };
                 let processes = processes.map_err(StartError::System)?;
-                let signals = self.stop_signals.clone();
+                let signals = (self.stop_signals.clone(), self.upgrade_signal);
                 Seats::processes(self.name.clone(), event_loop::run, processes, signals)
             }
             #[cfg(not(feature = "process"))]
@@ -203,13 +221,41 @@ impl Server {
         };
         drop(entered);
         self.initialise(workers);
+        #[cfg(feature = "process")]
+        #[cfg_attr(not(feature = "monitor"), expect(unused_mut))]
+        let mut heir = match predecessor {
+            Some(predecessor) => {
+                let roles = Roles::new(self.extras.iter().map(|extra| extra.name.clone()));
+                let inherited = runtime.block_on(predecessor.inherit(roles));
+                Some(inherited.map_err(StartError::Predecessor)?)
+            }
+            None => None,
+        };
 
         // Nobody asks but the signals, and nobody watches.
         let (_, requests) = Requests::new(Some(signals));
         let (teller, _) = Teller::new();
         let give_up: GiveUp = Arc::new(|code| std::process::exit(code));
+        #[cfg(all(feature = "monitor", feature = "process"))]
+        let (mut handed, gate) = match &mut heir {
+            Some(heir) => (std::mem::take(&mut heir.entrances), Gate::new(true)),
+            None => (Entrances::default(), Gate::new(false)),
+        };
+        #[cfg(all(feature = "monitor", not(feature = "process")))]
+        let (mut handed, gate) = (Entrances::default(), Gate::new(false));
         #[cfg(feature = "monitor")]
-        let (monitor, looks) = self.open_monitor(self.isolation);
+        let Opened {
+            monitor,
+            looks,
+            #[cfg(feature = "process")]
+            entrances,
+            ..
+        } = self.open_monitor(self.isolation, &mut handed, &gate);
+        #[cfg(all(feature = "monitor", feature = "process"))]
+        if let Some(heir) = &mut heir {
+            // What is left of it nobody wants here.
+            heir.entrances = handed;
+        }
         #[cfg(not(feature = "monitor"))]
         let looks = Looks::default();
         // Of several servers the first is the service.
@@ -218,9 +264,19 @@ impl Server {
         let manager = Manager {
             systemd: systemd.and_then(Systemd::of_environment),
             received,
+            #[cfg(feature = "process")]
+            upgrader: Some(Upgrader {
+                origin,
+                new_pid: self.upgrade == Upgrade::NewPid,
+                is_first: registration.is_first(),
+            }),
+            #[cfg(feature = "process")]
+            heir,
+            #[cfg(all(feature = "monitor", feature = "process"))]
+            reception: Some((entrances, gate)),
         };
         let supervisor = self.supervise(workers, seats, teller, manager, looks, give_up);
-        let code = runtime.block_on(supervisor().run(requests));
+        let code = runtime.block_on(async { supervisor().run(requests).await });
         runtime.shutdown_background();
         #[cfg(feature = "monitor")]
         drop(monitor);
@@ -242,9 +298,14 @@ impl Server {
         seats.max_connections = self.max_connections;
         seats.balance = self.balance.then(Balance::default);
         let cores = available_parallelism().map_or(1, usize::from);
+        let max_workers = workers.max(cores).saturating_mul(4);
+        #[cfg(feature = "process")]
+        let handed_over = manager.heir.as_ref().and_then(|heir| heir.workers);
+        #[cfg(not(feature = "process"))]
+        let handed_over = None;
         let config = Config {
-            workers,
-            max_workers: workers.max(cores).saturating_mul(4),
+            workers: handed_over.map_or(workers, |workers: usize| workers.clamp(1, max_workers)),
+            max_workers,
             extra_sync: self
                 .extras
                 .iter()
@@ -273,6 +334,12 @@ impl Server {
             teller,
             systemd: manager.systemd,
             received: manager.received,
+            #[cfg(feature = "process")]
+            upgrader: manager.upgrader,
+            #[cfg(feature = "process")]
+            heir: manager.heir,
+            #[cfg(all(feature = "monitor", feature = "process"))]
+            reception: manager.reception,
             looks,
             give_up,
         };
@@ -280,9 +347,20 @@ impl Server {
         move || Supervisor::new(config, job, setup)
     }
 
+    /// Has what the program counts by `metrics` counted in the workers, if it isn't counted elsewhere.
+    fn install_recorder(&self) {
+        #[cfg(feature = "metrics")]
+        if !crate::census::install(&self.buckets) {
+            report::log!(
+                debug,
+                "there is another recorder of `metrics`: the server counts nothing of the program's own"
+            );
+        }
+    }
+
     /// Lets those in who look into the server, if that is wanted.
     #[cfg(feature = "monitor")]
-    fn open_monitor(&self, isolation: Isolation) -> (Option<Monitor>, Looks) {
+    fn open_monitor(&self, isolation: Isolation, handed: &mut Entrances, gate: &Gate) -> Opened {
         let seconds = |length: std::time::Duration| length.as_secs_f64();
         let about = About {
             name: self.name.clone(),
@@ -296,7 +374,7 @@ impl Server {
                 hang_timeout: self.hang_timeout.map(seconds),
             },
         };
-        Monitor::open(about, &self.door, self.health.as_deref())
+        Monitor::open(about, &self.door, self.health.as_deref(), handed, gate)
     }
 
     /// The user's `init`, and what only a log that it may have installed can tell.
@@ -367,6 +445,15 @@ struct Manager {
     systemd: Option<Systemd>,
     /// The sockets that it has passed.
     received: Received,
+    /// How the supervisor can be replaced.
+    #[cfg(feature = "process")]
+    upgrader: Option<Upgrader>,
+    /// What it has of the one that it replaces.
+    #[cfg(feature = "process")]
+    heir: Option<Heir>,
+    /// Where those come in who look into the server.
+    #[cfg(all(feature = "monitor", feature = "process"))]
+    reception: Option<(Entrances, Gate)>,
 }
 
 fn supervisor_runtime() -> Result<Runtime, StartError> {
@@ -405,6 +492,9 @@ enum StartError {
          or write `isolation = process` beside `main` in `#[server]`"
     )]
     MainNotShared,
+    #[cfg(feature = "process")]
+    #[error("it can't take over from the supervisor that it is to replace: {0}")]
+    Predecessor(super::line::wire::WireError),
     #[cfg(not(feature = "process"))]
     #[error("process workers need the feature `process` of aioxide")]
     NoProcesses,

@@ -15,7 +15,9 @@ pub(crate) struct Handlers {
 
 impl Handlers {
     /// From here on none of these signals ends the process by itself. To be called in a runtime.
-    pub(crate) fn install(stop: &[Signal]) -> io::Result<Handlers> {
+    ///
+    /// `more` are handled beside those that every server has.
+    pub(crate) fn install(stop: &[Signal], more: Option<Signal>) -> io::Result<Handlers> {
         let others = [
             Signal::SIGHUP,
             Signal::SIGUSR1,
@@ -24,6 +26,7 @@ impl Handlers {
         ];
         let mut wanted: Vec<Signal> = others
             .into_iter()
+            .chain(more.filter(|more| !others.contains(more)))
             .filter(|other| !stop.contains(other))
             .collect();
         // One that comes in the microseconds in which it gets its handler is lost. They last longest for the

@@ -26,6 +26,9 @@ struct Options {
     /// It starts a program that tells how many sockets it has got.
     #[arg(long)]
     lists: bool,
+    /// Where the door is.
+    #[arg(long)]
+    monitor: Option<PathBuf>,
 }
 
 /// How many sockets a program has that is started now.
@@ -115,6 +118,6 @@ async fn sockets(worker: Worker, options: Options) -> io::Result<()> {
 fn main() -> ExitCode {
     let options = Options::parse();
     fixture::log();
-    let server = options.server.clone();
-    server.apply(sockets(options)).run()
+    let (server, monitor) = (options.server.clone(), options.monitor.clone());
+    server.apply(sockets(options)).monitor(monitor).run()
 }

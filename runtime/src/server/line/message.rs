@@ -82,6 +82,15 @@ pub(crate) enum Message {
         serving: u64,
         socket: u64,
     },
+    /// As [`Accepts`](Message::Accepts), of a Unix socket, which all workers have: the accept loop takes turns with theirs.
+    TakesTurns {
+        serving: u64,
+        socket: u64,
+    },
+    /// That accept loop has had its turn.
+    TurnOver {
+        serving: u64,
+    },
     /// That accept loop has ended.
     AcceptsNoMore {
         serving: u64,
@@ -96,6 +105,9 @@ pub(crate) enum Message {
     /// The answer to a query of this number.
     #[cfg(feature = "monitor")]
     Answered(u64, Vec<u8>),
+    /// What has gone wrong in the background, in JSON.
+    #[cfg(feature = "monitor")]
+    Happened(Vec<u8>),
     /// What it has counted, at its end.
     #[cfg(feature = "monitor")]
     LastFigures(Vec<u8>),

@@ -6,6 +6,16 @@ use std::io;
 /// find, and after a semicolon each `<over>:<begun>:<name>`: what has become of the runs of that name.
 pub(crate) const ROLE: &str = "AIOXIDE_WORKER";
 
+/// The environment variable by which a process learns that it was started to replace a supervisor:
+/// `<the supervisor's pid>:<inode of the process's end of the socket>`.
+pub(crate) const SUCCESSOR: &str = "AIOXIDE_SUCCESSOR";
+
+/// Whether `value` was meant for a process with this inode on stdin; otherwise it is inherited from one for which it was.
+pub(crate) fn is_successor(value: &str, socket: u64) -> bool {
+    let inode = value.split_once(':').map(|(_, inode)| inode.parse());
+    inode == Some(Ok(socket))
+}
+
 /// A call of `Server::run`: the server's name, and how many of that name were called before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunId {
@@ -185,6 +195,14 @@ mod tests {
         assert_eq!(of(None, others).unwrap(), None);
         let error = of(None, WORKER).unwrap_err().to_string();
         assert!(error.contains("no longer the control socket"), "{error}");
+    }
+
+    #[test]
+    fn a_successor_is_known_by_its_socket() {
+        assert!(is_successor("10:77", 77));
+        for stale in ["10:78", "10", "77", "", "10:77:0"] {
+            assert!(!is_successor(stale, 77), "{stale}");
+        }
     }
 
     #[test]

@@ -11,10 +11,11 @@ use tokio::time::timeout;
 
 use super::about::About;
 use super::figures::{Known, Told};
+use super::log;
 use super::metrics;
 use super::reply::{
     self, Address, Connection, Context, Event, Held, Help, Numbers, Ran, Refused, Reply, Roll,
-    Server, Timer, Worker,
+    Server, Tasks, Timer, Worker,
 };
 use super::vocabulary::{Command, KNOWN, nearest};
 use crate::server::line::{self, CommandRow, Query, Role, TimerAct};
@@ -98,6 +99,7 @@ impl Desk {
             Command::Connections(of) => self.connections(of).await?,
             Command::Timers => self.timers().await?,
             Command::Contexts => self.contexts().await?,
+            Command::Tasks => self.tasks().await?,
             Command::Timer { name, act } => {
                 self.log_act(asker, &format!("timer {name}"));
                 self.timer(name, act).await?
@@ -108,6 +110,7 @@ impl Desk {
                     metrics: self.metrics(&view).await,
                 }
             }
+            Command::Log { filter, worker } => self.log(&filter, worker, asker).await?,
             Command::Run { name, args, worker } => {
                 let view = self.view().await?;
                 let role = worker
@@ -139,6 +142,9 @@ impl Desk {
                     accepted: "accepted: the server stops; this connection ends when it has"
                         .to_owned(),
                 }
+            }
+            Command::Upgrade => {
+                return self.begin("upgrade".to_owned(), Act::Upgrade, asker).await;
             }
             Command::Reload => return self.begin("reload".to_owned(), Act::Reload, asker).await,
             Command::Scale(number) => {
@@ -259,6 +265,56 @@ impl Desk {
         })
     }
 
+    /// Another filter for the log of a worker, or of the whole server.
+    async fn log(
+        &self,
+        filter: &str,
+        worker: Option<String>,
+        asker: Asker,
+    ) -> Result<Reply, Refused> {
+        log::check(filter)?;
+        let threads = self.about.isolation == Isolation::Thread;
+        if threads && worker.is_some() {
+            return Err(Refused::wrong(
+                "the workers are threads of one process, which has one filter: leave out the worker",
+            ));
+        }
+        let view = self.view().await?;
+        let role = worker
+            .as_deref()
+            .map(|worker| place(&view, worker).map(|place| place.role));
+        let role = role.transpose()?;
+        self.log_act(asker, &format!("log {filter}"));
+        if role.is_none() {
+            log::change(filter)?;
+        }
+        if threads {
+            return Ok(logs(filter, "the server"));
+        }
+        let asked = |worker: &WorkerView| role.is_none_or(|role| worker.role == role);
+        let told: Vec<(_, Option<line::Ran>)> = self
+            .told
+            .ask(&view, asked, &Query::Log(filter.to_owned()))
+            .await;
+        let mut failed = Vec::new();
+        for (worker, told) in &told {
+            let why = match told {
+                Some(line::Ran::Failed(why)) => why,
+                Some(_) => continue,
+                None => "it does not answer",
+            };
+            failed.push(format!("{}: {why}", name_of(&view, worker.role)));
+        }
+        if told.is_empty() && role.is_some() {
+            failed.push(format!("{}: it does not run", worker.unwrap_or_default()));
+        }
+        match (failed.is_empty(), role) {
+            (false, _) => Err(Refused::failed(failed.join("\n"))),
+            (true, Some(role)) => Ok(logs(filter, &name_of(&view, role))),
+            (true, None) => Ok(logs(filter, "the server")),
+        }
+    }
+
     async fn server(&self) -> Result<Reply, Refused> {
         let view = self.view().await?;
         let name_of = |role| name_of(&view, role);
@@ -370,6 +426,22 @@ impl Desk {
         let row = |worker, context| Context { worker, context };
         let rows = self.rows_of(&Query::Contexts, row).await;
         rows.map(Reply::Contexts)
+    }
+
+    async fn tasks(&self) -> Result<Reply, Refused> {
+        let view = self.view().await?;
+        let told: Vec<(_, Option<line::Tasks>)> = self
+            .told
+            .ask_at_length(&view, |_| true, &Query::Tasks)
+            .await;
+        let mut tasks = Tasks::default();
+        for (worker, told) in told {
+            let name = name_of(&view, worker.role);
+            let told = told.unwrap_or_default();
+            tasks.add(&name, told);
+        }
+        tasks.sort();
+        Ok(Reply::Tasks(tasks))
     }
 
     /// What all workers answer to a query of which the answer is a list.
@@ -582,6 +654,13 @@ impl Desk {
     }
 }
 
+/// What became of a change of the filter.
+fn logs(filter: &str, of: &str) -> Reply {
+    Reply::Done {
+        done: format!("{of} logs `{filter}`"),
+    }
+}
+
 /// The resident set of a process.
 pub(super) fn resident(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -684,6 +763,8 @@ impl Awaited {
             (Step::RollGivenUp(_), Act::Reload | Act::Restart(_)) if self.begun => {
                 Some(Err(Refused::failed(entry.text.clone())))
             }
+            (Step::Upgraded, Act::Upgrade) => done(entry.text.clone()),
+            (Step::UpgradeFailed, Act::Upgrade) => Some(Err(Refused::failed(entry.text.clone()))),
             (Step::ScaleGivenUp, Act::Scale(_)) => Some(Err(Refused::failed(entry.text.clone()))),
             _ => None,
         }

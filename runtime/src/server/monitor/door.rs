@@ -13,6 +13,7 @@ use super::clients::{Client, Clients, REQUEST};
 use super::desk::{Asker, Desk};
 use super::{http, lines};
 use crate::server::report;
+use crate::server::supervisor::Gate;
 
 /// Who says nothing for this long is greeted.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -26,7 +27,14 @@ enum Way {
     Lines,
 }
 
-pub(super) async fn serve(listener: UnixListener, desk: Rc<Desk>, clients: Rc<Clients>) {
+/// While the gate is open.
+pub(super) async fn serve(
+    listener: UnixListener,
+    gate: Gate,
+    desk: Rc<Desk>,
+    clients: Rc<Clients>,
+) {
+    gate.opened().await;
     let listener = match tokio::net::UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -35,7 +43,12 @@ pub(super) async fn serve(listener: UnixListener, desk: Rc<Desk>, clients: Rc<Cl
         }
     };
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            () = gate.left() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 let (desk, clients) = (Rc::clone(&desk), Rc::clone(&clients));
                 tokio::task::spawn_local(let_in(stream, desk, clients));

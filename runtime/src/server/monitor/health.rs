@@ -12,12 +12,14 @@ use super::clients::{Client, Clients};
 use super::desk::{Desk, ready};
 use super::http::{self, Content, METRICS, TEXT, response};
 use crate::server::report;
-use crate::server::supervisor::View;
+use crate::server::supervisor::{Gate, View};
 
 /// What follows when no connection can be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
-pub(super) async fn serve(listener: TcpListener, desk: Rc<Desk>, clients: Rc<Clients>) {
+/// While the gate is open.
+pub(super) async fn serve(listener: TcpListener, gate: Gate, desk: Rc<Desk>, clients: Rc<Clients>) {
+    gate.opened().await;
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -26,7 +28,12 @@ pub(super) async fn serve(listener: TcpListener, desk: Rc<Desk>, clients: Rc<Cli
         }
     };
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            () = gate.left() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 // All are busy; each of them is for 10 s at most.
                 let Some(client) = clients.admit() else {

@@ -13,7 +13,10 @@ mod health;
 mod http;
 mod ledger;
 mod lines;
+mod log;
 mod metrics;
+mod own;
+mod page;
 mod place;
 mod reply;
 mod text;
@@ -22,4 +25,4 @@ mod vocabulary;
 
 pub(super) use about::{About, Options};
 pub use place::Door;
-pub(super) use thread::Monitor;
+pub(super) use thread::{Monitor, Opened};

@@ -8,6 +8,8 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use crate::server::supervisor::Entrance;
+
 /// The environment variable that says where the door is, or by nothing that there is none.
 const VARIABLE: &str = "AIOXIDE_MONITOR";
 
@@ -55,6 +57,8 @@ pub(super) struct Open {
     pub(super) listener: UnixListener,
     pub(super) path: PathBuf,
     inode: u64,
+    /// Its file is this process's to remove.
+    pub(super) own: bool,
 }
 
 impl Door {
@@ -65,6 +69,26 @@ impl Door {
             Some(path) => Door(Where::At(path.into())),
             None => self.clone(),
         }
+    }
+
+    /// Takes the door that the predecessor of this supervisor had, if that is where this one is to be.
+    pub(super) fn take(&self, handed: &mut Option<Entrance>) -> io::Result<Option<Open>> {
+        let is_meant = |at: &Path| match &self.0 {
+            Where::Nowhere => false,
+            Where::Usual => true,
+            Where::At(path) => path == at,
+        };
+        let Some(Entrance { socket, at, inode }) = handed.take_if(|door| is_meant(&door.at)) else {
+            return Ok(None);
+        };
+        let listener = UnixListener::from(socket);
+        listener.set_nonblocking(true)?;
+        Ok(Some(Open {
+            listener,
+            path: at,
+            inode: inode.unwrap_or_default(),
+            own: false,
+        }))
     }
 
     /// `None` where there is to be none.
@@ -168,15 +192,28 @@ fn open(path: &Path) -> io::Result<Open> {
         listener,
         path: path.to_owned(),
         inode,
+        own: true,
     };
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     door.listener.set_nonblocking(true)?;
     Ok(door)
 }
 
+impl Open {
+    /// For a successor of the supervisor.
+    pub(super) fn entrance(&self) -> io::Result<Entrance> {
+        Ok(Entrance {
+            socket: self.listener.try_clone()?.into(),
+            at: self.path.clone(),
+            inode: Some(self.inode),
+        })
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
-        let is_own = fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);
+        let is_own = self.own
+            && fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);
         if is_own {
             let _ = fs::remove_file(&self.path);
         }

@@ -3,6 +3,7 @@
 use std::env;
 use std::io;
 use std::net::TcpListener;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::desk::Desk;
 use super::place::{Door, Open};
 use super::{door, health};
 use crate::server::report;
-use crate::server::supervisor::{Last, Looks, Watcher};
+use crate::server::supervisor::{Entrance, Entrances, Gate, Last, Looks, Watcher};
 
 /// The environment variable that says where health checks are answered, or by nothing that they aren't.
 const HEALTH_VARIABLE: &str = "AIOXIDE_HEALTH";
@@ -35,43 +36,67 @@ const ROUND: Duration = Duration::from_secs(1);
 /// Serves those who look into a server. Dropped, it closes the door.
 pub(crate) struct Monitor {
     closing: CancellationToken,
+    gate: Gate,
     /// Disconnected when nobody is served any more.
     served: Receiver<()>,
-    _door: Option<Open>,
+    door: Option<Open>,
+}
+
+/// What is opened for those who look into a server.
+pub(crate) struct Opened {
+    pub(crate) monitor: Option<Monitor>,
+    pub(crate) looks: Looks,
+    /// For a successor of the supervisor.
+    #[cfg_attr(not(feature = "process"), expect(dead_code))]
+    pub(crate) entrances: Entrances,
 }
 
 impl Monitor {
-    /// What can't be opened is told, and the server runs without it.
+    /// What can't be opened is told, and the server runs without it. What a predecessor has handed over and is wanted here
+    /// is taken; the rest is left in `handed`. Nobody is let in before the gate is open.
     pub(crate) fn open(
         about: About,
         door: &Door,
         health: Option<&str>,
-    ) -> (Option<Monitor>, Looks) {
-        let door = match door.or_in_environment().open() {
-            Ok(door) => door,
-            Err(error) => {
-                report::log!(warn, %error, "monitor: the door can't be opened: {error}");
-                None
-            }
+        handed: &mut Entrances,
+        gate: &Gate,
+    ) -> Opened {
+        let none = || Opened {
+            monitor: None,
+            looks: Looks::default(),
+            entrances: Entrances::default(),
         };
-        let health = health_address(health).and_then(|address| listen(&address));
+        let door = door.or_in_environment();
+        let opened = match door.take(&mut handed.door) {
+            Ok(None) => door.open(),
+            taken => taken,
+        };
+        let door = opened.unwrap_or_else(|error| {
+            report::log!(warn, %error, "monitor: the door can't be opened: {error}");
+            None
+        });
+        let address = health_address(health);
+        let health = address
+            .as_deref()
+            .and_then(|at| listen(at, &mut handed.health));
         if door.is_none() && health.is_none() {
-            return (None, Looks::default());
+            return none();
         }
+        let entrances = entrances(door.as_ref(), address.as_deref().zip(health.as_ref()));
         let (watcher, lasts, looks) = Looks::new();
         let closing = CancellationToken::new();
         let served = serve(
             about,
             (watcher, lasts),
-            door.as_ref(),
-            health,
+            (door.as_ref(), health),
+            gate.clone(),
             closing.clone(),
         );
         let served = match served {
             Ok(served) => served,
             Err(error) => {
                 report::log!(warn, %error, "monitor: nobody can be served: {error}");
-                return (None, Looks::default());
+                return none();
             }
         };
         if let Some(door) = &door {
@@ -80,10 +105,15 @@ impl Monitor {
         }
         let monitor = Monitor {
             closing,
+            gate: gate.clone(),
             served,
-            _door: door,
+            door,
         };
-        (Some(monitor), looks)
+        Opened {
+            monitor: Some(monitor),
+            looks,
+            entrances,
+        }
     }
 }
 
@@ -92,6 +122,31 @@ impl Drop for Monitor {
         self.closing.cancel();
         // Who has asked for the end is told that it comes, before it does.
         let _ = self.served.recv_timeout(LAST_REPLIES);
+        if let Some(door) = &mut self.door {
+            door.own = self.gate.is_open();
+        }
+    }
+}
+
+/// Of what can't be duplicated a successor has to do without.
+fn entrances(door: Option<&Open>, health: Option<(&str, &TcpListener)>) -> Entrances {
+    let health = health.map(|(at, listener)| {
+        Ok(Entrance {
+            socket: listener.try_clone()?.into(),
+            at: at.into(),
+            inode: None,
+        })
+    });
+    let told = |entrance: io::Result<Entrance>| {
+        entrance
+            .inspect_err(|error| {
+                report::log!(warn, %error, "monitor: a new supervisor won't be asked at the same place");
+            })
+            .ok()
+    };
+    Entrances {
+        door: door.map(Open::entrance).and_then(told),
+        health: health.and_then(told),
     }
 }
 
@@ -102,8 +157,13 @@ fn health_address(given: Option<&str>) -> Option<String> {
     }
 }
 
-fn listen(address: &str) -> Option<TcpListener> {
-    let listener = TcpListener::bind(address).and_then(|listener| {
+fn listen(address: &str, handed: &mut Option<Entrance>) -> Option<TcpListener> {
+    let handed = handed.take_if(|health| health.at == Path::new(address));
+    let listener = match handed {
+        Some(health) => Ok(TcpListener::from(health.socket)),
+        None => TcpListener::bind(address),
+    };
+    let listener = listener.and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok((listener.local_addr()?, listener))
     });
@@ -122,8 +182,8 @@ fn listen(address: &str) -> Option<TcpListener> {
 fn serve(
     about: About,
     (watcher, lasts): (Watcher, mpsc::UnboundedReceiver<Last>),
-    door: Option<&Open>,
-    health: Option<TcpListener>,
+    (door, health): (Option<&Open>, Option<TcpListener>),
+    gate: Gate,
     closing: CancellationToken,
 ) -> io::Result<Receiver<()>> {
     let (serving, served) = channel::<()>();
@@ -149,11 +209,11 @@ fn serve(
                 let [inside, outside] = [CLIENTS, HEALTH_CLIENTS].map(Clients::new);
                 if let Some(listener) = door {
                     let (desk, clients) = (Rc::clone(&desk), Rc::clone(&inside));
-                    tokio::task::spawn_local(door::serve(listener, desk, clients));
+                    tokio::task::spawn_local(door::serve(listener, gate.clone(), desk, clients));
                 }
                 if let Some(listener) = health {
                     let clients = Rc::clone(&outside);
-                    tokio::task::spawn_local(health::serve(listener, desk, clients));
+                    tokio::task::spawn_local(health::serve(listener, gate, desk, clients));
                 }
                 let rounds = async {
                     loop {

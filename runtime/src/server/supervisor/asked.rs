@@ -14,4 +14,6 @@ pub(crate) enum Asked {
     /// As many workers as this.
     Scale(usize),
     Tell,
+    /// The supervisor is to be replaced by what is on disk.
+    Upgrade,
 }

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 use super::absence::{Absence, GAP};
 use super::asked::Asked;
+#[cfg(all(feature = "monitor", feature = "process"))]
+use super::entrances::{Entrances, Gate};
 use super::inbox::Input;
 use super::live::Live;
 #[cfg(feature = "monitor")]
@@ -23,6 +25,9 @@ use super::seats::{Leaving, Seats, Thread};
 use super::singles::Singles;
 use super::sockets::{Kernel, Received, Sockets};
 use super::systemd::Systemd;
+use super::turns::Turns;
+#[cfg(feature = "process")]
+use super::upgrade::{Heir, Upgrader, Upgrading};
 #[cfg(feature = "monitor")]
 use super::view::Failures;
 use super::watchdog::{GiveUp, Watchdog};
@@ -49,6 +54,8 @@ pub(crate) struct Supervisor {
     pub(super) job: Job,
     pub(super) seats: Seats,
     pub(super) sockets: Sockets,
+    /// At those of them that all workers have.
+    pub(super) turns: Turns,
     /// By worker; `None` is the main context.
     #[cfg(feature = "timer")]
     pub(super) singles: Singles<Option<WorkerId>>,
@@ -91,6 +98,8 @@ pub(crate) struct Supervisor {
     /// All workers and extras have been ready.
     #[cfg(feature = "monitor")]
     pub(super) was_ready: bool,
+    #[cfg(feature = "process")]
+    pub(super) upgrading: Upgrading,
     /// The failure that made the server stop, and those told since.
     pub(super) told: BTreeSet<String>,
     pub(super) stopping: bool,
@@ -120,6 +129,15 @@ pub(crate) struct Setup {
     pub(crate) looks: Looks,
     /// The sockets that a service manager has passed.
     pub(crate) received: Received,
+    /// How it can be replaced, if it can.
+    #[cfg(feature = "process")]
+    pub(crate) upgrader: Option<Upgrader>,
+    /// What it has of the supervisor that it replaces.
+    #[cfg(feature = "process")]
+    pub(crate) heir: Option<Heir>,
+    /// Where those come in who look into it.
+    #[cfg(all(feature = "monitor", feature = "process"))]
+    pub(crate) reception: Option<(Entrances, Gate)>,
     /// What becomes of a server that doesn't come to its end.
     pub(crate) give_up: GiveUp,
 }
@@ -130,7 +148,8 @@ impl Supervisor {
         let mut sockets = Sockets::new(Kernel, setup.share_port);
         sockets.inherit(setup.received.passed);
         sockets.take_back(setup.received.kept);
-        Supervisor {
+        #[cfg_attr(not(feature = "process"), expect(unused_mut))]
+        let mut new = Supervisor {
             policy: Policy::new(config.clone()),
             // A thread that is blocked can't be ended, so it is only reported.
             hang_timeout: setup.hang_timeout.filter(|_| setup.seats.can_kill()),
@@ -138,6 +157,7 @@ impl Supervisor {
             epoch: Instant::now(),
             job,
             sockets,
+            turns: Turns::default(),
             #[cfg(feature = "timer")]
             singles: Singles::new(),
             seats: setup.seats,
@@ -162,6 +182,12 @@ impl Supervisor {
             next_query: 0,
             #[cfg(feature = "monitor")]
             was_ready: false,
+            #[cfg(feature = "process")]
+            upgrading: Upgrading::new(
+                setup.upgrader,
+                #[cfg(feature = "monitor")]
+                setup.reception,
+            ),
             recycle: setup.recycle,
             memory_at: wear::EVERY,
             arisen: VecDeque::new(),
@@ -171,7 +197,12 @@ impl Supervisor {
             told: BTreeSet::new(),
             stopping: false,
             exit: None,
+        };
+        #[cfg(feature = "process")]
+        if let Some(heir) = setup.heir {
+            new.inherit(heir);
         }
+        new
     }
 
     /// Runs the server to its end and gives its exit code.
@@ -183,7 +214,9 @@ impl Supervisor {
         let (mut left, mut heard_out) = (TURN, false);
         loop {
             self.notify();
-            if let Some(code) = self.exit {
+            if let Some(code) = self.exit.filter(|_| self.leaves_nobody()) {
+                #[cfg(feature = "process")]
+                self.upgrading.finish().await;
                 if !self.leaving.join(LAST_DESTRUCTORS) {
                     report::log!(warn, "destructors of thread-local values are cut");
                 }
@@ -242,7 +275,12 @@ impl Supervisor {
             .then_some(self.pulses_at);
         let notices = self.systemd.as_ref().and_then(Systemd::next_deadline);
         let memory = self.recycle.memory.map(|_| self.memory_at);
+        #[cfg(feature = "process")]
+        let upgrade = self.upgrading.next_deadline();
+        #[cfg(not(feature = "process"))]
+        let upgrade = None;
         let others = pulses.into_iter().chain(notices).chain(memory);
+        let others = others.chain(upgrade);
         self.policy.next_deadline().into_iter().chain(others).min()
     }
 
@@ -262,6 +300,8 @@ impl Supervisor {
         }
         let gap = absent.max(late);
         self.policy.gap(gap);
+        #[cfg(feature = "process")]
+        self.upgrading.gap(gap);
         self.pulses_at = self.pulses_at.saturating_add(gap);
         for live in self.workers.values_mut() {
             live.pulse.gap(gap);
@@ -282,6 +322,8 @@ impl Supervisor {
             self.sockets.look_after_files(false);
         }
         self.look_at_memory(now);
+        #[cfg(feature = "process")]
+        self.look_after_upgrade(now);
         let actions = self.policy.tick(now);
         self.act(actions);
     }
@@ -341,6 +383,14 @@ impl Supervisor {
         }
     }
 
+    /// Whether no process that this one has started is to be waited for, workers aside.
+    fn leaves_nobody(&self) -> bool {
+        #[cfg(feature = "process")]
+        return self.upgrading.is_settled();
+        #[cfg(not(feature = "process"))]
+        true
+    }
+
     pub(super) fn now(&self) -> Duration {
         self.epoch.elapsed()
     }
@@ -362,6 +412,17 @@ impl Supervisor {
         }
         #[cfg(feature = "monitor")]
         self.note_asked(asked);
+        let refused = (asked == Asked::Upgrade && !self.stopping).then(|| self.why_no_upgrade());
+        if let Some(why) = refused.flatten() {
+            report::log!(warn, "upgrade refused: {why}");
+            #[cfg(feature = "monitor")]
+            self.note_upgrade_refused(&why);
+            return;
+        }
+        #[cfg(feature = "process")]
+        if matches!(asked, Asked::ScaleUp | Asked::ScaleDown | Asked::Scale(_)) {
+            self.upgrading.scaled = true;
+        }
         self.happened(match asked {
             Asked::Stop(signal) => Event::StopSignal(signal),
             Asked::StopRequested => Event::StopRequested,
@@ -370,6 +431,7 @@ impl Supervisor {
             Asked::ScaleDown => Event::ScaleDown,
             Asked::Scale(workers) => Event::Scale(workers),
             Asked::Tell => Event::Tell,
+            Asked::Upgrade => Event::Upgrade,
         });
     }
 
@@ -392,6 +454,8 @@ impl Supervisor {
                 self.main_value = Some(value);
                 self.happened(Event::MainEntered);
             }
+            #[cfg(feature = "process")]
+            Input::Other(other) => self.other_said(other),
         }
         self.pass_on_loans();
     }
@@ -405,6 +469,16 @@ impl Supervisor {
         #[cfg(feature = "monitor")]
         self.note_states();
         self.pass_on_loans();
+    }
+}
+
+#[cfg(not(feature = "process"))]
+impl Supervisor {
+    fn why_no_upgrade(&self) -> Option<String> {
+        Some(
+            "it takes a new process; build the program with the feature `process` of aioxide"
+                .to_owned(),
+        )
     }
 }
 

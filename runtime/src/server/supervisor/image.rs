@@ -18,10 +18,11 @@ use rustix::fs::{Mode, OFlags};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::seats::child::Process;
-use super::systemd::OF_THE_SERVICE;
-use crate::server::line::role_variable::{ROLE, Role};
+use super::systemd::{OF_THE_PROCESS, OF_THE_SUPERVISOR};
+use crate::server::line::role_variable::{ROLE, Role, SUCCESSOR};
 
 /// How this process was started, and so how its workers are.
+#[derive(Clone)]
 pub(crate) struct Origin {
     arg0: OsString,
     args: Vec<OsString>,
@@ -113,6 +114,31 @@ impl Origin {
     }
 
     fn try_spawn(&self, image: &Image, role: &Role) -> io::Result<(Process, UnixStream)> {
+        let (mut command, ours, inode) = self.command(image)?;
+        command
+            .env(ROLE, role.write(std::process::id(), inode))
+            .process_group(0);
+        for variable in OF_THE_SUPERVISOR {
+            command.env_remove(variable);
+        }
+        Ok((Process::new(command.spawn()?)?, ours))
+    }
+
+    /// Starts what is to replace this supervisor: the process, and this side's end of the socket between them. It stays in
+    /// this one's process group, and is to tell the service manager how it is. Must be called in a runtime.
+    pub(crate) fn spawn_successor(&self, image: &Image) -> io::Result<(Process, UnixStream)> {
+        let spawn = || {
+            let (mut command, ours, inode) = self.command(image)?;
+            command.env(SUCCESSOR, format!("{}:{inode}", std::process::id()));
+            Ok((Process::new(command.spawn()?)?, ours))
+        };
+        let spawned: io::Result<_> = spawn();
+        spawned
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot start {image}: {error}")))
+    }
+
+    /// What starts the image with one end of a socket pair as stdin; the other end, and the inode of theirs.
+    fn command(&self, image: &Image) -> io::Result<(Command, UnixStream, u64)> {
         // Where SIGCHLD is ignored, as one may inherit it, the status of a child that has ended is lost.
         drop(signal(SignalKind::child())?);
         let (ours, theirs) = UnixStream::pair()?;
@@ -121,17 +147,15 @@ impl Origin {
         command
             .arg0(&self.arg0)
             .args(&self.args)
-            .env(ROLE, role.write(std::process::id(), inode))
-            .stdin(OwnedFd::from(theirs))
-            .process_group(0);
-        for variable in OF_THE_SERVICE {
+            .stdin(OwnedFd::from(theirs));
+        for variable in OF_THE_PROCESS.iter().chain(&[ROLE, SUCCESSOR]) {
             command.env_remove(variable);
         }
         // By its name: what that stands for now may be another release than the one this process runs in.
         if self.directory.is_dir() {
             command.current_dir(&self.directory);
         }
-        Ok((Process::new(command.spawn()?)?, ours))
+        Ok((command, ours, inode))
     }
 }
 

@@ -4,6 +4,8 @@
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::policy::WorkerId;
+#[cfg(feature = "process")]
+use super::upgrade::Other;
 use crate::server::job::MainValue;
 use crate::server::line::Message;
 
@@ -16,4 +18,7 @@ pub(crate) enum Input {
     LetGo(WorkerId),
     Main(Message),
     MainEntered(MainValue),
+    /// Of another supervisor.
+    #[cfg(feature = "process")]
+    Other(Other),
 }

@@ -36,6 +36,10 @@ pub(crate) enum Step {
     /// The successor of this role failed to start.
     RollGivenUp(Role),
     ScaleGivenUp,
+    /// The supervisor could not be replaced.
+    UpgradeFailed,
+    #[cfg_attr(not(feature = "process"), expect(dead_code))]
+    Upgraded,
     Stopping,
 }
 

@@ -26,6 +26,7 @@ mod watched {
         Restart(Role),
         Reload,
         Scale(usize),
+        Upgrade,
         /// As a first stop signal does.
         Drain,
         /// Without the delay.

@@ -7,6 +7,8 @@ mod absence;
 mod acting;
 mod asked;
 mod driver;
+#[cfg(any(feature = "monitor", feature = "process"))]
+mod entrances;
 mod hearing;
 #[cfg(feature = "process")]
 mod image;
@@ -29,6 +31,11 @@ mod singles;
 mod sockets;
 mod systemd;
 mod telling;
+mod turns;
+#[cfg(feature = "process")]
+mod upgrade;
+#[cfg(feature = "process")]
+mod upgrading;
 #[cfg(feature = "monitor")]
 mod view;
 mod watchdog;
@@ -37,6 +44,10 @@ mod who;
 
 pub(super) use asked::Asked;
 pub(super) use driver::{OnReady, Setup, Supervisor};
+#[cfg(feature = "monitor")]
+pub(super) use entrances::Gate;
+#[cfg(feature = "monitor")]
+pub(super) use entrances::{Entrance, Entrances};
 #[cfg(feature = "process")]
 pub(super) use image::Origin;
 #[cfg(feature = "monitor")]
@@ -55,6 +66,8 @@ pub(super) use seats::Seats;
 pub(super) use signals::Signals;
 pub(super) use sockets::{Received, received};
 pub(super) use systemd::Systemd;
+#[cfg(feature = "process")]
+pub(super) use upgrade::{Heir, Predecessor, Roles, Upgrader};
 #[cfg(feature = "monitor")]
 pub(super) use view::{Place, View, WorkerView};
 pub(super) use watchdog::GiveUp;

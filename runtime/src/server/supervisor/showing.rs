@@ -13,7 +13,8 @@ use super::policy::{Event, Image, Report, WorkerId};
 use super::sockets::Holding;
 use super::view::{Place, Roll, Socket, View, WorkerView};
 use super::who::Who;
-use crate::server::line::{Query, Role};
+use crate::server::line::{Happened, Query, Role};
+use crate::server::report;
 
 /// How many questions may wait for a worker's answer, and how many of its commands for their end.
 const QUERIES: usize = 8;
@@ -29,6 +30,7 @@ impl Supervisor {
                 match act {
                     Act::Reload => self.asked(Asked::Reload),
                     Act::Scale(workers) => self.asked(Asked::Scale(workers)),
+                    Act::Upgrade => self.asked(Asked::Upgrade),
                     Act::Drain => {
                         self.note_request("a stop after the delay is requested");
                         self.happened(Event::Drain);
@@ -198,6 +200,36 @@ impl Supervisor {
         }
     }
 
+    /// What has gone wrong in a worker's background.
+    pub(super) fn note_happened(&self, id: WorkerId, told: &[u8]) {
+        let (Some(live), Some(journal)) = (self.workers.get(&id), self.looks.journal()) else {
+            return;
+        };
+        let told: Vec<Happened> = match serde_json::from_slice(told) {
+            Ok(told) => told,
+            Err(error) => {
+                report::log!(warn, %error, "what a worker tells can't be understood");
+                return;
+            }
+        };
+        let who = self.who(live.role, live.seat.pid());
+        for Happened { kind, at, text } in told {
+            journal.note(Entry {
+                number: 0,
+                at,
+                kind: match &*kind {
+                    "tick" => "tick",
+                    _ => "teardown",
+                },
+                worker: who.worker,
+                role: Some(who.role.clone()),
+                pid: Some(who.pid),
+                text: format!("{}: {text}", who.name),
+                step: None,
+            });
+        }
+    }
+
     pub(super) fn note_failure(&mut self, who: &Who, cause: &str) {
         if self.looks.journal().is_none() {
             return;
@@ -218,12 +250,30 @@ impl Supervisor {
             Asked::ScaleDown => "one worker fewer is requested".to_owned(),
             Asked::Scale(workers) => format!("{workers} workers are requested"),
             Asked::Tell => "SIGUSR1 is told to all workers".to_owned(),
+            Asked::Upgrade => "an upgrade is requested".to_owned(),
         };
         self.note_request(text);
     }
 
     fn note_request(&self, text: impl Into<String>) {
         self.note(None, "signal", text.into(), None);
+    }
+
+    pub(super) fn note_upgrade_refused(&self, why: &str) {
+        let text = format!("upgrade refused: {why}");
+        self.note(None, "upgrade", text, Some(Step::UpgradeFailed));
+    }
+
+    #[cfg(feature = "process")]
+    pub(super) fn note_upgrade_failed(&self, cause: &str) {
+        let text = format!("upgrade failed: {cause}");
+        self.note(None, "upgrade", text, Some(Step::UpgradeFailed));
+    }
+
+    #[cfg(feature = "process")]
+    pub(super) fn note_upgraded(&self, pid: u32) {
+        let text = format!("upgraded: the new supervisor is process {pid}");
+        self.note(None, "upgrade", text, Some(Step::Upgraded));
     }
 
     pub(super) fn note_report(&mut self, report: Report) {
@@ -254,6 +304,14 @@ impl Supervisor {
                 let budget = by.saturating_sub(self.now());
                 let text = format!("stopping: {reason}; all is to end within {budget:.1?}");
                 (None, "stopping", text, Some(Step::Stopping))
+            }
+            Report::UpgradeUnderWay => {
+                let text = "upgrade refused: one is under way".to_owned();
+                (None, "upgrade", text, None)
+            }
+            Report::SuccessorDied => {
+                let text = "the new supervisor has died".to_owned();
+                (None, "failed", text, None)
             }
             Report::Forced(signal) => {
                 let text = format!("{signal} again: stopping at once");

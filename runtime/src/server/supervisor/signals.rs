@@ -10,14 +10,16 @@ use crate::server::signals::Handlers;
 pub(crate) struct Signals {
     handlers: Handlers,
     stop: Vec<Signal>,
+    upgrade: Option<Signal>,
     had_terminal: bool,
 }
 
 impl Signals {
     /// Installs the handlers. From here on none of these signals ends the process by itself.
-    pub(crate) fn install(stop: &[Signal]) -> io::Result<Signals> {
+    pub(crate) fn install(stop: &[Signal], upgrade: Option<Signal>) -> io::Result<Signals> {
         Ok(Signals {
-            handlers: Handlers::install(stop)?,
+            handlers: Handlers::install(stop, upgrade)?,
+            upgrade,
             stop: stop.to_vec(),
             had_terminal: !terminal().is_err_and(is_gone),
         })
@@ -44,6 +46,8 @@ impl Signals {
             Signal::SIGUSR1 => Some(Asked::Tell),
             Signal::SIGTTIN if self.scaling_is_meant() => Some(Asked::ScaleUp),
             Signal::SIGTTOU if self.scaling_is_meant() => Some(Asked::ScaleDown),
+            Signal::SIGTTIN | Signal::SIGTTOU => None,
+            signal if self.upgrade == Some(signal) => Some(Asked::Upgrade),
             _ => None,
         }
     }
@@ -56,6 +60,12 @@ impl Signals {
             Err(error) => !self.had_terminal || is_gone(error),
         }
     }
+}
+
+/// Whether this process has a controlling terminal now.
+#[cfg(feature = "process")]
+pub(super) fn has_terminal() -> bool {
+    terminal().is_ok()
 }
 
 fn terminal() -> io::Result<File> {

@@ -42,6 +42,8 @@ impl Supervisor {
     /// For those who aren't told by the log.
     fn failed(&mut self, failure: String) {
         self.notice(|| format!("last failure: {failure}"));
+        #[cfg(feature = "process")]
+        self.tell_predecessor(&failure);
         self.teller.failed(|| failure);
     }
 
@@ -72,7 +74,14 @@ impl Supervisor {
     }
 
     fn tell_ready(&mut self) {
-        self.sockets.close_unasked();
+        // Until then it is the predecessor's too.
+        #[cfg(feature = "process")]
+        let waits = self.upgrading.is_waiting();
+        #[cfg(not(feature = "process"))]
+        let waits = false;
+        if !waits {
+            self.sockets.close_unasked();
+        }
         let addresses = self.sockets.addresses();
         if let Some(on_ready) = self.on_ready.take() {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_ready(&addresses))) {
@@ -82,6 +91,8 @@ impl Supervisor {
         }
         self.teller.listens(addresses);
         self.teller.ready();
+        #[cfg(feature = "process")]
+        self.ready_to_succeed();
     }
 
     pub(super) fn report(&mut self, report: Report) {
@@ -114,8 +125,16 @@ impl Supervisor {
                     "stopping: {reason}; all is to end within {budget:.1?}"
                 );
             }
+            Report::UpgradeUnderWay => {
+                report::log!(warn, "upgrade refused: one is under way");
+            }
+            Report::SuccessorDied => {
+                report::log!(warn, "what is left of this server is killed");
+            }
             Report::Forced(signal) => {
                 report::log!(warn, { cause = %signal }, "{signal} again: stopping at once");
+                #[cfg(feature = "process")]
+                self.force_upgrade();
             }
             Report::StartTimedOut(id) => {
                 let (who, timeout) = (self.worker(id), self.config.start_timeout);

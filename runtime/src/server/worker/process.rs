@@ -93,7 +93,8 @@ fn try_run(
         .copied()
         .map(Signal::from_raw)
         .collect();
-    watch_signals(&stop_signals, sender.clone())?;
+    let upgrade_signal = assignment.upgrade_signal.map(Signal::from_raw);
+    watch_signals(&stop_signals, upgrade_signal, sender.clone())?;
     let socket = Arc::new(Socket::new(sender.clone()));
     let told = Told::default();
     #[cfg(feature = "monitor")]
@@ -213,14 +214,18 @@ fn identity(assignment: &Assignment, name: String, comm: String) -> Identity {
 }
 
 /// Reports stop signals to the supervisor and swallows the others, also while the event loop is blocked.
-fn watch_signals(stop: &[Signal], sender: Sender) -> Result<(), WorkerError> {
+fn watch_signals(
+    stop: &[Signal],
+    upgrade: Option<Signal>,
+    sender: Sender,
+) -> Result<(), WorkerError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
         .map_err(WorkerError::Signals)?;
     let mut signals = {
         let _entered = runtime.enter();
-        Handlers::install(stop).map_err(WorkerError::Signals)?
+        Handlers::install(stop, upgrade).map_err(WorkerError::Signals)?
     };
     let stop = stop.to_vec();
     spawn_thread("signals", move || {

@@ -1,4 +1,4 @@
-//! How a process finds out that it was started as a worker.
+//! How a process finds out what it was started as: a worker, or what replaces a supervisor.
 
 use std::env;
 use std::fs;
@@ -10,13 +10,18 @@ use std::path::Path;
 
 use rustix::fs::FileType;
 
-use crate::server::line::role_variable::{Kin, ROLE, Role};
+use crate::server::line::role_variable::{Kin, ROLE, Role, SUCCESSOR, is_successor};
 use crate::server::report;
 
 /// What this process has been started as.
 #[derive(Debug)]
 pub(crate) enum Started {
     ByUser,
+    /// By a supervisor that it is to replace.
+    AsSuccessor {
+        /// This end of the socket between them, until it is taken.
+        socket: Option<OwnedFd>,
+    },
     /// By a supervisor.
     AsWorker {
         /// This end of the control socket, until it is taken.
@@ -25,18 +30,26 @@ pub(crate) enum Started {
     },
 }
 
-/// Finds out, and if this is a worker, takes the control socket off stdin, so that no grandchild gets it.
+/// Finds out, and if there is a socket to whoever started it, takes that off stdin, so that no grandchild gets it.
 ///
 /// To be called once: after that, stdin tells nothing.
 pub(crate) fn started() -> io::Result<Started> {
-    let Some(role) = env::var_os(ROLE) else {
+    let (role, successor) = (env::var_os(ROLE), env::var_os(SUCCESSOR));
+    let socket = match role.is_some() || successor.is_some() {
+        true => rustix::fs::fstat(io::stdin())
+            .ok()
+            .filter(|found| FileType::from_raw_mode(found.st_mode) == FileType::Socket)
+            .map(|found| found.st_ino),
+        false => None,
+    };
+    let successor = successor.unwrap_or_default();
+    if socket.is_some_and(|socket| is_successor(&successor.to_string_lossy(), socket)) {
+        let socket = Some(take_stdin()?);
+        return Ok(Started::AsSuccessor { socket });
+    }
+    let Some(role) = role else {
         return Ok(Started::ByUser);
     };
-    let stdin = io::stdin();
-    let socket = rustix::fs::fstat(&stdin)
-        .ok()
-        .filter(|found| FileType::from_raw_mode(found.st_mode) == FileType::Socket)
-        .map(|found| found.st_ino);
     let (group, session) = group_and_session().unwrap_or_default();
     let kin = Kin {
         parent: parent_id(),
@@ -46,16 +59,17 @@ pub(crate) fn started() -> io::Result<Started> {
     let Some(role) = Role::read(&role.to_string_lossy(), socket, kin)? else {
         return Ok(Started::ByUser);
     };
+    let socket = Some(take_stdin()?);
+    Ok(Started::AsWorker { socket, role })
+}
 
-    let socket = rustix::io::fcntl_dupfd_cloexec(&stdin, 3)?;
+fn take_stdin() -> io::Result<OwnedFd> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
     rustix::stdio::dup2_stdin(fs::File::open("/dev/null")?)?;
     // Started as `/proc/self/fd/7`, it is called `7`.
     let arg0 = env::args_os().next().unwrap_or_default();
     name_process(Path::new(&arg0).file_name().unwrap_or(&arg0).as_bytes());
-    Ok(Started::AsWorker {
-        socket: Some(socket),
-        role,
-    })
+    Ok(socket)
 }
 
 /// The ids of this process's group and session. The system calls can't tell of one whose leader is in another namespace.

@@ -7,6 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{
@@ -17,56 +20,92 @@ use tokio::io::Interest;
 use tokio::net::UnixStream as TokioStream;
 
 use super::WireError;
-use super::frame::{Attached, Decoder, Outbox, Room};
+use super::frame::{Attached, Decoder, Dialect, Outbox, Room, WORKERS};
 use super::message::{ToSupervisor, ToWorker};
 
 /// The most descriptors that the kernel lets a message carry. With room for all of them, one that doesn't
 /// arrive has met the limit of open files.
 const MAX_DESCRIPTORS: usize = 253;
 
-/// The supervisor's end: never blocks.
-pub(in crate::server) struct SupervisorEnd {
+/// An end that never blocks: what is sent to it comes when it can.
+pub(in crate::server) struct Dialogue {
     socket: TokioStream,
     outbox: Outbox<OwnedFd>,
     inbox: Inbox,
 }
 
-impl SupervisorEnd {
-    /// Must be called in a runtime.
-    pub(in crate::server) fn new(socket: UnixStream) -> io::Result<SupervisorEnd> {
+impl Dialogue {
+    /// Begins with the greeting. Must be called in a runtime.
+    pub(in crate::server) fn new(
+        socket: UnixStream,
+        dialect: &'static Dialect,
+    ) -> io::Result<Dialogue> {
+        Dialogue::with(socket, dialect, Outbox::new(dialect))
+    }
+
+    /// After [`greet`](Self::greet). Must be called in a runtime.
+    pub(in crate::server) fn greeted(
+        socket: UnixStream,
+        dialect: &'static Dialect,
+    ) -> io::Result<Dialogue> {
+        Dialogue::with(socket, dialect, Outbox::greeted())
+    }
+
+    fn with(
+        socket: UnixStream,
+        dialect: &'static Dialect,
+        outbox: Outbox<OwnedFd>,
+    ) -> io::Result<Dialogue> {
         socket.set_nonblocking(true)?;
-        Ok(SupervisorEnd {
+        Ok(Dialogue {
             socket: TokioStream::from_std(socket)?,
-            outbox: Outbox::new(),
-            inbox: Inbox::new(),
+            outbox,
+            inbox: Inbox::new(dialect),
         })
     }
 
-    /// Sends what can be sent at once; [`next`](Self::next) sees to the rest. SIGUSR1 is told once,
-    /// however often it comes before the worker reads it.
+    /// Sends the greeting and a first message on a socket that nothing has been written to, without a runtime.
+    pub(in crate::server) fn greet(
+        socket: &UnixStream,
+        dialect: &'static Dialect,
+        first: &impl Serialize,
+    ) -> Result<(), WireError> {
+        let mut outbox = Outbox::new(dialect);
+        outbox.push(first, None)?;
+        flush(&mut outbox, |bytes, descriptor| {
+            write(socket, bytes, descriptor)
+        })
+    }
+
+    /// Sends what can be sent at once; [`next`](Self::next) sees to the rest.
     pub(in crate::server) fn send(
         &mut self,
-        message: &ToWorker,
+        message: &impl Serialize,
         descriptor: Option<OwnedFd>,
     ) -> Result<(), WireError> {
-        match message {
-            ToWorker::Tell => self.outbox.push_once(message)?,
-            _ => self.outbox.push(message, descriptor)?,
+        self.outbox.push(message, descriptor)?;
+        self.flush()
+    }
+
+    /// Waits until there is room for any message. Loses nothing when dropped.
+    pub(in crate::server) async fn room(&mut self) -> Result<(), WireError> {
+        while !self.outbox.has_room() {
+            self.socket.writable().await?;
+            let Dialogue { socket, outbox, .. } = &mut *self;
+            flush(outbox, |bytes, descriptor| {
+                socket.try_io(Interest::WRITABLE, || write(&*socket, bytes, descriptor))
+            })?;
         }
-        self.flush()
+        Ok(())
     }
 
-    /// Sends the main context's value, after what has been sent so far.
-    pub(in crate::server) fn send_main(&mut self, value: Arc<[u8]>) -> Result<(), WireError> {
-        self.outbox.push_main(value);
-        self.flush()
-    }
-
-    /// The worker's next message, none once it has closed its end. Also sends what is still to be sent.
+    /// The other side's next message, none once it has closed its end. Also sends what is still to be sent.
     /// Loses nothing when dropped.
-    pub(in crate::server) async fn next(&mut self) -> Result<Option<ToSupervisor>, WireError> {
+    pub(in crate::server) async fn next<M: DeserializeOwned>(
+        &mut self,
+    ) -> Result<Option<(M, Attached<OwnedFd>)>, WireError> {
         loop {
-            if let Some((message, _)) = self.inbox.decoder.next()? {
+            if let Some(message) = self.inbox.decoder.next()? {
                 return Ok(Some(message));
             }
             if self.inbox.closed {
@@ -77,7 +116,7 @@ impl SupervisorEnd {
                 false => Interest::READABLE | Interest::WRITABLE,
             };
             let ready = self.socket.ready(interest).await?;
-            let SupervisorEnd {
+            let Dialogue {
                 socket,
                 outbox,
                 inbox,
@@ -97,6 +136,42 @@ impl SupervisorEnd {
         flush(&mut self.outbox, |bytes, descriptor| {
             write(&self.socket, bytes, descriptor)
         })
+    }
+}
+
+/// The supervisor's end: never blocks.
+pub(in crate::server) struct SupervisorEnd(Dialogue);
+
+impl SupervisorEnd {
+    /// Must be called in a runtime.
+    pub(in crate::server) fn new(socket: UnixStream) -> io::Result<SupervisorEnd> {
+        Dialogue::new(socket, &WORKERS).map(SupervisorEnd)
+    }
+
+    /// Sends what can be sent at once; [`next`](Self::next) sees to the rest. SIGUSR1 is told once,
+    /// however often it comes before the worker reads it.
+    pub(in crate::server) fn send(
+        &mut self,
+        message: &ToWorker,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<(), WireError> {
+        match message {
+            ToWorker::Tell => self.0.outbox.push_once(message)?,
+            _ => self.0.outbox.push(message, descriptor)?,
+        }
+        self.0.flush()
+    }
+
+    /// Sends the main context's value, after what has been sent so far.
+    pub(in crate::server) fn send_main(&mut self, value: Arc<[u8]>) -> Result<(), WireError> {
+        self.0.outbox.push_main(value);
+        self.0.flush()
+    }
+
+    /// The worker's next message, none once it has closed its end. Also sends what is still to be sent.
+    /// Loses nothing when dropped.
+    pub(in crate::server) async fn next(&mut self) -> Result<Option<ToSupervisor>, WireError> {
+        Ok(self.0.next().await?.map(|(message, _)| message))
     }
 }
 
@@ -123,11 +198,11 @@ impl WorkerEnd {
         let shared = Shared {
             socket,
             wake,
-            outbox: Mutex::new(Outbox::new()),
+            outbox: Mutex::new(Outbox::new(&WORKERS)),
         };
         Ok(WorkerEnd {
             sender: Sender(Arc::new(shared)),
-            inbox: Inbox::new(),
+            inbox: Inbox::new(&WORKERS),
         })
     }
 
@@ -252,9 +327,9 @@ struct Inbox {
 }
 
 impl Inbox {
-    fn new() -> Inbox {
+    fn new(dialect: &'static Dialect) -> Inbox {
         Inbox {
-            decoder: Decoder::new(),
+            decoder: Decoder::new(dialect),
             closed: false,
             buffer: vec![0; 16 * 1024].into(),
         }
@@ -379,6 +454,7 @@ mod tests {
             count: 4,
             generation: 2,
             shutdown_timeout: Duration::from_secs(25),
+            upgrade_signal: None,
             stop_signals: vec![2, 15],
             run_to_completion: false,
             max_connections: None,

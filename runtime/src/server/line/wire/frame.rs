@@ -7,9 +7,29 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::message::{Bytes, ToWorker};
-use super::{MAX_FRAME, MAX_QUEUE, MAX_QUEUED, PROTOCOL, VERSION, WireError};
+use super::{HANDOVER_FORMAT, MAX_FRAME, MAX_QUEUE, MAX_QUEUED, PROTOCOL, VERSION, WireError};
 
-const MAGIC: &[u8; 8] = b"aioxide\0";
+/// What the two sides speak, as their greetings say: who says another magic is a stranger.
+pub(in crate::server) struct Dialect {
+    pub(super) magic: &'static [u8],
+    pub(super) version: u16,
+    /// The error about another version, which the other side's crate and greeting give.
+    pub(super) differs: fn(String, u16) -> WireError,
+}
+
+/// Between a supervisor and its workers.
+pub(super) const WORKERS: Dialect = Dialect {
+    magic: b"aioxide\0",
+    version: PROTOCOL,
+    differs: |version, protocol| WireError::Version { version, protocol },
+};
+
+/// Between a supervisor and its successor.
+pub(in crate::server) const HANDOVER: Dialect = Dialect {
+    magic: b"aioxide-handover\0",
+    version: HANDOVER_FORMAT,
+    differs: |version, format| WireError::Handover { version, format },
+};
 
 /// A little-endian length of what follows; the top bit says that a descriptor comes along.
 const HEADER: usize = 4;
@@ -18,9 +38,9 @@ const WITH_DESCRIPTOR: u32 = 1 << 31;
 /// What a part of the main value may take of a frame, its message's own bytes left aside.
 const PART: usize = MAX_FRAME - 64;
 
-pub(super) fn greeting() -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(&PROTOCOL.to_le_bytes());
+pub(super) fn greeting(dialect: &Dialect) -> Vec<u8> {
+    let mut bytes = dialect.magic.to_vec();
+    bytes.extend_from_slice(&dialect.version.to_le_bytes());
     bytes.push(VERSION.len() as u8);
     bytes.extend_from_slice(VERSION.as_bytes());
     bytes
@@ -54,6 +74,7 @@ pub(in crate::server) enum Attached<F> {
 /// Descriptors arrive in order and not after their frame's last byte; which frame one belongs to only the
 /// frame knows. One that no frame claims is dropped.
 pub(super) struct Decoder<F> {
+    dialect: &'static Dialect,
     greeted: bool,
     bytes: Vec<u8>,
     /// How many of `bytes` have been decoded.
@@ -62,8 +83,9 @@ pub(super) struct Decoder<F> {
 }
 
 impl<F> Decoder<F> {
-    pub(super) fn new() -> Decoder<F> {
+    pub(super) fn new(dialect: &'static Dialect) -> Decoder<F> {
         Decoder {
+            dialect,
             greeted: false,
             bytes: Vec::new(),
             done: 0,
@@ -88,7 +110,7 @@ impl<F> Decoder<F> {
         &mut self,
     ) -> Result<Option<(M, Attached<F>)>, WireError> {
         if !self.greeted {
-            match greeting_length(&self.bytes)? {
+            match greeting_length(&self.bytes, self.dialect)? {
                 Some(length) => self.done = length,
                 None => {
                     self.descriptors.clear();
@@ -131,9 +153,9 @@ impl<F> Decoder<F> {
 }
 
 /// How long the other side's greeting is, once it is here and ours.
-fn greeting_length(bytes: &[u8]) -> Result<Option<usize>, WireError> {
-    let seen = bytes.len().min(MAGIC.len());
-    if bytes[..seen] != MAGIC[..seen] {
+fn greeting_length(bytes: &[u8], dialect: &Dialect) -> Result<Option<usize>, WireError> {
+    let seen = bytes.len().min(dialect.magic.len());
+    if bytes[..seen] != dialect.magic[..seen] {
         return Err(WireError::Stranger);
     }
     let Some(&[low, high, length]) = bytes[seen..].first_chunk::<3>() else {
@@ -142,10 +164,10 @@ fn greeting_length(bytes: &[u8]) -> Result<Option<usize>, WireError> {
     let Some(version) = bytes[seen + 3..].get(..usize::from(length)) else {
         return Ok(None);
     };
-    let protocol = u16::from_le_bytes([low, high]);
-    if protocol != PROTOCOL {
+    let spoken = u16::from_le_bytes([low, high]);
+    if spoken != dialect.version {
         let version = String::from_utf8_lossy(version).into_owned();
-        return Err(WireError::Version { version, protocol });
+        return Err((dialect.differs)(version, spoken));
     }
     Ok(Some(seen + 3 + version.len()))
 }
@@ -186,14 +208,22 @@ struct Main {
 
 impl<F> Outbox<F> {
     /// Begins with the greeting.
-    pub(super) fn new() -> Outbox<F> {
-        let greeting = Frame {
-            bytes: greeting(),
+    pub(super) fn new(dialect: &Dialect) -> Outbox<F> {
+        let mut outbox = Outbox::greeted();
+        let bytes = greeting(dialect);
+        outbox.queued = bytes.len();
+        outbox.frames.push_back(Frame {
+            bytes,
             descriptor: None,
-        };
+        });
+        outbox
+    }
+
+    /// One whose greeting has been sent.
+    pub(super) fn greeted() -> Outbox<F> {
         Outbox {
-            queued: greeting.bytes.len(),
-            frames: VecDeque::from([greeting]),
+            queued: 0,
+            frames: VecDeque::new(),
             sent: 0,
             main: None,
         }
@@ -246,6 +276,11 @@ impl<F> Outbox<F> {
     /// Sends `value` in parts, whenever nothing else is waiting.
     pub(super) fn push_main(&mut self, value: Arc<[u8]>) {
         self.main = Some(Main { value, done: 0 });
+    }
+
+    /// Whether there is room for any message.
+    pub(super) fn has_room(&self) -> bool {
+        self.frames.len() < MAX_QUEUE && self.queued + MAX_FRAME <= MAX_QUEUED
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -376,7 +411,7 @@ mod tests {
             messages in proptest::collection::vec(message(), 0..20),
             cuts in proptest::collection::vec(any::<Index>(), 0..40),
         ) {
-            let mut outbox = Outbox::new();
+            let mut outbox = Outbox::new(&WORKERS);
             for (message, descriptor) in &messages {
                 outbox.push(message, *descriptor).unwrap();
             }
@@ -385,7 +420,7 @@ mod tests {
             cuts.extend([0, bytes.len()]);
             cuts.sort_unstable();
 
-            let mut decoder = Decoder::new();
+            let mut decoder = Decoder::new(&WORKERS);
             let mut decoded = Vec::new();
             for cut in cuts.windows(2) {
                 let within = descriptors.iter().filter(|(at, _)| (cut[0]..cut[1]).contains(at));
@@ -407,9 +442,9 @@ mod tests {
                 proptest::collection::vec(any::<u8>(), 0..200), 0..40
             ),
         ) {
-            let mut decoder = Decoder::new();
+            let mut decoder = Decoder::new(&WORKERS);
             if greeted {
-                decoder.push(&greeting(), []);
+                decoder.push(&greeting(&WORKERS), []);
             }
             let mut decoded = Vec::new();
             for chunk in &garbage {
@@ -431,11 +466,11 @@ mod tests {
         #[test]
         fn a_main_value_arrives_whole(length in 0..3 * MAX_FRAME) {
             let value: Vec<u8> = (0..length).map(|n| n as u8).collect();
-            let mut outbox = Outbox::<u32>::new();
+            let mut outbox = Outbox::<u32>::new(&WORKERS);
             outbox.push_main(value.clone().into());
             let (bytes, _) = drain(&mut outbox);
             prop_assert!(outbox.is_empty());
-            let mut decoder = Decoder::<u32>::new();
+            let mut decoder = Decoder::<u32>::new(&WORKERS);
             decoder.push(&bytes, []);
             let mut assembly = Assembly::default();
             let mut whole = None;
@@ -450,10 +485,10 @@ mod tests {
 
     #[test]
     fn another_version_is_refused_and_named() {
-        let mut other = MAGIC.to_vec();
+        let mut other = WORKERS.magic.to_vec();
         other.extend_from_slice(&[77, 0, 6]);
         other.extend_from_slice(b"12.3.4");
-        let mut decoder = Decoder::<u32>::new();
+        let mut decoder = Decoder::<u32>::new(&WORKERS);
         decoder.push(&other, []);
         let error = decoder.next::<ToWorker>().unwrap_err().to_string();
         assert!(
@@ -468,7 +503,7 @@ mod tests {
 
     #[test]
     fn a_stranger_is_recognised_by_its_first_byte() {
-        let mut decoder = Decoder::<u32>::new();
+        let mut decoder = Decoder::<u32>::new(&WORKERS);
         decoder.push(b"#", []);
         assert!(matches!(
             decoder.next::<ToWorker>(),
@@ -478,8 +513,8 @@ mod tests {
 
     #[test]
     fn a_long_frame_is_refused_before_it_is_read_and_not_sent() {
-        let mut decoder = Decoder::<u32>::new();
-        decoder.push(&greeting(), []);
+        let mut decoder = Decoder::<u32>::new(&WORKERS);
+        decoder.push(&greeting(&WORKERS), []);
         decoder.push(&(MAX_FRAME as u32).to_le_bytes(), []);
         assert!(matches!(
             decoder.next::<ToWorker>(),
@@ -492,7 +527,7 @@ mod tests {
             addresses: Vec::new(),
             all: true,
         };
-        let error = Outbox::<u32>::new()
+        let error = Outbox::<u32>::new(&WORKERS)
             .push(&ToSupervisor::Listen { request: 1, wanted }, None)
             .unwrap_err();
         assert!(
@@ -505,7 +540,7 @@ mod tests {
 
     #[test]
     fn a_message_without_its_descriptor_is_an_error() {
-        let mut outbox = Outbox::new();
+        let mut outbox = Outbox::new(&WORKERS);
         outbox
             .push(
                 &ToWorker::Answer {
@@ -515,7 +550,7 @@ mod tests {
                 Some(1),
             )
             .unwrap();
-        let mut decoder = Decoder::<u32>::new();
+        let mut decoder = Decoder::<u32>::new(&WORKERS);
         decoder.push(&drain(&mut outbox).0, []);
         assert!(matches!(
             decoder.next::<ToWorker>(),
@@ -525,7 +560,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded_and_tells_once() {
-        let mut outbox = Outbox::<u32>::new();
+        let mut outbox = Outbox::<u32>::new(&WORKERS);
         for _ in 0..MAX_QUEUE {
             outbox.push_once(&ToWorker::Tell).unwrap();
         }
@@ -540,15 +575,15 @@ mod tests {
 
     #[test]
     fn other_messages_overtake_a_main_value() {
-        let mut outbox = Outbox::<u32>::new();
+        let mut outbox = Outbox::<u32>::new(&WORKERS);
         outbox.push_main(vec![0; 2 * PART].into());
         let greeting = outbox.front().unwrap().unwrap().0.len();
         outbox.advance(greeting);
         outbox.front().unwrap();
         outbox.push(&ToWorker::Tell, None).unwrap();
         let (bytes, _) = drain(&mut outbox);
-        let mut decoder = Decoder::<u32>::new();
-        decoder.push(&super::greeting(), []);
+        let mut decoder = Decoder::<u32>::new(&WORKERS);
+        decoder.push(&super::greeting(&WORKERS), []);
         decoder.push(&bytes, []);
         let kinds = std::iter::from_fn(|| decoder.next::<ToWorker>().unwrap());
         let kinds: Vec<bool> = kinds

@@ -49,6 +49,11 @@ pub(in crate::server) enum ToWorker {
         serving: u64,
         loan: u64,
     },
+    /// An accept loop is to leave its own socket to others, or to accept from it in its turn.
+    Rest {
+        serving: u64,
+        rest: bool,
+    },
     /// The answer to a call of this number about a timer with `single`.
     #[cfg(feature = "timer")]
     Single {
@@ -92,6 +97,14 @@ pub(in crate::server) enum ToSupervisor {
     AcceptsNoMore {
         serving: u64,
     },
+    /// An accept loop takes turns with others at the socket of this inode.
+    TakesTurns {
+        serving: u64,
+        socket: u64,
+    },
+    TurnOver {
+        serving: u64,
+    },
     #[cfg(feature = "timer")]
     Single {
         request: u64,
@@ -115,9 +128,15 @@ pub(in crate::server) enum ToSupervisor {
         part: Bytes,
         last: bool,
     },
-    /// What the worker has counted, at its end, in JSON.
+    /// What has gone wrong in the background, in JSON.
     #[cfg(feature = "monitor")]
-    LastFigures(Bytes),
+    Happened(Bytes),
+    /// A part of what the worker has counted, at its end, in JSON.
+    #[cfg(feature = "monitor")]
+    LastFigures {
+        part: Bytes,
+        last: bool,
+    },
     /// How many connections it has accepted so far.
     Accepted(u64),
     /// Something that whoever reads the supervisor's log should know.
@@ -146,6 +165,9 @@ pub(in crate::server) struct Assignment {
     pub shutdown_timeout: Duration,
     /// Which signals the worker reports instead of dying of them, by number.
     pub stop_signals: Vec<i32>,
+    /// Which signal is the supervisor's, and swallowed by the worker, by number.
+    #[serde(default)]
+    pub upgrade_signal: Option<i32>,
     pub run_to_completion: bool,
     /// How many connections may be open at once.
     pub max_connections: Option<usize>,

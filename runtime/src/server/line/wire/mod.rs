@@ -12,15 +12,18 @@ mod message;
 
 use std::io;
 
-pub(in crate::server) use ends::{Next, Sender, SupervisorEnd, WorkerEnd};
-pub(in crate::server) use frame::Attached;
+pub(in crate::server) use ends::{Dialogue, Next, Sender, SupervisorEnd, WorkerEnd};
+pub(in crate::server) use frame::{Attached, HANDOVER};
 pub(in crate::server) use message::{
     Answer, Assembly, Assignment, Bytes, Refusal, ToSupervisor, ToWorker, Wanted, clipped,
     decode_main, encode_main,
 };
 
 /// Counts up with every change that an older other side would not understand.
-const PROTOCOL: u16 = 10;
+const PROTOCOL: u16 = 14;
+
+/// As [`PROTOCOL`], for what a supervisor and its successor say to each other.
+const HANDOVER_FORMAT: u16 = 1;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -46,6 +49,11 @@ pub(in crate::server) enum WireError {
          protocol {PROTOCOL}): both must use the same protocol"
     )]
     Version { version: String, protocol: u16 },
+    #[error(
+        "the other process uses aioxide {version} (handover format {format}), this one aioxide {VERSION} (handover \
+         format {HANDOVER_FORMAT}): both must use the same format"
+    )]
+    Handover { version: String, format: u16 },
     #[error("a frame of {0} bytes, where at most {MAX_FRAME} are allowed")]
     FrameTooLong(usize),
     #[error("a main context's value of {0} bytes, where at most {MAX_MAIN} are allowed")]

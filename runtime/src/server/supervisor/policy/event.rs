@@ -121,6 +121,17 @@ pub(crate) enum Event {
     Scale(usize),
     /// SIGUSR1.
     Tell,
+    /// SIGUSR2: the supervisor is to be replaced.
+    Upgrade,
+    /// After [`Action::Upgrade`]: the successor is gone, and this supervisor goes on.
+    #[cfg_attr(not(any(feature = "process", test)), expect(dead_code))]
+    UpgradeOver,
+    /// After [`Action::Upgrade`]: the successor serves.
+    #[cfg_attr(not(any(feature = "process", test)), expect(dead_code))]
+    Succeeded,
+    /// After [`Event::Succeeded`]: the successor has died, while this supervisor has yet to end.
+    #[cfg_attr(not(any(feature = "process", test)), expect(dead_code))]
+    SuccessorDied,
 }
 
 /// What the driver is to do, in the order given.
@@ -175,6 +186,10 @@ pub(crate) enum Action {
         /// When it is given up.
         by: Duration,
     },
+    /// Start a successor of the supervisor. It comes to [`Event::UpgradeOver`] or [`Event::Succeeded`].
+    Upgrade,
+    /// Have the successor stop, which is not to take over any more.
+    AbandonUpgrade,
     /// Something to log.
     Report(Report),
     /// End the process, whatever still runs in it. The last action of all.
@@ -202,6 +217,10 @@ pub(crate) enum Report {
         /// When the budget ends.
         by: Duration,
     },
+    /// The supervisor is being replaced already.
+    UpgradeUnderWay,
+    /// The successor has died, and nobody is left to serve: everything is killed.
+    SuccessorDied,
     /// A second stop signal: everything is killed.
     Forced(Signal),
     /// A worker wasn't ready within the start timeout.
@@ -287,6 +306,7 @@ pub(crate) enum Refused {
     Reload,
     Restart,
     Scale,
+    Upgrade,
 }
 
 impl fmt::Display for Refused {
@@ -295,6 +315,7 @@ impl fmt::Display for Refused {
             Refused::Reload => "rolling restart",
             Refused::Restart => "restart of a worker",
             Refused::Scale => "change of the number of workers",
+            Refused::Upgrade => "upgrade",
         })
     }
 }

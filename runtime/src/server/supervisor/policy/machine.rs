@@ -62,6 +62,10 @@ impl Policy {
             Event::ScaleDown => self.want(self.wanted.saturating_sub(1)),
             Event::Scale(workers) => self.want(workers),
             Event::Tell => self.tell(),
+            Event::Upgrade => self.ask_for_upgrade(),
+            Event::UpgradeOver => self.upgrade_over(),
+            Event::Succeeded => self.succeeded(now),
+            Event::SuccessorDied => self.successor_died(now),
         }
         self.settle(now);
         self.take()
@@ -71,7 +75,7 @@ impl Policy {
     /// [`next_deadline`](Policy::next_deadline) still is.
     pub(crate) fn tick(&mut self, now: Duration) -> Vec<Action> {
         match self.state {
-            State::Forced { signal, by } if by <= now => self.exit(128 + signal.as_raw()),
+            State::Forced { signal, by } if by <= now => self.exit(forced_code(signal)),
             State::Stopping(
                 mut stopping @ Stopping {
                     step: Step::Main { by },

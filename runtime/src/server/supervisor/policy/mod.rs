@@ -15,6 +15,7 @@ mod rolling;
 mod standing;
 mod state;
 mod stopping;
+mod upgrading;
 #[cfg(feature = "monitor")]
 mod view;
 

@@ -138,6 +138,8 @@ struct World {
     changed_at: BTreeMap<Role, Duration>,
     failed_at: BTreeMap<Role, Duration>,
     roll: Option<Image>,
+    /// A successor of the supervisor is on its way; in this model it never takes over.
+    upgrading: bool,
     given_up: bool,
     /// Those that the present roll has told to stop.
     predecessors: BTreeSet<WorkerId>,
@@ -188,6 +190,7 @@ impl World {
             changed_at: BTreeMap::new(),
             failed_at: BTreeMap::new(),
             roll: None,
+            upgrading: false,
             given_up: false,
             predecessors: BTreeSet::new(),
             workers_started: false,
@@ -440,7 +443,11 @@ impl World {
             | Event::ScaleDown
             | Event::Scale(_)
             | Event::Restart(_)
+            | Event::Upgrade
+            | Event::Succeeded
+            | Event::SuccessorDied
             | Event::Tell => {}
+            Event::UpgradeOver => self.upgrading = false,
         }
         self.event = Some(event);
         let actions = self.policy.on(self.now, event);
@@ -500,6 +507,13 @@ impl World {
                     assert!(self.end.is_none());
                     self.parked.insert(role);
                 }
+                Action::Upgrade => {
+                    assert!(self.all_ready && self.end.is_none() && self.going.is_none());
+                    assert_eq!(self.roll, None, "an upgrade in a roll");
+                    assert!(!std::mem::replace(&mut self.upgrading, true));
+                    self.later(700, Occurrence::Event(Event::UpgradeOver));
+                }
+                Action::AbandonUpgrade => assert!(std::mem::replace(&mut self.upgrading, false)),
                 Action::Report(report) => self.report(report),
                 Action::Exit(code) => self.exit(code),
             }
@@ -658,7 +672,10 @@ impl World {
                 // What has been told to stop goes on to its end.
                 self.roll = None;
             }
+            Report::Refused(Refused::Upgrade) => assert!(!self.upgrading),
             Report::Refused(_) => assert!(self.going.is_some()),
+            Report::UpgradeUnderWay => assert!(self.end.is_none()),
+            Report::SuccessorDied => panic!("there was none"),
             Report::Stopping { reason, by } => {
                 assert_eq!(self.end.replace(by), None, "stopped twice");
                 let was_going = self.going.is_some();
@@ -734,6 +751,7 @@ impl World {
             Report::RollStarted { image, .. } => {
                 assert_eq!(self.roll.replace(image), None, "two rolls at once");
                 assert_eq!(self.going, None, "a roll of a server that is going");
+                assert!(!self.upgrading, "a roll in an upgrade");
                 self.predecessors.clear();
             }
             Report::Recycling { role, .. } => {
@@ -750,6 +768,7 @@ impl World {
             }
             Report::Scaled { from, to } => {
                 assert_eq!(self.roll, None, "scaled in a roll");
+                assert!(!self.upgrading, "scaled in an upgrade");
                 assert!((1..=self.config.max_workers).contains(&to));
                 for slot in from..to {
                     self.images.remove(&Role::Slot(slot));
@@ -854,7 +873,13 @@ fn stop() -> impl Strategy<Value = Event> {
 }
 
 fn outside() -> impl Strategy<Value = Outside> {
-    let operator = vec![Event::Reload, Event::ScaleUp, Event::ScaleDown, Event::Tell];
+    let operator = vec![
+        Event::Reload,
+        Event::ScaleUp,
+        Event::ScaleDown,
+        Event::Tell,
+        Event::Upgrade,
+    ];
     prop_oneof![
         6 => select(operator).prop_map(Outside::Event),
         1 => (0..12_usize).prop_map(|workers| Outside::Event(Event::Scale(workers))),

@@ -151,7 +151,7 @@ impl Policy {
                 self.advance_stop(now);
             }
             State::Forced { signal, .. } => {
-                let code = 128 + signal.as_raw();
+                let code = forced_code(*signal);
                 if self.workers.is_empty() {
                     self.exit(code);
                 }

@@ -17,6 +17,7 @@ impl Policy {
     /// When a worker is to be recycled next, if nothing keeps it.
     pub(super) fn recycling_due(&self) -> Option<Duration> {
         let idle = self.roll.is_none() && self.adding.is_none() && self.going.is_none();
+        let idle = idle && self.upgrade == Upgrade::None;
         if self.state != State::Serving || !idle {
             return None;
         }

@@ -92,7 +92,7 @@ impl Policy {
 
     /// Begins what waited for the roll to end. Whether there was something.
     pub(super) fn begin_waiting(&mut self, now: Duration) -> bool {
-        if self.roll.is_some() || self.going.is_some() {
+        if self.roll.is_some() || self.going.is_some() || self.upgrade == Upgrade::Running {
             return false;
         }
         if self.wanted < self.target || self.wanted > self.target && self.adding.is_none() {
@@ -101,6 +101,11 @@ impl Policy {
         }
         if self.adding.is_some() {
             return false;
+        }
+        if self.upgrade == Upgrade::Waiting {
+            self.upgrade = Upgrade::Running;
+            self.push(Action::Upgrade);
+            return true;
         }
         let mut recycles = false;
         let (only, remaining, image) = if self.reload {

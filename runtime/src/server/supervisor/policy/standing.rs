@@ -47,7 +47,9 @@ impl Policy {
             (State::Serving, Some(going)) => Phase::Going(going.reason),
             (State::Serving, None) => Phase::Serving,
             (State::Stopping(stopping), _) => Phase::Stopping(stopping.reason),
-            (State::Forced { signal, .. }, _) => Phase::Stopping(StopReason::Signal(signal)),
+            (State::Forced { signal, .. }, _) => {
+                Phase::Stopping(signal.map_or(StopReason::Failure, StopReason::Signal))
+            }
             (State::Done, _) => Phase::Ended,
         }
     }

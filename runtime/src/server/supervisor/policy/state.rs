@@ -47,6 +47,7 @@ pub(crate) struct Policy {
     pub(super) counted_signal: Option<Duration>,
     /// It has been asked to stop, and serves on until its delay is over.
     pub(super) going: Option<Going>,
+    pub(super) upgrade: Upgrade,
     /// Whether a worker has run to completion.
     pub(super) completed: bool,
     pub(super) stuck: usize,
@@ -63,9 +64,27 @@ pub(super) enum State {
     Stopping(Stopping),
     /// Everything is killed; waits for what can be reaped by then.
     Forced {
-        signal: Signal,
+        /// None where a successor has died.
+        signal: Option<Signal>,
         by: Duration,
     },
+    Done,
+}
+
+/// The exit code of what is forced.
+pub(super) fn forced_code(signal: Option<Signal>) -> i32 {
+    signal.map_or(1, |signal| 128 + signal.as_raw())
+}
+
+/// The replacement of the supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upgrade {
+    None,
+    /// Asked for; waits for what goes on to be done.
+    Waiting,
+    /// Until then no worker is rolled or recycled, and their number stays.
+    Running,
+    /// The successor serves.
     Done,
 }
 
@@ -248,6 +267,7 @@ impl Policy {
             cause: 0,
             counted_signal: None,
             going: None,
+            upgrade: Upgrade::None,
             completed: false,
             stuck: 0,
             actions: Vec::new(),
@@ -275,7 +295,7 @@ impl Policy {
     /// The exit code if the server had to be ended now, its time over.
     pub(crate) fn exit_code(&self) -> i32 {
         match self.state {
-            State::Forced { signal, .. } => 128 + signal.as_raw(),
+            State::Forced { signal, .. } => forced_code(signal),
             State::Stopping(stopping) if stopping.code != 0 => stopping.code,
             _ => 3,
         }

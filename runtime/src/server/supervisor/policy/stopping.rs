@@ -70,6 +70,7 @@ impl Policy {
             self.push(Action::TellGoing(id));
         }
         self.cancel_roll(reason, end);
+        self.abandon_upgrade();
     }
 
     /// The stop that was delayed begins.
@@ -81,6 +82,7 @@ impl Policy {
 
     /// Begins the graceful stop.
     pub(super) fn stop(&mut self, now: Duration, reason: StopReason, code: i32) {
+        self.abandon_upgrade();
         let end = match self.going.take() {
             Some(going) => going.end,
             None => now.saturating_add(self.config.shutdown_timeout),
@@ -162,11 +164,15 @@ impl Policy {
         }
     }
 
-    pub(super) fn force(&mut self, now: Duration, signal: Signal) {
+    fn force(&mut self, now: Duration, signal: Signal) {
         self.push(Action::Report(Report::Forced(signal)));
+        self.kill_all(now, Some(signal));
+    }
+
+    pub(super) fn kill_all(&mut self, now: Duration, signal: Option<Signal>) {
         // Threads end with the process.
         if !self.config.can_kill || self.workers.is_empty() {
-            self.exit(128 + signal.as_raw());
+            self.exit(forced_code(signal));
             return;
         }
         let by = self

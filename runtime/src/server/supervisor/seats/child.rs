@@ -1,12 +1,12 @@
 //! A started worker process, and the hold on it that no other process of its pid can be taken for.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -23,9 +23,18 @@ pub(crate) struct Process {
 pub(crate) struct Killer(Arc<OwnedFd>);
 
 impl Killer {
+    /// SIGTERM. To a process that has ended, nothing happens.
+    pub(crate) fn terminate(&self) -> io::Result<()> {
+        self.send(rustix::process::Signal::TERM)
+    }
+
     /// To a process that has ended, nothing happens.
     pub(crate) fn kill(&self) -> io::Result<()> {
-        match rustix::process::pidfd_send_signal(&self.0, rustix::process::Signal::KILL) {
+        self.send(rustix::process::Signal::KILL)
+    }
+
+    fn send(&self, signal: rustix::process::Signal) -> io::Result<()> {
+        match rustix::process::pidfd_send_signal(&self.0, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -60,6 +69,18 @@ impl Process {
 
     pub(crate) fn killer(&self) -> &Killer {
         &self.killer
+    }
+
+    /// Once the process has ended, of which its parent can still learn how. Loses nothing when dropped.
+    pub(crate) async fn ended_unreaped(&mut self) -> io::Result<()> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        loop {
+            let of = WaitId::PidFd(self.pidfd.get_ref().as_fd());
+            if rustix::process::waitid(of, options)?.is_some() {
+                return Ok(());
+            }
+            self.pidfd.readable().await?.clear_ready();
+        }
     }
 
     /// How the process ended, once it has. Loses nothing when dropped.

@@ -115,6 +115,8 @@ impl Processes {
             said: None,
             #[cfg(feature = "monitor")]
             parts: BTreeMap::new(),
+            #[cfg(feature = "monitor")]
+            last_figures: Vec::new(),
             allowance: Allowance::new(Duration::ZERO),
             since: Instant::now(),
         };
@@ -230,6 +232,8 @@ struct Attendant {
     /// The answers that are still coming in, by the numbers of their queries.
     #[cfg(feature = "monitor")]
     parts: BTreeMap<u64, Vec<u8>>,
+    #[cfg(feature = "monitor")]
+    last_figures: Vec<u8>,
     allowance: Allowance,
     since: Instant,
 }
@@ -357,6 +361,9 @@ impl Attendant {
             Command::Loan(serving, Loan::TakenBack { id: loan }) => {
                 self.end.send(&ToWorker::TakeBack { serving, loan }, None)
             }
+            Command::Loan(serving, Loan::Rest(rest)) => {
+                self.end.send(&ToWorker::Rest { serving, rest }, None)
+            }
             #[cfg(feature = "timer")]
             Command::Single(request, answer) => {
                 self.end.send(&ToWorker::Single { request, answer }, None)
@@ -424,7 +431,15 @@ impl Attendant {
             #[cfg(feature = "monitor")]
             ToSupervisor::Answered { .. } => None,
             #[cfg(feature = "monitor")]
-            ToSupervisor::LastFigures(figures) => Some(Message::LastFigures(figures.0)),
+            ToSupervisor::Happened(told) => Some(Message::Happened(told.0)),
+            #[cfg(feature = "monitor")]
+            ToSupervisor::LastFigures { part, last } => {
+                self.last_figures.extend_from_slice(&part.0);
+                if self.last_figures.len() > LONGEST_ANSWER {
+                    return Err(WireError::Flood);
+                }
+                last.then(|| Message::LastFigures(std::mem::take(&mut self.last_figures)))
+            }
             ToSupervisor::Hello { .. } => {
                 self.heard.greeting = true;
                 None
@@ -441,6 +456,10 @@ impl Attendant {
             }
             ToSupervisor::Accepts { serving, socket } => Some(Message::Accepts { serving, socket }),
             ToSupervisor::AcceptsNoMore { serving } => Some(Message::AcceptsNoMore { serving }),
+            ToSupervisor::TakesTurns { serving, socket } => {
+                Some(Message::TakesTurns { serving, socket })
+            }
+            ToSupervisor::TurnOver { serving } => Some(Message::TurnOver { serving }),
             #[cfg(feature = "timer")]
             ToSupervisor::Single { request, call } => {
                 let commands = self.commands.clone();
@@ -518,7 +537,10 @@ impl Attendant {
 fn weight(message: &ToSupervisor) -> u32 {
     let (each, length) = match message {
         ToSupervisor::Listen { wanted, .. } => (1, wanted.len()),
-        ToSupervisor::Accepts { .. } | ToSupervisor::AcceptsNoMore { .. } => (8, 0),
+        ToSupervisor::Accepts { .. }
+        | ToSupervisor::AcceptsNoMore { .. }
+        | ToSupervisor::TakesTurns { .. }
+        | ToSupervisor::TurnOver { .. } => (8, 0),
         ToSupervisor::Unlisten { text, .. } => (1, text.len()),
         // With each tick of such a timer.
         #[cfg(feature = "timer")]

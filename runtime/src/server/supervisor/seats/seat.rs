@@ -43,6 +43,8 @@ pub(crate) struct Seats {
     processes: Option<Processes>,
     #[cfg(feature = "process")]
     stop_signals: Vec<Signal>,
+    #[cfg(feature = "process")]
+    upgrade_signal: Option<Signal>,
 }
 
 /// What is to be started.
@@ -75,6 +77,8 @@ impl Seats {
             processes: None,
             #[cfg(feature = "process")]
             stop_signals: Vec::new(),
+            #[cfg(feature = "process")]
+            upgrade_signal: None,
         }
     }
 
@@ -84,7 +88,7 @@ impl Seats {
         server: String,
         carry_out: CarryOut,
         processes: Processes,
-        stop_signals: Vec<Signal>,
+        (stop_signals, upgrade_signal): (Vec<Signal>, Option<Signal>),
     ) -> Seats {
         Seats {
             server,
@@ -94,6 +98,7 @@ impl Seats {
             carry_out,
             processes: Some(processes),
             stop_signals,
+            upgrade_signal,
         }
     }
 
@@ -120,6 +125,7 @@ impl Seats {
                     .iter()
                     .map(|signal| signal.as_raw())
                     .collect(),
+                upgrade_signal: self.upgrade_signal.map(Signal::as_raw),
                 run_to_completion: order.to_completion,
                 max_connections: order.role.index().and(self.max_connections),
                 main: order.main.is_some(),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use super::name::Name;
 use super::system::{How, Opened, System};
@@ -53,5 +54,17 @@ impl System for Kernel {
 
     fn is_in_place(&mut self, file: &unix::SocketFile) -> bool {
         file.is_in_place()
+    }
+
+    fn file_identity(&mut self, file: &unix::SocketFile) -> (u64, u64) {
+        file.inode()
+    }
+
+    fn file_of_another(&mut self, path: &Path, inode: (u64, u64)) -> unix::SocketFile {
+        unix::SocketFile::of_another(path, inode)
+    }
+
+    fn own(&mut self, file: &mut unix::SocketFile, own: bool) {
+        file.own(own);
     }
 }

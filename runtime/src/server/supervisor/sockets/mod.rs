@@ -24,8 +24,13 @@ mod unix;
 pub(super) use kernel::Kernel;
 pub(crate) use received::Received;
 
+#[cfg(feature = "process")]
+pub(super) use name::{Kind, Name};
 #[cfg(feature = "monitor")]
 pub(super) use table::Holding;
+pub(super) use table::Inherited;
+#[cfg(feature = "process")]
+pub(super) use table::{Estate, Handed, Pinned};
 pub(super) use table::{Offered, Order};
 
 pub(super) type Sockets = table::Table<Kernel>;

@@ -1,6 +1,7 @@
 //! What the table needs of the system.
 
 use std::io;
+use std::path::Path;
 
 use super::name::Name;
 
@@ -35,6 +36,15 @@ pub(crate) trait System {
 
     /// Whether there still is something under the file's name.
     fn is_in_place(&mut self, file: &Self::File) -> bool;
+
+    /// What tells the file from another one of its name.
+    fn file_identity(&mut self, file: &Self::File) -> (u64, u64);
+
+    /// The file of a socket that another process has made, and removes.
+    fn file_of_another(&mut self, path: &Path, identity: (u64, u64)) -> Self::File;
+
+    /// Whether this process is to remove the file.
+    fn own(&mut self, file: &mut Self::File, own: bool);
 }
 
 /// How a socket is opened.

@@ -33,6 +33,7 @@ pub(super) fn open(path: &Path, mode: u32) -> io::Result<(OwnedFd, SocketFile)> 
     let file = SocketFile {
         path: path.to_owned(),
         inode: (made.st_dev, made.st_ino),
+        own: true,
     };
     Ok((fd, file))
 }
@@ -208,9 +209,27 @@ fn lock_folder_of(path: &Path) -> io::Result<OwnedFd> {
 pub(crate) struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
+    /// Else another process unlinks it.
+    own: bool,
 }
 
 impl SocketFile {
+    pub(super) fn of_another(path: &Path, inode: (u64, u64)) -> SocketFile {
+        SocketFile {
+            path: path.to_owned(),
+            inode,
+            own: false,
+        }
+    }
+
+    pub(super) fn inode(&self) -> (u64, u64) {
+        self.inode
+    }
+
+    pub(super) fn own(&mut self, own: bool) {
+        self.own = own;
+    }
+
     /// That of a socket that has been bound there before.
     pub(super) fn found(path: &Path) -> io::Result<SocketFile> {
         use std::os::unix::fs::MetadataExt;
@@ -222,6 +241,7 @@ impl SocketFile {
         Ok(SocketFile {
             path: path.to_owned(),
             inode: (found.dev(), found.ino()),
+            own: true,
         })
     }
 
@@ -245,6 +265,9 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if !self.own {
+            return;
+        }
         match self.unlink() {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 report::log!(warn, path = %self.path.display(), %error, "cannot remove a socket's file");

@@ -4,17 +4,22 @@ use std::env;
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// What is meant for this process alone, and not for the programs that it starts.
+/// Where the service manager listens, to the supervisor and its successors alone.
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
+/// What is meant for the supervisor and its successors.
 #[cfg(feature = "process")]
-pub(crate) const OF_THE_SERVICE: [&str; 8] = [
-    "NOTIFY_SOCKET",
+pub(crate) const OF_THE_SUPERVISOR: [&str; 2] = [NOTIFY_SOCKET, "FDSTORE"];
+
+/// What is meant for this process alone, and for none of those that it starts.
+#[cfg(feature = "process")]
+pub(crate) const OF_THE_PROCESS: [&str; 6] = [
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
     "LISTEN_PID",
     "LISTEN_PIDFDID",
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
-    "FDSTORE",
 ];
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,7 +45,7 @@ impl Environment {
         };
         let watchdog = number("WATCHDOG_USEC").filter(|micros| is_for_us && *micros > 0);
         Environment {
-            socket: variable("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()),
+            socket: variable(NOTIFY_SOCKET).filter(|socket| !socket.is_empty()),
             watchdog: watchdog.map(Duration::from_micros),
             store: variable("FDSTORE").and_then(|store| store.to_str()?.parse().ok()),
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(super) use barrier::Barrier;
 use environment::Environment;
 #[cfg(feature = "process")]
-pub(super) use environment::OF_THE_SERVICE;
+pub(super) use environment::{OF_THE_PROCESS, OF_THE_SUPERVISOR};
 pub(super) use notices::Seen;
 use notices::{Notice, Notices};
 use socket::NotifySocket;
@@ -38,6 +38,11 @@ pub(crate) struct Systemd {
     store: Store,
     has_failed: bool,
     has_told_room: bool,
+    /// How often it wants to hear something.
+    #[cfg_attr(not(feature = "process"), expect(dead_code))]
+    watchdog: Option<Duration>,
+    /// It listens to the predecessor of this process.
+    waits: bool,
 }
 
 impl Systemd {
@@ -61,11 +66,13 @@ impl Systemd {
             store: Store::new(store, in_store),
             has_failed: false,
             has_told_room: false,
+            watchdog,
+            waits: false,
         })
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.notices.next_deadline()
+        self.notices.next_deadline().filter(|_| !self.waits)
     }
 
     /// Takes in how the server stands now, and sends what is due.
@@ -109,6 +116,34 @@ impl Systemd {
         self.notices.remark(remark);
     }
 
+    /// How often the service manager wants to hear something.
+    #[cfg(feature = "process")]
+    pub(super) fn watchdog(&self) -> Option<Duration> {
+        self.watchdog
+    }
+
+    /// This process is not the service yet: until it is, nothing is sent. Its watchdog is its predecessor's.
+    #[cfg(feature = "process")]
+    pub(super) fn wait_for_release(&mut self, watchdog: Option<Duration>) {
+        self.watchdog = watchdog;
+        self.notices = Notices::new(watchdog);
+        self.waits = true;
+    }
+
+    /// The service is this process from now on.
+    #[cfg(feature = "process")]
+    pub(super) fn released(&mut self) {
+        self.waits = false;
+    }
+
+    /// The process of this pid is the service from now on. Must be called in a runtime.
+    #[cfg(feature = "process")]
+    pub(super) fn succeeded_by(&self, pid: u32) -> io::Result<Barrier> {
+        self.socket
+            .send(format!("MAINPID={pid}").as_bytes(), None)?;
+        self.barrier()
+    }
+
     /// Asks systemd to tell when it has dealt with everything that it was told before, descriptors included. Must be
     /// called in a runtime.
     pub(super) fn barrier(&self) -> io::Result<Barrier> {
@@ -117,6 +152,9 @@ impl Systemd {
 
     /// Sends what is due.
     pub(super) fn send_due(&mut self, now: Duration, offers: &Offers<'_>) {
+        if self.waits {
+            return;
+        }
         while let Some(notice) = self.notices.due(now) {
             let descriptor = match &notice {
                 Notice::Keep { identity, .. } => match offers.get(identity) {

@@ -275,6 +275,11 @@ impl<S: System> Table<S> {
                 other.share(&mut self.system)?;
                 shared = true;
             }
+            // Whoever asked for that before may still serve there, and is another version of this very server.
+            if other.handed && at != address && is_in_the_way(at, address) {
+                other.share(&mut self.system)?;
+                shared = true;
+            }
         }
         let how = How {
             shared,
@@ -297,6 +302,7 @@ impl<S: System> Table<S> {
         let inherited = self.inherited_for(slot, name);
         let mut sibling = None;
         if let Some(shared) = self.names.get_mut(name) {
+            shared.adopt(slot);
             if shared.group != group_of(slot) {
                 let error = "another part of this server listens there";
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, error));
@@ -360,6 +366,7 @@ impl<S: System> Table<S> {
             inherited: inherited.is_some(),
             shared: how.shared,
             given: false,
+            handed: false,
             slots: Default::default(),
         });
         if opened.file.is_some() {
@@ -405,6 +412,14 @@ impl<S: System> Shared<S> {
         }
         Ok(())
     }
+}
+
+/// Whether a socket that is bound to one of these keeps others from the other, of the same port.
+fn is_in_the_way(one: SocketAddr, other: SocketAddr) -> bool {
+    let takes_all = |at: SocketAddr, of: SocketAddr| {
+        at.ip().is_unspecified() && (at.is_ipv6() || at.is_ipv4() == of.is_ipv4())
+    };
+    takes_all(one, other) || takes_all(other, one)
 }
 
 fn distinct(addresses: &[SocketAddr]) -> Vec<SocketAddr> {

@@ -1,9 +1,10 @@
 //! A system of which every state can be seen.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
 use super::{Kept, Order, Table};
@@ -34,12 +35,19 @@ pub(super) struct Fake {
     opened: Vec<Weak<Open>>,
     pub(super) removed: Vec<PathBuf>,
     pub(super) unavailable: Vec<SocketAddr>,
+    /// Those that were taken over.
+    pub(super) owned: BTreeSet<PathBuf>,
 }
 
 impl Fake {
     /// The file of this one is gone, so its path is free.
     pub(super) fn forget(&mut self, socket: &Socket) {
         self.opened[socket.id as usize] = Weak::new();
+    }
+
+    /// What another process has open.
+    pub(super) fn open_before(&mut self, other: &Fake) {
+        self.opened.clone_from(&other.opened);
     }
 
     pub(super) fn open_sockets(&self) -> Vec<Socket> {
@@ -125,6 +133,21 @@ impl System for Fake {
 
     fn is_in_place(&mut self, file: &PathBuf) -> bool {
         !self.removed.contains(file)
+    }
+
+    fn file_identity(&mut self, _: &PathBuf) -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn file_of_another(&mut self, path: &Path, _: (u64, u64)) -> PathBuf {
+        path.to_owned()
+    }
+
+    fn own(&mut self, file: &mut PathBuf, own: bool) {
+        match own {
+            true => self.owned.insert(file.clone()),
+            false => self.owned.remove(file),
+        };
     }
 }
 

@@ -52,6 +52,7 @@ impl<S: System> Table<S> {
                     inherited: false,
                     shared: kept.shared,
                     given: false,
+                    handed: false,
                     slots: BTreeMap::new(),
                 });
             if shared.group != group_of(kept.role) || shared.slots.contains_key(&kept.role) {

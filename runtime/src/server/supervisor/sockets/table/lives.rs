@@ -128,9 +128,9 @@ impl<S: System> Table<S> {
         }
     }
 
-    fn lend_and_park(&mut self) {
+    pub(super) fn lend_and_park(&mut self) {
         self.lend_and_take_back();
-        if S::BALANCES {
+        if S::BALANCES && !self.shares {
             self.park_vacant();
         }
     }

@@ -4,11 +4,12 @@
 //!
 //! `asking` opens what workers ask for, `lives` follows workers from their start to their end, `lending` finds who accepts
 //! in the place of a worker that can't, `inherited` has the sockets that were open before the server, `kept` those of the run
-//! before.
+//! before, `handing` gives all of them to a successor of the supervisor.
 
 mod asking;
 #[cfg(test)]
 mod fake;
+mod handing;
 mod inherited;
 mod kept;
 mod lending;
@@ -19,6 +20,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "process")]
+pub(crate) use handing::{Estate, Handed, Pinned};
 pub(crate) use kept::{Kept, Offered};
 #[cfg(feature = "monitor")]
 pub(crate) use state::Holding;

@@ -28,6 +28,8 @@ pub(crate) struct Table<S: System> {
     pub(super) vacant: BTreeSet<Role>,
     pub(super) loans: u64,
     pub(super) orders: Vec<Order<S::Socket>>,
+    /// Another supervisor has the same sockets, so none of them is parked.
+    pub(super) shares: bool,
 }
 
 /// A group's n-th request for the address that it wrote so. Only requests for port 0 are counted: each
@@ -56,6 +58,8 @@ pub(super) struct Shared<S: System> {
     pub(super) shared: bool,
     /// Somebody has been given a socket of it. Before, none of them listens.
     pub(super) given: bool,
+    /// It comes from a predecessor of this supervisor, which may still serve there.
+    pub(super) handed: bool,
     pub(super) slots: BTreeMap<Role, Held<S>>,
 }
 
@@ -179,6 +183,7 @@ impl<S: System> Table<S> {
             vacant: BTreeSet::new(),
             loans: 0,
             orders: Vec::new(),
+            shares: false,
         }
     }
 
