@@ -178,12 +178,21 @@ fn who_looks_at_readyz_loses_nothing_when_the_server_stops(isolation: &str) {
 }
 
 /// What a process has at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Held {
     descriptors: usize,
     threads: usize,
     children: usize,
     files: usize,
+}
+
+impl Held {
+    fn is_no_more_than(self, before: Held) -> bool {
+        self.descriptors <= before.descriptors
+            && self.threads <= before.threads
+            && self.children <= before.children
+            && self.files <= before.files
+    }
 }
 
 fn held(server: &Running, folder: &Folder) -> Held {
@@ -210,7 +219,7 @@ fn resident(server: &Running) -> usize {
 #[expect(clippy::print_stdout, reason = "the figures, for who asks for them")]
 fn rolls_leave_nothing_behind(isolation: &str) {
     const WARM_UP: usize = 2;
-    let rolls = rounds("AIOXIDE_TEST_ROLLS", 5);
+    let rolls = rounds("AIOXIDE_TEST_ROLLS", 20);
     let folder = Folder::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_sockets"));
     command
@@ -229,10 +238,13 @@ fn rolls_leave_nothing_behind(isolation: &str) {
     for _ in 0..rolls {
         roll(&mut server);
     }
-    // The last predecessors' threads and descriptors go when their ends have been heard.
+    // The last predecessors' threads and descriptors go when their ends have been heard, now as before.
     let deadline = Instant::now() + PATIENCE;
-    while held(&server, &folder) != before {
+    loop {
         let now = held(&server, &folder);
+        if now.is_no_more_than(before) {
+            break;
+        }
         assert!(Instant::now() < deadline, "{before:?} became {now:?}");
         thread::yield_now();
     }
