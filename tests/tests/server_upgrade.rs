@@ -313,6 +313,23 @@ fn a_stop_of_the_new_one_leaves_the_old_one_to_its_drain(isolation: &str) {
     assert_closed(address);
 }
 
+fn a_stop_of_the_new_one_is_no_death(isolation: &str) {
+    let mut server = traffic(isolation, "--shutdown-timeout 3000");
+    let address = server.log().wait_until_ready();
+    let held = holds(address);
+    let old = server.pids[0];
+    server.upgrade();
+    let new = server.pids[0];
+    server.signal(Signal::TERM);
+    wait_until_gone(new);
+    assert!(is_alive(old), "it waits for a connection");
+    drop(held);
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new());
+    assert_closed(address);
+}
+
 fn every_kind_of_socket_goes_over(isolation: &str) {
     let args = format!(
         "--isolation {isolation} --upgrade new_pid --workers 1 --unix FOLDER/unix --monitor FOLDER/door"
@@ -520,6 +537,7 @@ aioxide_tests::under_both_isolations!(
     an_orphan_goes_on,
     the_rest_ends_with_1_when_the_new_one_dies,
     a_stop_of_the_new_one_leaves_the_old_one_to_its_drain,
+    a_stop_of_the_new_one_is_no_death,
     every_kind_of_socket_goes_over,
     the_number_of_workers_goes_over_where_it_was_changed,
     it_is_refused_where_it_would_be_the_end,

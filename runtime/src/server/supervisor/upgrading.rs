@@ -134,6 +134,7 @@ impl Supervisor {
                     Said::Message(ToPredecessor::Failing(cause)) => Event::Failing(cause),
                     Said::Message(ToPredecessor::Ready) => Event::Ready,
                     Said::Broken(cause) => Event::Broken(cause),
+                    Said::Left => Event::Left,
                     Said::Ended(how) => Event::Ended(how),
                 });
             }

@@ -71,13 +71,13 @@ impl Process {
         &self.killer
     }
 
-    /// Once the process has ended, of which its parent can still learn how. Loses nothing when dropped.
-    pub(crate) async fn ended_unreaped(&mut self) -> io::Result<()> {
+    /// Whether the process has ended with 0, once it has; its parent can still learn it too. Loses nothing when dropped.
+    pub(crate) async fn ended_unreaped(&mut self) -> io::Result<bool> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         loop {
             let of = WaitId::PidFd(self.pidfd.get_ref().as_fd());
-            if rustix::process::waitid(of, options)?.is_some() {
-                return Ok(());
+            if let Some(status) = rustix::process::waitid(of, options)? {
+                return Ok(status.exit_status() == Some(0));
             }
             self.pidfd.readable().await?.clear_ready();
         }

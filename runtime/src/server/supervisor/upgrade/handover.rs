@@ -71,7 +71,9 @@ pub(crate) enum Event {
     Named,
     /// The service manager could not be told.
     NotNamed(String),
-    /// Its process has ended.
+    /// Its process has ended with 0.
+    Left,
+    /// Its process has ended otherwise.
     Ended(String),
     /// This supervisor stops.
     Abandon,
@@ -150,6 +152,17 @@ impl Handover {
                 actions.push(Action::Died(how));
                 actions
             }
+            // It was stopped, and this supervisor stops too.
+            (Stage::Naming { .. }, Event::Left) => {
+                let actions = self.release();
+                self.stage = Stage::Over;
+                actions
+            }
+            (Stage::Released, Event::Left) => {
+                self.stage = Stage::Over;
+                Vec::new()
+            }
+            (_, Event::Left) => self.on(now, Event::Ended("exit status: 0".to_owned())),
             (Stage::Released, Event::Ended(how)) => {
                 self.stage = Stage::Over;
                 vec![Action::Died(how)]
@@ -346,6 +359,17 @@ mod tests {
         let (mut handover, _) = ready(true);
         let died = Action::Died("exit status: 1".to_owned());
         assert_eq!(handover.on(SECOND, ended()), [Action::Release, died]);
+    }
+
+    #[test]
+    fn one_that_is_stopped_when_it_serves_has_not_died() {
+        let (mut handover, _) = ready(false);
+        assert_eq!(handover.on(SECOND, Event::Left), []);
+        let (mut handover, _) = ready(true);
+        assert_eq!(handover.on(SECOND, Event::Left), [Action::Release]);
+        let mut handover = Handover::new(Duration::ZERO, TIMEOUTS, false);
+        let actions = handover.on(SECOND, Event::Left);
+        assert_eq!(cause(&actions), "it has ended: exit status: 0");
     }
 
     fn event() -> impl Strategy<Value = Option<Event>> {

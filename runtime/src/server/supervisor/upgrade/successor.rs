@@ -23,7 +23,9 @@ pub(crate) enum Said {
     Message(ToPredecessor),
     /// It can't be understood.
     Broken(String),
-    /// Its process has ended.
+    /// Its process has ended, with 0.
+    Left,
+    /// Its process has ended otherwise.
     Ended(String),
 }
 
@@ -106,7 +108,7 @@ impl Successor {
 enum Happened {
     Command(Option<Command>),
     Heard(Result<Option<ToPredecessor>, WireError>),
-    Ended(io::Result<String>),
+    Ended(io::Result<Said>),
 }
 
 /// Until the process has ended, or nobody is interested any more.
@@ -120,11 +122,14 @@ async fn attend(
     loop {
         let ended = async {
             match reaps {
-                true => process.ended().await.map(|status| status.to_string()),
-                false => process
-                    .ended_unreaped()
-                    .await
-                    .map(|()| "its process is gone".to_owned()),
+                true => process.ended().await.map(|status| match status.success() {
+                    true => Said::Left,
+                    false => Said::Ended(status.to_string()),
+                }),
+                false => process.ended_unreaped().await.map(|clean| match clean {
+                    true => Said::Left,
+                    false => Said::Ended("its process is gone".to_owned()),
+                }),
             }
         };
         let happened = tokio::select! {
@@ -164,7 +169,7 @@ async fn attend(
                 if open {
                     let _ = timeout(LAST_MESSAGES, rest).await;
                 }
-                say(Said::Ended(ended.unwrap_or_else(|error| error.to_string())));
+                say(ended.unwrap_or_else(|error| Said::Ended(error.to_string())));
                 return;
             }
         }
