@@ -184,6 +184,7 @@ pub use context::{
 #[cfg(feature = "scope")]
 #[doc(hidden)]
 pub use scope::Restarting;
+#[cfg(feature = "scope")]
 pub use scope::{
     ChildError, ChildReturn, Ignore, Restart, RestartRule, Scope, ScopedTask, Together, scope,
 };

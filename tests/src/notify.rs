@@ -1,9 +1,15 @@
-//! A service manager's end of `sd_notify`, which keeps each datagram.
+//! A service manager's end of `sd_notify`, which keeps each datagram, and the descriptors that are to be stored.
 
+use std::collections::BTreeMap;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use crate::{Folder, PATIENCE};
 
@@ -17,6 +23,8 @@ pub struct FakeSystemd {
     said: Vec<Vec<String>>,
     /// How many datagrams `wait_for` has gone through.
     read: usize,
+    store: BTreeMap<String, OwnedFd>,
+    barriers: Option<Vec<OwnedFd>>,
 }
 
 impl FakeSystemd {
@@ -45,7 +53,19 @@ impl FakeSystemd {
             _folder,
             said: Vec::new(),
             read: 0,
+            store: BTreeMap::new(),
+            barriers: None,
         }
+    }
+
+    /// From now on it lets nobody pass a barrier.
+    pub fn hold_barriers(&mut self) {
+        self.barriers = Some(Vec::new());
+    }
+
+    /// What it has stored, by its name.
+    pub fn store(&self) -> &BTreeMap<String, OwnedFd> {
+        &self.store
     }
 
     /// The value of `NOTIFY_SOCKET`.
@@ -84,11 +104,39 @@ impl FakeSystemd {
             .set_read_timeout(Some(timeout))
             .expect("a timeout can be set");
         let mut buffer = [0; 4096];
-        let Ok(length) = self.socket.recv(&mut buffer) else {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let into = &mut [IoSliceMut::new(&mut buffer)];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let Ok(received) = rustix::net::recvmsg(&self.socket, into, &mut control, flags) else {
             return false;
         };
+        let descriptors = control.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        });
+        let descriptors: Vec<OwnedFd> = descriptors.flatten().collect();
+        let length = received.bytes;
         let text = String::from_utf8_lossy(&buffer[..length]);
-        self.said.push(text.lines().map(str::to_owned).collect());
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        self.deal_with(&lines, descriptors);
+        self.said.push(lines);
         true
+    }
+
+    fn deal_with(&mut self, lines: &[String], descriptors: Vec<OwnedFd>) {
+        let says = |line: &str| lines.iter().any(|said| said == line);
+        let named = lines.iter().find_map(|line| line.strip_prefix("FDNAME="));
+        let name = named.unwrap_or_default().to_owned();
+        if says("FDSTORE=1") {
+            let one = descriptors.into_iter().next().expect("a descriptor");
+            self.store.insert(name, one);
+        } else if says("FDSTOREREMOVE=1") {
+            self.store.remove(&name).expect("it is stored");
+        } else if says("BARRIER=1") {
+            if let Some(barriers) = &mut self.barriers {
+                barriers.extend(descriptors);
+            }
+        }
     }
 }

@@ -4,13 +4,15 @@
 //! cargo test -p aioxide-tests --features systemd --test systemd
 //! ```
 
-use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use aioxide_tests::connect;
 use aioxide_tests::systemd::Systemd;
+use aioxide_tests::{PATIENCE, connect};
 
 /// Free when it was looked for.
 fn free_port() -> u16 {
@@ -19,12 +21,13 @@ fn free_port() -> u16 {
 }
 
 fn service(systemd: &Systemd, name: &str, args: &str, more: &str) {
-    let (plain, log) = (
-        env!("CARGO_BIN_EXE_plain"),
-        systemd.file(&format!("{name}.log")),
-    );
+    service_of(systemd, env!("CARGO_BIN_EXE_plain"), name, args, more);
+}
+
+fn service_of(systemd: &Systemd, program: &str, name: &str, args: &str, more: &str) {
+    let log = systemd.file(&format!("{name}.log"));
     let text = format!(
-        "[Service]\nType=notify\nEnvironment=RUST_LOG=info\nExecStart={plain} {args}\n\
+        "[Service]\nType=notify\nEnvironment=RUST_LOG=info\nExecStart={program} {args}\n\
          ExecReload=/bin/kill -HUP $MAINPID\nStandardError=append:{}\n{more}",
         log.display()
     );
@@ -142,4 +145,206 @@ fn the_first_connection_to_a_socket_unit_is_served() {
             }
         }
     }
+}
+
+/// As clients that have the server started, by a connection and by a datagram.
+#[test]
+fn the_first_connection_and_datagram_to_unix_and_udp_sockets_are_served() {
+    let Some(systemd) = Systemd::boot() else {
+        return;
+    };
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    for isolation in ["thread", "process"] {
+        let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let (udp, unix) = (free.expect("a port is free"), systemd.file(isolation));
+        let path = unix.display();
+        let socket = format!(
+            "[Socket]\nListenStream={path}\nListenDatagram={udp}\nFileDescriptorName=both\n"
+        );
+        systemd.unit(&format!("{isolation}.socket"), &socket);
+        for asked in [
+            "--unix named:both --udp named:both".to_owned(),
+            format!("--unix {path} --udp {udp}"),
+        ] {
+            let args = format!("--isolation {isolation} {asked}");
+            let sockets = env!("CARGO_BIN_EXE_sockets");
+            service_of(&systemd, sockets, isolation, &args, "");
+            systemd.must("daemon-reload");
+            systemd.must(&format!("start {isolation}.socket"));
+            client.send_to(b"?", udp).expect("it is sent");
+            let mut first = UnixStream::connect(&unix).expect("systemd listens");
+            first.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            first.read_exact(&mut [0]).expect("a worker's index");
+            client.recv(&mut [0]).expect("a worker's index");
+            systemd.must(&format!("stop {isolation}.service"));
+        }
+    }
+}
+
+/// A connection to `traffic`, served to its end.
+fn echoed(address: SocketAddr) -> io::Result<()> {
+    let patience = Duration::from_secs(20);
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(b"e")?;
+    stream.read_exact(&mut [0])
+}
+
+/// With systemd's store of descriptors: nobody is refused, what waits is served by the next supervisor, and what had been
+/// accepted is cut where the old workers are killed, and nowhere else.
+#[test]
+#[expect(clippy::print_stdout, reason = "the figures, for who asks for them")]
+fn a_killed_supervisor_costs_what_was_accepted_and_no_more() {
+    const CLIENTS: usize = 4;
+    const KILLS: usize = 3;
+    let Some(systemd) = Systemd::boot() else {
+        return;
+    };
+    for (isolation, mode) in [
+        ("process", "process"),
+        ("process", "mixed"),
+        ("process", "control-group"),
+        ("thread", "mixed"),
+    ] {
+        let name = format!("{isolation}-{mode}");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let args = format!("--isolation {isolation} --workers 2 --listen {address}");
+        let more =
+            format!("KillMode={mode}\nFileDescriptorStoreMax=8\nRestart=always\nRestartSec=1ms\n");
+        let traffic = env!("CARGO_BIN_EXE_traffic");
+        service_of(&systemd, traffic, &name, &args, &more);
+        systemd.must(&format!("start {name}"));
+        systemd.wait_for(&name, "NFileDescriptorStore", "2");
+        let done = AtomicBool::new(false);
+        let (served, lost) = thread::scope(|scope| {
+            let clients = [(); CLIENTS].map(|()| {
+                scope.spawn(|| {
+                    let (mut served, mut lost) = (0, Vec::new());
+                    while !done.load(Ordering::Relaxed) {
+                        match echoed(address) {
+                            Ok(()) => served += 1,
+                            Err(error) => lost.push(error.kind()),
+                        }
+                    }
+                    (served, lost)
+                })
+            });
+            for kill in 1..=KILLS {
+                systemd.must(&format!("kill --kill-who=main --signal=KILL {name}"));
+                systemd.wait_for(&name, "NRestarts", &kill.to_string());
+                systemd.wait_for(&name, "SubState", "running");
+            }
+            done.store(true, Ordering::Relaxed);
+            let clients = clients.map(|client| client.join().expect("a client ends"));
+            let (served, lost): (Vec<usize>, Vec<_>) = clients.into_iter().unzip();
+            (served.iter().sum::<usize>(), lost.concat())
+        });
+        println!("{name}: {served} served, lost {lost:?}");
+        let is_cut = |kind: &ErrorKind| {
+            matches!(kind, ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof)
+        };
+        assert!(lost.iter().all(is_cut), "{name}: {lost:?}");
+        let most = match (isolation, mode) {
+            ("process", "process" | "control-group") => 0,
+            _ => CLIENTS * KILLS,
+        };
+        assert!(lost.len() <= most, "{name}: {lost:?}");
+        assert!(served > 0);
+        assert_eq!(systemd.property(&name, "NFileDescriptorStore"), "2");
+        systemd.must(&format!("restart {name}"));
+        assert!(echoed(address).is_ok());
+        systemd.must(&format!("stop {name}"));
+        assert_eq!(systemd.property(&name, "Result"), "success");
+        assert_eq!(systemd.property(&name, "NFileDescriptorStore"), "0");
+    }
+}
+
+/// What waits in a supervisor that hangs is served by the next one.
+#[test]
+fn the_backlog_of_a_killed_supervisor_is_served() {
+    let Some(systemd) = Systemd::boot() else {
+        return;
+    };
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let args = format!("--isolation thread --workers 2 --listen {address}");
+    let more = "KillMode=mixed\nFileDescriptorStoreMax=8\nRestart=always\nRestartSec=1ms\n";
+    let traffic = env!("CARGO_BIN_EXE_traffic");
+    service_of(&systemd, traffic, "hangs", &args, more);
+    systemd.must("start hangs");
+    systemd.wait_for("hangs", "NFileDescriptorStore", "2");
+    systemd.must("kill --kill-who=main --signal=STOP hangs");
+    let waiting: Vec<TcpStream> = (0..50)
+        .map(|_| {
+            let mut stream = connect(address);
+            stream.write_all(b"e").expect("the kernel takes it");
+            stream
+        })
+        .collect();
+    systemd.must("kill --kill-who=main --signal=KILL hangs");
+    for mut stream in waiting {
+        stream.read_exact(&mut [0]).expect("it is served");
+    }
+    systemd.must("stop hangs");
+}
+
+/// Of two units with one name and one address; then with one worker fewer than there were.
+#[test]
+fn of_two_socket_units_of_one_name_each_worker_has_its_own() {
+    let Some(systemd) = Systemd::boot() else {
+        return;
+    };
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let both = ["both-1.socket", "both-2.socket"];
+    for unit in both {
+        let socket = format!(
+            "[Socket]\nListenStream={address}\nReusePort=yes\nFileDescriptorName=http\nService=both.service\n"
+        );
+        systemd.unit(unit, &socket);
+    }
+    let args = "--isolation process --workers 2 --listen named:http";
+    let more = format!("Sockets={}\n", both.join(" "));
+    service(&systemd, "both", args, &more);
+    systemd.must(&format!("start {}", both.join(" ")));
+    for _ in 0..50 {
+        let mut connection = connect(address);
+        assert_eq!(connection.read(&mut [0; 1]).expect("it isn't reset"), 0);
+    }
+    systemd.must("stop both.service");
+    assert_eq!(systemd.property("both", "Result"), "success");
+}
+
+/// As it stands in the guide, but for the program.
+#[test]
+fn the_unit_file_of_the_guide_does_what_the_guide_says() {
+    const PAGE: &str = include_str!("../../runtime/src/guide/production.md");
+    const PROGRAM: &str = "/usr/local/bin/echo --listen 0.0.0.0:8888";
+    let Some(systemd) = Systemd::boot() else {
+        return;
+    };
+    let unit = PAGE
+        .split("```ini\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let unit = unit.expect("the page has one");
+    assert!(unit.contains(PROGRAM), "{unit}");
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let plain = env!("CARGO_BIN_EXE_plain");
+    let program = format!("{plain} --isolation process --listen {address}");
+    systemd.unit("echo.service", &unit.replace(PROGRAM, &program));
+    systemd.must("start echo");
+    assert!(is_served(address));
+    let ready = format!("2 workers are ready, listening on {address}");
+    assert_eq!(systemd.property("echo", "StatusText"), ready);
+    systemd.wait_for("echo", "NFileDescriptorStore", "2");
+    systemd.must("reload echo");
+    let done = format!("{ready}; rolling restart done");
+    systemd.wait_for("echo", "StatusText", &done);
+    assert!(is_served(address));
+    systemd.must("kill --kill-who=main --signal=KILL echo");
+    systemd.wait_for("echo", "NRestarts", "1");
+    systemd.wait_for("echo", "SubState", "running");
+    assert!(is_served(address));
+    systemd.must("stop echo");
+    assert_eq!(systemd.property("echo", "Result"), "success");
 }

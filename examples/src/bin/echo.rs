@@ -31,6 +31,12 @@ struct Options {
     /// How long open connections are waited for when the server is stopped, in seconds.
     #[arg(long, default_value_t = 25)]
     shutdown_timeout: u64,
+    /// Opens a door into the running server for its operator: for `nc -U`, `curl --unix-socket` and the command `aioxide`.
+    #[arg(long)]
+    monitor: bool,
+    /// Where health checks and figures are answered over HTTP, such as `127.0.0.1:9090`.
+    #[arg(long)]
+    health: Option<String>,
 }
 
 /// What one worker knows of its connections.
@@ -97,7 +103,11 @@ fn allow_many_connections() {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let isolation = options.isolation;
+    let (isolation, monitor, health) = (options.isolation, options.monitor, options.health.clone());
     aioxide::logging::init();
-    echo(options).isolation(isolation).run()
+    let server = echo(options).isolation(isolation).monitor(monitor);
+    match health {
+        Some(address) => server.health(address).run(),
+        None => server.run(),
+    }
 }

@@ -62,6 +62,12 @@ struct Options {
     /// The folder of the files by which workers agree who makes the nightly report, unless PostgreSQL does that.
     #[arg(long, default_value = "shorten.leases")]
     leases: PathBuf,
+    /// Opens a door into the running server for its operator: for `nc -U`, `curl --unix-socket` and the command `aioxide`.
+    #[arg(long)]
+    monitor: bool,
+    /// Where health checks and figures are answered over HTTP, such as `127.0.0.1:9090`.
+    #[arg(long)]
+    health: Option<String>,
 }
 
 /// Has the table made, by the supervisor and before there are workers: they would be in each other's way.
@@ -295,6 +301,11 @@ async fn shorten(
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    let (monitor, health) = (options.monitor, options.health.clone());
     aioxide::logging::init();
-    shorten(options).run()
+    let server = shorten(options).monitor(monitor);
+    match health {
+        Some(address) => server.health(address).run(),
+        None => server.run(),
+    }
 }

@@ -4,6 +4,10 @@
 //! a thread counts afterwards it shares with no other thread that counts.
 
 mod contexts;
+mod happenings;
+#[cfg(feature = "metrics")]
+mod own;
+mod tasks;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,6 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use contexts::OfThread;
 pub(crate) use contexts::{Open, Seen, entered, failed};
+use happenings::Happenings;
+pub(crate) use happenings::{Happening, happened};
+#[cfg(feature = "metrics")]
+pub(crate) use own::{OwnSeries, OwnValue, helps, install};
+#[cfg(feature = "scope")]
+pub(crate) use tasks::begin_at;
+pub(crate) use tasks::{Ended, Kind, Running, Task, begin};
 
 /// Who counts: nobody, the threads that have joined, or every thread.
 static COUNTED: AtomicU8 = AtomicU8::new(NOBODY);
@@ -30,11 +41,19 @@ thread_local! {
 #[derive(Default)]
 pub(crate) struct Census {
     contexts: Mutex<contexts::OfAll>,
+    tasks: Mutex<tasks::OfAll>,
+    happenings: Arc<Happenings>,
+    #[cfg(feature = "metrics")]
+    own: Arc<own::Own>,
 }
 
 /// A thread that counts.
 struct Member {
     contexts: Arc<OfThread>,
+    tasks: Arc<tasks::OfThread>,
+    happenings: Arc<Happenings>,
+    #[cfg(feature = "metrics")]
+    own: Arc<own::Own>,
 }
 
 impl Census {
@@ -59,12 +78,37 @@ impl Census {
     fn member(&self) -> Member {
         Member {
             contexts: lock(&self.contexts).member(),
+            tasks: lock(&self.tasks).member(),
+            happenings: Arc::clone(&self.happenings),
+            #[cfg(feature = "metrics")]
+            own: Arc::clone(&self.own),
         }
     }
 
     /// By the names of their functions.
     pub(crate) fn contexts(&self) -> BTreeMap<&'static str, Seen> {
         lock(&self.contexts).look()
+    }
+
+    /// Those that run, the oldest first; and the last of those that have ended, the newest last.
+    pub(crate) fn tasks(&self) -> (Vec<Running>, Vec<Ended>) {
+        lock(&self.tasks).look()
+    }
+
+    /// What the program itself counts.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn own(&self) -> Vec<OwnSeries> {
+        self.own.look()
+    }
+
+    /// Waits until something has gone wrong that was not taken before. Cancel-safe.
+    pub(crate) async fn happening(&self) {
+        self.happenings.wait().await;
+    }
+
+    /// What has gone wrong, and how many more there were.
+    pub(crate) fn take_happenings(&self) -> (Vec<Happening>, u64) {
+        self.happenings.take()
     }
 }
 

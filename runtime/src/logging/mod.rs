@@ -29,6 +29,8 @@
 //! [`init`] is made of two parts that suit a subscriber of your own: [`layer`] adds the worker to any format,
 //! and [`stderr`] is the writer.
 
+#[cfg(feature = "monitor")]
+mod change;
 mod stderr;
 mod worker_field;
 
@@ -44,6 +46,8 @@ use tracing_subscriber::prelude::*;
 
 use crate::worker_index;
 
+#[cfg(feature = "monitor")]
+pub(crate) use change::{change, check};
 pub use stderr::{Stderr, flush, stderr};
 pub use worker_field::{WorkerField, layer};
 
@@ -67,12 +71,20 @@ pub fn init() {
         // It would be told by `eprintln!`, which panics when stderr is gone.
         .log_internal_errors(false);
     let installed = if json {
-        let subscriber = subscriber.json().with_ansi(false).finish();
-        subscriber.with(layer()).try_init()
+        let subscriber = subscriber.json().with_ansi(false);
+        #[cfg(feature = "monitor")]
+        let subscriber = subscriber.with_filter_reloading();
+        #[cfg(feature = "monitor")]
+        change::keep(subscriber.reload_handle());
+        subscriber.finish().with(layer()).try_init()
     } else {
         let colours = io::stderr().is_terminal()
             && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let subscriber = subscriber.with_timer(TimeAndWorker).with_ansi(colours);
+        #[cfg(feature = "monitor")]
+        let subscriber = subscriber.with_filter_reloading();
+        #[cfg(feature = "monitor")]
+        change::keep(subscriber.reload_handle());
         subscriber.finish().try_init()
     };
     // An error says that a subscriber, or a logger of `log`, is there already. Both may stay.

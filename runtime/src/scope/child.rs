@@ -14,7 +14,11 @@ use super::ending::{ChildReturn, Ended, Failure, Name};
 use super::members::{Key, Kind, Label};
 use super::shared::Shared;
 use super::task::{ChildError, ScopedTask};
+#[cfg(feature = "monitor")]
+use crate::census;
 use crate::panic::catch;
+#[cfg(feature = "monitor")]
+use crate::panic::{into_text, text_of};
 use crate::teardown::InnerPlace;
 
 pin_project! {
@@ -96,6 +100,8 @@ struct Duty<T, E> {
     key: Key,
     name: Name,
     result: oneshot::Sender<Result<T, ChildError>>,
+    #[cfg(feature = "monitor")]
+    task: Option<census::Task>,
 }
 
 impl<T, E: fmt::Display + Send + 'static> Duty<T, E> {
@@ -105,7 +111,20 @@ impl<T, E: fmt::Display + Send + 'static> Duty<T, E> {
             key,
             name,
             result,
+            #[cfg(feature = "monitor")]
+            task,
         } = self;
+        #[cfg(feature = "monitor")]
+        if let Some(task) = task {
+            match &ended {
+                Ended::Value(_) => task.complete(),
+                Ended::Failed(error) => {
+                    task.fail(&catch(|| error.to_string()).unwrap_or_else(into_text));
+                }
+                Ended::Panicked(panic) => task.panic(text_of(&**panic).unwrap_or_default()),
+                Ended::Cancelled => task.cancel(shared.why()),
+            }
+        }
         // The failure is known to the scope before anybody can hear of it from the handle.
         let result = match ended {
             Ended::Value(value) => Some((result, Ok(value))),
@@ -156,6 +175,11 @@ where
     let Some(key) = shared.admit(kind, Label::new(name.clone())) else {
         return Err(future);
     };
+    #[cfg(feature = "monitor")]
+    let task = match &*name {
+        "" => census::begin_at(census::Kind::Child, std::panic::Location::caller()),
+        name => census::begin(census::Kind::Child, name),
+    };
     let (sender, receiver) = oneshot::channel();
     let child = Child {
         future: Some(future),
@@ -165,6 +189,8 @@ where
             key,
             name,
             result: sender,
+            #[cfg(feature = "monitor")]
+            task,
         }),
     };
     // It may run, and end, before its handle is here.

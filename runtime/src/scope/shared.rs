@@ -51,6 +51,9 @@ pub(super) struct State<E> {
     pub(super) first: Option<Failure<E>>,
     /// The body failed before any task did: its error is the first, and not the scope's to return.
     body_failed: bool,
+    /// Why its tasks are asked to end.
+    #[cfg(feature = "monitor")]
+    why: Option<&'static str>,
     /// Whom to wake when a task has failed, or the last one has ended.
     owner: Option<Waker>,
     unsettled: Unsettled,
@@ -62,7 +65,22 @@ impl<E> Shared<E> {
     }
 }
 
+impl<E> State<E> {
+    /// The first reason counts.
+    #[cfg_attr(not(feature = "monitor"), expect(unused_variables))]
+    fn because(&mut self, why: &'static str) {
+        #[cfg(feature = "monitor")]
+        self.why.get_or_insert(why);
+    }
+}
+
 impl<E: fmt::Display + Send + 'static> Shared<E> {
+    /// Why a task of its was cancelled.
+    #[cfg(feature = "monitor")]
+    pub(super) fn why(&self) -> &'static str {
+        self.state().why.unwrap_or("it was aborted")
+    }
+
     pub(super) fn new() -> Self {
         Shared {
             state: Mutex::new(State {
@@ -73,6 +91,8 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
                 failures: 0,
                 first: None,
                 body_failed: false,
+                #[cfg(feature = "monitor")]
+                why: None,
                 owner: None,
                 unsettled: Unsettled::default(),
             }),
@@ -142,6 +162,7 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
     }
 
     pub(super) fn cancel(self: &Arc<Self>) {
+        self.state().because("the scope was cancelled");
         self.act(Members::cancel);
     }
 
@@ -170,6 +191,7 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
             return later(failure);
         }
         state.first = Some(failure);
+        state.because("another task of the scope has failed");
         let effects = state.members.cancel();
         let owner = state.owner.take();
         drop(state);
@@ -247,6 +269,7 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
             .as_ref()
             .map(|deadline| (deadline.limit, deadline.elapsed));
         if let Some((limit, elapsed)) = deadline {
+            self.state().because("the deadline of the scope has passed");
             let error = elapsed(Elapsed::new(NAME, "tasks", limit));
             self.record(self.state(), Failure::Error(error), drop);
         }
@@ -255,6 +278,10 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
     /// The body has ended: waits for all tasks and for the teardowns that they have left, and gives the first
     /// error.
     pub(super) async fn end(self: &Arc<Self>, exit: &Exit) -> Result<(), E> {
+        self.state().because(match exit.is_success() {
+            true => "the body of the scope has ended",
+            false => "the body of the scope has failed or was cancelled",
+        });
         self.act(|members| members.body_ended(exit.is_success()));
         poll_fn(|cx| self.poll_over(cx)).await;
         let unsettled = std::mem::take(&mut self.state().unsettled);
@@ -301,6 +328,7 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
         if self.state().members.is_over() {
             return;
         }
+        self.state().because("the scope was dropped");
         self.act(Members::abort);
         self.act(|members| members.body_ended(false));
         let first = self.state().first.take();
@@ -323,6 +351,7 @@ impl<E: fmt::Display + Send + 'static> Watch for Shared<E> {
         let mut state = self.state();
         state.body_failed |=
             state.first.is_none() && matches!(exit, Exit::Failed(_) | Exit::Panicked);
+        state.because("the body of the scope has failed or was cancelled");
         let effects = state.members.cancel();
         drop(state);
         self.carry_out(effects, None);

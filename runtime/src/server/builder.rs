@@ -1,5 +1,7 @@
 //! The server and its options.
 
+#[cfg(feature = "metrics")]
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::future::Future;
@@ -69,6 +71,8 @@ pub struct Server {
     pub(super) door: Door,
     #[cfg(feature = "monitor")]
     pub(super) health: Option<String>,
+    #[cfg(feature = "metrics")]
+    pub(super) buckets: BTreeMap<String, Vec<f64>>,
     pub(super) max_connections: Option<usize>,
     pub(super) recycle: Vec<Recycle>,
     pub(super) balance: bool,
@@ -157,6 +161,8 @@ impl Server {
             door: Door::default(),
             #[cfg(feature = "monitor")]
             health: None,
+            #[cfg(feature = "metrics")]
+            buckets: BTreeMap::new(),
             max_connections: None,
             recycle: Vec::new(),
             balance: false,
@@ -408,6 +414,42 @@ impl Server {
     #[cfg(feature = "monitor")]
     pub fn health(mut self, address: impl Into<String>) -> Server {
         self.health = Some(address.into());
+        self
+    }
+
+    /// The upper bounds of the buckets of the histogram `name`, of those that the program records by `histogram!` of the
+    /// crate `metrics`. By default they are those of Prometheus' own clients, 0.005 to 10.
+    ///
+    /// With the feature `metrics` the server is the recorder of `metrics` in each of its processes: `counter!("orders")`,
+    /// `gauge!` and `histogram!` count in the worker that calls them, and each worker is a series of `/metrics`, with its
+    /// index as the label `worker`. Counters and histograms go on when a worker is started again. A worker may have 10,000
+    /// series; what is recorded outside of workers, or once there is another recorder, isn't counted here.
+    ///
+    /// # Panics
+    ///
+    /// If there are none, one isn't finite, or they don't ascend.
+    ///
+    /// ```
+    /// # use aioxide::{Server, Worker};
+    /// # async fn greet(worker: Worker) {}
+    /// let server = Server::new(greet)
+    ///     .health("0.0.0.0:9090")
+    ///     .buckets("request_seconds", [0.001, 0.01, 0.1, 1.0]);
+    /// ```
+    #[cfg(feature = "metrics")]
+    #[track_caller]
+    pub fn buckets(
+        mut self,
+        name: impl Into<String>,
+        bounds: impl IntoIterator<Item = f64>,
+    ) -> Server {
+        let (name, bounds) = (name.into(), Vec::from_iter(bounds));
+        let ascend = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(
+            !bounds.is_empty() && ascend && bounds.iter().all(|bound| bound.is_finite()),
+            "the buckets of `{name}` are {bounds:?}: give finite bounds that ascend, without the infinite one"
+        );
+        self.buckets.insert(name, bounds);
         self
     }
 

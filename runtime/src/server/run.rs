@@ -1,7 +1,6 @@
 //! Runs a server: in the thread that calls, to its end, or beside the rest of the program.
 
 use std::env;
-use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -18,8 +17,7 @@ use super::recycle::Limits;
 use super::registry::{self, RunError, Turn};
 use super::running::Running;
 use super::supervisor::{
-    self, Config, GiveUp, Inherited, Looks, Requests, Seats, Setup, Signals, Supervisor, Systemd,
-    Teller,
+    Config, GiveUp, Looks, Received, Requests, Seats, Setup, Signals, Supervisor, Systemd, Teller,
 };
 use super::worker::event_loop;
 use super::{Isolation, report};
@@ -158,6 +156,7 @@ impl Server {
 
     fn try_run(mut self) -> Result<ExitCode, StartError> {
         registry::refuse_nested()?;
+        self.install_recorder();
         let has_processes = self.isolation == Isolation::Process;
         let turn = registry::turn(&self.key, has_processes)?;
         #[cfg(not(feature = "process"))]
@@ -178,9 +177,9 @@ impl Server {
         }
         self.check_options(self.isolation)?;
         // Before anything else opens a descriptor, or reads the environment in another thread.
-        let passed = match registration.is_first() {
-            true => supervisor::passed(),
-            false => Vec::new(),
+        let received = match registration.is_first() {
+            true => Received::of_environment(),
+            false => Received::default(),
         };
         let runtime = supervisor_runtime()?;
         let entered = runtime.enter();
@@ -214,10 +213,11 @@ impl Server {
         #[cfg(not(feature = "monitor"))]
         let looks = Looks::default();
         // Of several servers the first is the service.
-        let systemd = registration.is_first().then(Systemd::of_environment);
+        let in_store = received.in_store.clone();
+        let systemd = registration.is_first().then_some(in_store);
         let manager = Manager {
-            systemd: systemd.flatten(),
-            passed,
+            systemd: systemd.and_then(Systemd::of_environment),
+            received,
         };
         let supervisor = self.supervise(workers, seats, teller, manager, looks, give_up);
         let code = runtime.block_on(supervisor().run(requests));
@@ -272,12 +272,23 @@ impl Server {
             seats,
             teller,
             systemd: manager.systemd,
-            passed: manager.passed,
+            received: manager.received,
             looks,
             give_up,
         };
         let job = self.into_job();
         move || Supervisor::new(config, job, setup)
+    }
+
+    /// Has what the program counts by `metrics` counted in the workers, if it isn't counted elsewhere.
+    fn install_recorder(&self) {
+        #[cfg(feature = "metrics")]
+        if !crate::census::install(&self.buckets) {
+            report::log!(
+                debug,
+                "there is another recorder of `metrics`: the server counts nothing of the program's own"
+            );
+        }
     }
 
     /// Lets those in who look into the server, if that is wanted.
@@ -366,7 +377,7 @@ impl Server {
 struct Manager {
     systemd: Option<Systemd>,
     /// The sockets that it has passed.
-    passed: Vec<Inherited<OwnedFd>>,
+    received: Received,
 }
 
 fn supervisor_runtime() -> Result<Runtime, StartError> {

@@ -93,6 +93,8 @@ pub fn on_error(hook: impl Fn(&TeardownError) + Send + Sync + 'static) {
 /// Logs `error` and tells the hook. Never panics: it is called from `Drop`.
 pub(crate) fn report(error: &TeardownError) {
     panic::guarded(|| tracing::error!(context = error.name(), "{error}"));
+    #[cfg(feature = "monitor")]
+    crate::census::happened("teardown", || error.to_string());
     let hook = HOOK.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let Some(hook) = hook else { return };
     if catch_unwind(AssertUnwindSafe(|| hook(error))).is_err() {

@@ -9,6 +9,8 @@ use tokio::runtime::Handle;
 
 #[cfg(feature = "calendar")]
 use super::calendar::{Calendar, InvalidCalendar};
+#[cfg(feature = "monitor")]
+use super::details::Details;
 use super::driver::{self, Driver, Limits};
 use super::failure::{Hook, TickError};
 use super::handle::{Timer, check_interval};
@@ -69,7 +71,13 @@ impl Timer {
     /// ```
     pub fn calendar(expression: &str, zone: &str) -> Result<TimerBuilder, InvalidCalendar> {
         let calendar = Calendar::parse(expression, zone)?;
+        #[cfg(feature = "monitor")]
+        let said = format!("{expression} in {zone}");
         let mut builder = TimerBuilder::new(Cadence::Clock, Duration::MAX);
+        #[cfg(feature = "monitor")]
+        {
+            builder.said = Some(said);
+        }
         builder.zone = Some(calendar.zone().clone());
         builder.calendar = Some(MakeDues::new(move || calendar.clone()));
         Ok(builder)
@@ -101,6 +109,9 @@ pub struct TimerBuilder {
     delivery: Option<Delivery>,
     #[cfg(feature = "calendar")]
     zone: Option<jiff::tz::TimeZone>,
+    /// What a calendar is made of, in words.
+    #[cfg(feature = "monitor")]
+    said: Option<String>,
 }
 
 /// Among whom a timer is the only one that runs.
@@ -139,6 +150,8 @@ impl TimerBuilder {
             delivery: None,
             #[cfg(feature = "calendar")]
             zone: None,
+            #[cfg(feature = "monitor")]
+            said: None,
         }
     }
 
@@ -454,6 +467,8 @@ impl TimerBuilder {
             Some(zone) => shared.in_zone(zone),
             None => shared,
         };
+        #[cfg(feature = "monitor")]
+        let shared = shared.with_details(Details::new(interval, self.said));
         let shared = Arc::new(shared);
         let Some(calendar) = calendar else {
             let schedule = Schedule::new(rules, interval, first, seed);

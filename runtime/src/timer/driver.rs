@@ -14,13 +14,15 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::crowd::{Crowd, Next};
 use super::failure::{Hook, TickError};
-use super::running::{Entry, Settling, Timeout, Verdict, poll_tick};
+use super::running::{Entry, Settling, Timeout, poll_tick};
 use super::schedule::{Action, Dropped, Due, NEVER, Nanos, STARVED, Schedule};
 use super::shared::{Counts, Request, Shared, add};
 use super::single::{Event, Standing, Tenant};
 use super::tick::Tick;
 use super::ticks::Ticks;
+use super::verdict::Verdict;
 use super::wall::WallClock;
+use super::watching::Watching;
 use crate::panic;
 use crate::teardown::InnerPlace;
 
@@ -126,6 +128,10 @@ struct Special {
     /// The running tick, for the hook, unless several may run.
     tick: Option<Tick>,
     /// Of the running tick, unless several may run.
+    watching: Watching,
+    /// Why the running ticks are asked to end.
+    why: &'static str,
+    /// Of the running tick, unless several may run.
     timeout: Option<Timeout>,
     /// That of the running tick, unless several may run or nothing has been entered in it.
     place: Option<InnerPlace>,
@@ -145,6 +151,8 @@ impl Special {
             due: 0,
             hook: None,
             tick: None,
+            watching: Watching::default(),
+            why: "",
             timeout: None,
             place: None,
             settling: None,
@@ -288,7 +296,7 @@ impl Driver {
                 self.obey(times.clock_at(at), now, busy, request);
             }
             if now >= self.until && !self.asked {
-                self.ask(now);
+                self.ask(now, "the timer has ended, and the time to finish is over");
             }
             if now >= self.until {
                 self.drop_ticks(cx, times.clock, ticks.as_mut());
@@ -331,7 +339,7 @@ impl Driver {
                             );
                         });
                     }
-                    self.ask(now);
+                    self.ask(now, "the next tick was due (overlap = cancel)");
                     if now >= self.until {
                         self.drop_ticks(cx, times.clock, ticks.as_mut());
                     }
@@ -368,7 +376,7 @@ impl Driver {
         match request {
             Request::Stop { grace } => {
                 self.end(at, busy);
-                self.ask(now);
+                self.ask(now, "the timer was stopped or dropped");
                 if !grace {
                     self.until = now;
                 }
@@ -383,7 +391,11 @@ impl Driver {
             Request::Pause => self.schedule.pause(at, busy),
             Request::Resume => self.schedule.resume(at),
             Request::Trigger => self.schedule.trigger(),
-            Request::SetInterval(interval) => self.schedule.set_interval(interval, at, busy),
+            Request::SetInterval(interval) => {
+                #[cfg(feature = "monitor")]
+                self.shared.details.set_interval(interval);
+                self.schedule.set_interval(interval, at, busy);
+            }
             Request::Reset => self.schedule.reset(at, busy),
         }
     }
@@ -398,10 +410,13 @@ impl Driver {
         special.map_or_else(Limits::default, |special| special.limits)
     }
 
-    /// Asks the running ticks to end within the grace.
-    fn ask(&mut self, now: Nanos) {
+    /// Asks the running ticks to end within the grace, for that reason.
+    fn ask(&mut self, now: Nanos, why: &'static str) {
         if self.schedule.running() == 0 {
             return;
+        }
+        if let (false, Some(special)) = (self.asked, &mut self.special) {
+            special.why = why;
         }
         let drop_at = now.saturating_add(self.limits().grace);
         self.until = if self.asked {
@@ -426,6 +441,7 @@ impl Driver {
         add(&shared.counts.started, 1);
         // A wall clock may have been put back.
         let lateness = times.clock.saturating_sub(due.at);
+        let watching = Watching::begin(shared, lateness);
         let tenant = self
             .special
             .as_ref()
@@ -464,11 +480,15 @@ impl Driver {
                     settling: None,
                     timeout: special.limits.timeout.map(Timeout::new),
                     tick: told,
+                    watching,
                 });
             }
             Ok(None) => {
                 self.index = due.index;
                 self.keep(place);
+                if watching.is_on() {
+                    make(&mut self.special).watching = watching;
+                }
                 if let Some(special) = &mut self.special {
                     special.set_timeout();
                     special.tick = told;
@@ -477,7 +497,8 @@ impl Driver {
             }
             Err(panic) => {
                 let error = TickError::Panicked(panic::into_text(panic));
-                self.account(due.index, due.at, told.as_ref(), Verdict::Failed(error));
+                let verdict = Verdict::Failed(error);
+                self.account(due.index, due.at, told.as_ref(), watching, verdict);
                 self.schedule.ended(times.clock, 1, false);
             }
         }
@@ -502,7 +523,9 @@ impl Driver {
         {
             match crowd.poll_next() {
                 Next::Ended(tick) => {
-                    ended.add(self.account(tick.index, tick.due, tick.tick.as_ref(), tick.verdict));
+                    let told = tick.tick.as_ref();
+                    let verdict = tick.verdict;
+                    ended.add(self.account(tick.index, tick.due, told, tick.watching, verdict));
                     ended.unpolled = self.shared.now().saturating_sub(began) >= TURN;
                 }
                 Next::None => break,
@@ -549,11 +572,15 @@ impl Driver {
 
     fn account_alone(&mut self, verdict: Verdict) -> bool {
         let special = self.special.as_mut();
-        let (due, told) = match special {
-            Some(special) => (special.due, special.tick.take()),
-            None => (0, None),
+        let (due, told, watching) = match special {
+            Some(special) => (
+                special.due,
+                special.tick.take(),
+                std::mem::take(&mut special.watching),
+            ),
+            None => (0, None, Watching::default()),
         };
-        self.account(self.index, due, told.as_ref(), verdict)
+        self.account(self.index, due, told.as_ref(), watching, verdict)
     }
 
     fn settling(&mut self) -> Option<&mut Settling> {
@@ -609,7 +636,16 @@ impl Driver {
     }
 
     /// Counts a tick that has ended, and tells of it if it failed. True if it came to its own good end.
-    fn account(&mut self, index: u64, due: Nanos, told: Option<&Tick>, verdict: Verdict) -> bool {
+    fn account(
+        &mut self,
+        index: u64,
+        due: Nanos,
+        told: Option<&Tick>,
+        watching: Watching,
+        verdict: Verdict,
+    ) -> bool {
+        let why = self.special.as_ref().map_or("", |special| special.why);
+        watching.end(&self.shared, &verdict, why);
         self.ended_under_lease(due, matches!(verdict, Verdict::Cancelled));
         let counts = &self.shared.counts;
         let completed = matches!(verdict, Verdict::Completed);
@@ -710,7 +746,7 @@ impl Driver {
                 self.schedule.close();
                 self.forget_start(times.clock);
                 if !self.asked {
-                    self.ask(now);
+                    self.ask(now, "the lease ends");
                 }
                 let by = self
                     .tenant()
@@ -731,7 +767,7 @@ impl Driver {
                                 "the lease is lost; the ticks that run are dropped"
                             );
                         });
-                        self.ask(now);
+                        self.ask(now, "the lease is lost");
                     }
                     self.drop_ticks(cx, times.clock, ticks.as_mut());
                 }

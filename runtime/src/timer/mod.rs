@@ -4,6 +4,8 @@ mod builder;
 #[cfg(feature = "calendar")]
 mod calendar;
 mod crowd;
+#[cfg(feature = "monitor")]
+mod details;
 mod driver;
 mod failure;
 mod handle;
@@ -17,9 +19,11 @@ mod shared;
 pub(crate) mod single;
 mod tick;
 mod ticks;
+mod verdict;
 mod wall;
 #[cfg(feature = "monitor")]
 pub(crate) mod watched;
+mod watching;
 
 pub use builder::TimerBuilder;
 #[cfg(feature = "calendar")]

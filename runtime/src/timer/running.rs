@@ -17,29 +17,10 @@ use super::shared::Shared;
 use super::single::Guard;
 use super::tick::Tick;
 use super::ticks::Ticks;
+use super::verdict::{End, Verdict};
+use super::watching::Watching;
 use crate::panic;
 use crate::teardown::{InnerPlace, Wait};
-
-/// How a tick ended by itself.
-pub(super) type End = Result<(), TickError>;
-
-/// What became of a tick.
-pub(super) enum Verdict {
-    Completed,
-    /// It was asked to end before it had.
-    Cancelled,
-    Failed(TickError),
-}
-
-impl Verdict {
-    pub(super) fn of(end: End, asked: bool) -> Verdict {
-        match end {
-            Err(error) => Verdict::Failed(error),
-            Ok(()) if asked => Verdict::Cancelled,
-            Ok(()) => Verdict::Completed,
-        }
-    }
-}
 
 /// A tick whose future is gone, and which ends once the teardowns of its place have.
 pub(super) struct Settling {
@@ -135,6 +116,7 @@ pub(super) struct Entry {
     pub(super) timeout: Option<Timeout>,
     /// What the hook is told in case of a failure.
     pub(super) tick: Option<Tick>,
+    pub(super) watching: Watching,
 }
 
 impl Entry {
@@ -167,6 +149,7 @@ pub(super) struct Ended {
     pub(super) due: Nanos,
     pub(super) verdict: Verdict,
     pub(super) tick: Option<Tick>,
+    pub(super) watching: Watching,
 }
 
 impl Future for Entry {
@@ -196,6 +179,7 @@ impl Future for Entry {
             due: this.due,
             verdict,
             tick: this.tick.take(),
+            watching: std::mem::take(&mut this.watching),
         })
     }
 }

@@ -13,6 +13,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+#[cfg(feature = "monitor")]
+use super::details::Details;
 use super::schedule::{NEVER, Nanos};
 use crate::panic;
 use crate::teardown::Place;
@@ -73,6 +75,8 @@ pub(super) struct Shared {
     pub(super) jitter: Nanos,
     #[cfg(feature = "calendar")]
     zone: jiff::tz::TimeZone,
+    #[cfg(feature = "monitor")]
+    pub(super) details: Details,
 }
 
 /// Written by the task alone, which is why adding is a load and a store.
@@ -115,7 +119,14 @@ impl Shared {
             jitter,
             #[cfg(feature = "calendar")]
             zone: jiff::tz::TimeZone::UTC,
+            #[cfg(feature = "monitor")]
+            details: Details::default(),
         }
+    }
+
+    #[cfg(feature = "monitor")]
+    pub(super) fn with_details(self, details: Details) -> Shared {
+        Shared { details, ..self }
     }
 
     /// With the zone that ticks tell their due times in.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use super::details::Shown;
 use super::shared::{Request, Shared};
 
 /// Of how many names the counts are kept when their timers have ended.
@@ -40,6 +41,7 @@ pub(crate) struct Seen {
     /// `None` while that isn't known.
     pub(crate) next_due_in: Option<Duration>,
     pub(crate) counted: Counted,
+    pub(crate) details: Shown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,7 @@ pub(crate) fn timers() -> Vec<Seen> {
                 .next_due()
                 .map(|due| due.saturating_duration_since(now)),
             counted: counted(shared),
+            details: shared.details.show(),
         });
         seen.collect()
     })

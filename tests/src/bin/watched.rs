@@ -1,7 +1,9 @@
 //! A server that can be looked into: connections, timers, contexts and commands of its own.
 
+use std::cell::RefCell;
 use std::io;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use aioxide::{Timer, Worker, actxmgr, server};
@@ -26,6 +28,9 @@ struct Options {
     /// Where the server's health is told.
     #[arg(long)]
     health: Option<String>,
+    /// Logs by `logging::init`, instead of the fixtures' own log.
+    #[arg(long)]
+    own_log: bool,
     /// How long a worker takes to get ready, in milliseconds.
     #[arg(long, default_value_t = 0)]
     slow_start: u64,
@@ -71,6 +76,36 @@ async fn watched(worker: Worker, options: Options) -> io::Result<()> {
     worker.command("prints", "prints 10 MB", async |_| {
         "0123456789".repeat(1_000_000)
     });
+    let started = Rc::new(RefCell::new(None));
+    worker.command("begin", "begins what has no end of its own", {
+        let (worker, started) = (worker.clone(), Rc::clone(&started));
+        async move |_| {
+            let timers = [
+                Timer::every(hour).name("hangs").start(async |_| {
+                    std::future::pending::<()>().await;
+                }),
+                Timer::every(hour)
+                    .name("fails")
+                    .start(async |_| Err::<(), _>("its own mistake")),
+                Timer::calendar("0 3 * * *", "Asia/Seoul")
+                    .expect("a calendar")
+                    .name("nightly")
+                    .start(async |_| {}),
+            ];
+            let child = worker
+                .scope()
+                .spawn_named("sleeper", std::future::pending::<()>());
+            started.replace(Some((timers, child)));
+        }
+    });
+    worker.command("end", "ends it", async move |_| {
+        if let Some((_timers, child)) = started.take() {
+            child.abort();
+        }
+    });
+    worker.command("say", "logs a detail", async move |_| {
+        tracing::debug!("a detail of worker {index}");
+    });
     worker.command("release", "lets teardowns end", async |_| {
         RELEASED.add_permits(100);
     });
@@ -100,8 +135,17 @@ async fn failing() -> io::Result<()> {
     Err(io::Error::other("its own mistake"))
 }
 
+/// Counts by the macros of `metrics`.
+fn order() {
+    metrics::describe_counter!("orders", "Orders that were taken.");
+    metrics::counter!("orders", "of" => "tea").increment(2);
+    metrics::gauge!("queue").set(1.5);
+    metrics::histogram!("order_seconds").record(0.02);
+}
+
 /// Does what each byte says: `e` is echoed, `p` panics, `b` blocks the event loop for a while, `c` enters a context that
-/// is left with the connection, `d` drops one whose teardown is held up, `f` leaves one that fails, and `F` drops it.
+/// is left with the connection, `d` drops one whose teardown is held up, `f` leaves one that fails, `F` drops it, and `o` counts an
+/// order.
 async fn answer(mut stream: TcpStream) -> io::Result<()> {
     let mut entered = Vec::new();
     loop {
@@ -114,6 +158,7 @@ async fn answer(mut stream: TcpStream) -> io::Result<()> {
                     b'd' => drop(held_up().await),
                     b'f' => assert!(failing().await?.exit().await.is_err()),
                     b'F' => drop(failing().await?),
+                    b'o' => order(),
                     _ => {}
                 }
                 stream.write_u8(byte).await?;
@@ -125,14 +170,20 @@ async fn answer(mut stream: TcpStream) -> io::Result<()> {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    fixture::log();
+    match options.own_log {
+        true => aioxide::logging::init(),
+        false => fixture::log(),
+    }
     let (server, monitor, health) = (
         options.server.clone(),
         options.monitor.clone(),
         options.health.clone(),
     );
     let name = options.name.clone();
-    let server = server.apply(watched(options)).monitor(monitor);
+    let server = server
+        .apply(watched(options))
+        .monitor(monitor)
+        .buckets("order_seconds", [0.01, 0.1]);
     let server = match name {
         Some(name) => server.name(name),
         None => server,

@@ -1,5 +1,6 @@
 //! The rooms of the house, as the code keeps them: no import runs in a circle, and none upwards.
 
+mod guide;
 mod imports;
 mod pictures;
 

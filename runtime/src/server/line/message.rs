@@ -96,6 +96,9 @@ pub(crate) enum Message {
     /// The answer to a query of this number.
     #[cfg(feature = "monitor")]
     Answered(u64, Vec<u8>),
+    /// What has gone wrong in the background, in JSON.
+    #[cfg(feature = "monitor")]
+    Happened(Vec<u8>),
     /// What it has counted, at its end.
     #[cfg(feature = "monitor")]
     LastFigures(Vec<u8>),

@@ -22,10 +22,12 @@ pub(super) use end::Line;
 pub(super) use identity::{Identity, Role, comm};
 pub(super) use loans::Loan;
 pub(super) use message::{Answer, Ended, Failure, Message, Passed, Request};
+#[cfg(feature = "metrics")]
+pub(super) use query::Own;
 #[cfg(feature = "monitor")]
 pub(super) use query::{
-    CommandRow, Connection, ContextRow, Count, CountKey, Figures, LONGEST_ANSWER, Query, Ran,
-    TimerAct, TimerRow,
+    CommandRow, Connection, ContextRow, Count, CountKey, EndedRow, Figures, Happened,
+    LONGEST_ANSWER, Query, Ran, Sort, TaskRow, Tasks, TimerAct, TimerRow,
 };
 #[cfg(feature = "timer")]
 pub(super) use single::{Reached, Reply, SingleAnswer, SingleCall};

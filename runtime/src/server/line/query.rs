@@ -1,6 +1,8 @@
 //! What those who look into a running server ask its workers, and what a worker tells of itself.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -21,6 +23,10 @@ pub(crate) enum Query {
     Contexts,
     /// To all timers of this name. How many there are.
     Timer { name: String, act: TimerAct },
+    /// [`Tasks`].
+    Tasks,
+    /// Another filter for the log. A [`Ran`].
+    Log(String),
     /// A list of [`CommandRow`].
     Commands,
     /// A command of the program's own. A [`Ran`].
@@ -55,6 +61,9 @@ pub(crate) struct Figures {
     pub(crate) gauges: Vec<Count>,
     /// These only ever grow.
     pub(crate) counts: Vec<Count>,
+    /// What the program's own metrics are said to be, by name.
+    #[serde(default)]
+    pub(crate) helps: BTreeMap<String, String>,
 }
 
 impl Figures {
@@ -79,6 +88,25 @@ pub(crate) struct CountKey {
     pub(crate) timer: Option<String>,
     pub(crate) context: Option<String>,
     pub(crate) outcome: Option<String>,
+    /// Of what the program itself counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) own: Option<Own>,
+}
+
+/// A series of the program's own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Own {
+    pub(crate) sort: Sort,
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Sort {
+    Counter,
+    Gauge,
+    /// With the bound as the last label, `le`.
+    Bucket,
+    Sum,
 }
 
 impl Count {
@@ -89,6 +117,7 @@ impl Count {
                 timer: None,
                 context: None,
                 outcome: None,
+                own: None,
             },
             value,
         }
@@ -129,15 +158,63 @@ pub(crate) struct ContextRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TimerRow {
     pub(crate) name: String,
+    /// Of one that doesn't go by a calendar.
+    pub(crate) interval: Option<f64>,
+    /// The expression and the time zone.
+    pub(crate) calendar: Option<String>,
     /// In how long it is due next; none while that isn't known, for one that is paused for example.
     pub(crate) next_due_in: Option<f64>,
     pub(crate) running: u64,
+    /// For how long the oldest of these ticks has been.
+    pub(crate) running_since: Option<f64>,
+    /// How long the last tick took that has ended.
+    pub(crate) last_length: Option<f64>,
+    /// How late the last tick was that was started.
+    pub(crate) lateness: Option<f64>,
     pub(crate) started: u64,
     pub(crate) completed: u64,
     pub(crate) failed: u64,
     pub(crate) cancelled: u64,
     pub(crate) skipped: u64,
     pub(crate) missed: u64,
+}
+
+/// The tasks that are polled here. Times are in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Tasks {
+    /// The oldest first.
+    pub(crate) running: Vec<TaskRow>,
+    /// The newest last.
+    pub(crate) ended: Vec<EndedRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TaskRow {
+    /// `tick`, `handler` or `child`.
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) age: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EndedRow {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// `completed`, `failed`, `panicked` or `cancelled`.
+    pub(crate) how: String,
+    /// The error, or for what reason it was cancelled.
+    pub(crate) why: Option<String>,
+    pub(crate) after: f64,
+    pub(crate) at: SystemTime,
+}
+
+/// Something that went wrong in a worker's background.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Happened {
+    /// `teardown` or `tick`.
+    pub(crate) kind: String,
+    pub(crate) at: SystemTime,
+    pub(crate) text: String,
 }
 
 /// A command of the program's own.

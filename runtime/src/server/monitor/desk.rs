@@ -11,10 +11,11 @@ use tokio::time::timeout;
 
 use super::about::About;
 use super::figures::{Known, Told};
+use super::log;
 use super::metrics;
 use super::reply::{
     self, Address, Connection, Context, Event, Held, Help, Numbers, Ran, Refused, Reply, Roll,
-    Server, Timer, Worker,
+    Server, Tasks, Timer, Worker,
 };
 use super::vocabulary::{Command, KNOWN, nearest};
 use crate::server::line::{self, CommandRow, Query, Role, TimerAct};
@@ -98,6 +99,7 @@ impl Desk {
             Command::Connections(of) => self.connections(of).await?,
             Command::Timers => self.timers().await?,
             Command::Contexts => self.contexts().await?,
+            Command::Tasks => self.tasks().await?,
             Command::Timer { name, act } => {
                 self.log_act(asker, &format!("timer {name}"));
                 self.timer(name, act).await?
@@ -108,6 +110,7 @@ impl Desk {
                     metrics: self.metrics(&view).await,
                 }
             }
+            Command::Log { filter, worker } => log::change(self, &filter, worker, asker).await?,
             Command::Run { name, args, worker } => {
                 let view = self.view().await?;
                 let role = worker
@@ -171,7 +174,7 @@ impl Desk {
         Ok(Given::Reply(reply))
     }
 
-    fn log_act(&self, asker: Asker, what: &str) {
+    pub(super) fn log_act(&self, asker: Asker, what: &str) {
         let Asker { uid, pid } = asker;
         report::log!(
             info,
@@ -370,6 +373,22 @@ impl Desk {
         let row = |worker, context| Context { worker, context };
         let rows = self.rows_of(&Query::Contexts, row).await;
         rows.map(Reply::Contexts)
+    }
+
+    async fn tasks(&self) -> Result<Reply, Refused> {
+        let view = self.view().await?;
+        let told: Vec<(_, Option<line::Tasks>)> = self
+            .told
+            .ask_at_length(&view, |_| true, &Query::Tasks)
+            .await;
+        let mut tasks = Tasks::default();
+        for (worker, told) in told {
+            let name = name_of(&view, worker.role);
+            let told = told.unwrap_or_default();
+            tasks.add(&name, told);
+        }
+        tasks.sort();
+        Ok(Reply::Tasks(tasks))
     }
 
     /// What all workers answer to a query of which the answer is a list.
@@ -617,7 +636,7 @@ pub(super) fn ready(view: &View) -> usize {
         .len()
 }
 
-fn name_of(view: &View, role: Role) -> String {
+pub(super) fn name_of(view: &View, role: Role) -> String {
     let place = view.places.iter().find(|place| place.role == role);
     match (place, role) {
         (Some(place), _) => place.name.clone(),
@@ -627,7 +646,7 @@ fn name_of(view: &View, role: Role) -> String {
 }
 
 /// By the index of a worker, or the name of an extra.
-fn place<'v>(view: &'v View, worker: &str) -> Result<&'v Place, Refused> {
+pub(super) fn place<'v>(view: &'v View, worker: &str) -> Result<&'v Place, Refused> {
     let index = worker.parse::<usize>().ok();
     let found = view.places.iter().find(|place| match place.role.index() {
         Some(slot) => Some(slot) == index || place.name == worker,

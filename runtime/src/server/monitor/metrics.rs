@@ -1,11 +1,12 @@
 //! The figures of a server in Prometheus' text format.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
 use std::ops::Add;
 
 use super::about::About;
 use super::figures::Known;
+use super::own;
+use super::page::Page;
 use crate::server::line::{CountKey, Role};
 use crate::server::supervisor::{View, WorkerId, WorkerView};
 use crate::teardown::Stats;
@@ -220,63 +221,6 @@ pub(super) fn text(sample: &Sample<'_>) -> String {
             _ => {}
         }
     }
+    own::write(&mut page, sample.view, &known, sample.totals, worker);
     page.text
-}
-
-/// The format itself.
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn family(&mut self, name: &str, help: &str, kind: &str) {
-        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    /// Of a worker, with the labels of its key.
-    fn sample_of(&mut self, name: &str, worker: &str, key: &CountKey, value: impl Display) {
-        let own = [
-            ("worker", Some(worker)),
-            ("timer", key.timer.as_deref()),
-            ("context", key.context.as_deref()),
-            ("outcome", key.outcome.as_deref()),
-        ];
-        let labels = own.map(|(label, value)| value.map(|value| (label, value)));
-        let labels: Vec<(&str, &str)> = labels.into_iter().flatten().collect();
-        self.sample(name, &labels, value);
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let labels = labels.iter().map(|(label, value)| {
-            let value = value
-                .replace('\\', "\\\\")
-                .replace('"', "\\\"")
-                .replace('\n', "\\n");
-            format!("{label}=\"{value}\"")
-        });
-        let labels: Vec<String> = labels.collect();
-        let _ = match labels.is_empty() {
-            true => writeln!(self.text, "{name} {value}"),
-            false => writeln!(self.text, "{name}{{{}}} {value}", labels.join(",")),
-        };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_escaped() {
-        let mut page = Page::default();
-        page.family("a_total", "Some.", "counter");
-        page.sample("a_total", &[("worker", "a\"b\\c\nd"), ("timer", "t")], 3);
-        page.sample("a_total", &[], 0.5);
-        assert_eq!(
-            page.text,
-            "# HELP a_total Some.\n# TYPE a_total counter\n\
-             a_total{worker=\"a\\\"b\\\\c\\nd\",timer=\"t\"} 3\na_total 0.5\n"
-        );
-    }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::about::Options;
 use super::text::{Table, age, rfc3339};
-use crate::server::line::{self, ContextRow, TimerRow};
+use crate::server::line::{self, ContextRow, TaskRow, TimerRow};
 use crate::server::supervisor::Entry;
 
 /// Why a command is not carried out, or failed.
@@ -80,6 +80,7 @@ pub(super) enum Reply {
     Connections(Vec<Connection>),
     Timers(Vec<Timer>),
     Contexts(Vec<Context>),
+    Tasks(Tasks),
     Ran(Vec<Ran>),
     /// Prometheus' text format, also where JSON is asked for.
     Metrics {
@@ -203,6 +204,80 @@ pub(super) struct Timer {
     pub(super) timer: TimerRow,
 }
 
+/// The tasks of all workers. Times are in seconds.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Tasks {
+    /// The oldest first.
+    running: Vec<Task>,
+    /// The last ones, the newest last.
+    ended: Vec<Ended>,
+}
+
+#[derive(Debug, Serialize)]
+struct Task {
+    worker: String,
+    #[serde(flatten)]
+    task: TaskRow,
+}
+
+#[derive(Debug, Serialize)]
+struct Ended {
+    worker: String,
+    kind: String,
+    name: String,
+    how: String,
+    why: Option<String>,
+    after: f64,
+    time: String,
+}
+
+impl Tasks {
+    pub(super) fn add(&mut self, worker: &str, told: line::Tasks) {
+        let running = told.running.into_iter().map(|task| Task {
+            worker: worker.to_owned(),
+            task,
+        });
+        self.running.extend(running);
+        let ended = told.ended.into_iter().map(|task| Ended {
+            worker: worker.to_owned(),
+            kind: task.kind,
+            name: task.name,
+            how: task.how,
+            why: task.why,
+            after: task.after,
+            time: rfc3339(task.at),
+        });
+        self.ended.extend(ended);
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.running
+            .sort_by(|a, b| b.task.age.total_cmp(&a.task.age));
+        self.ended.sort_by(|a, b| a.time.cmp(&b.time));
+    }
+
+    fn text(&self) -> String {
+        let mut running = Table::new(&["WORKER", "TASK", "NAME", "AGE"]);
+        for Task { worker, task } in &self.running {
+            let age = age(Duration::from_secs_f64(task.age));
+            running.row([worker.clone(), task.kind.clone(), task.name.clone(), age]);
+        }
+        let mut ended = Table::new(&["WORKER", "TASK", "NAME", "ENDED", "HOW", "AFTER", "WHY"]);
+        for task in &self.ended {
+            ended.row([
+                task.worker.clone(),
+                task.kind.clone(),
+                task.name.clone(),
+                task.time.clone(),
+                task.how.clone(),
+                format!("{:.3}s", task.after),
+                task.why.clone().unwrap_or_default(),
+            ]);
+        }
+        format!("{running}\n{ended}")
+    }
+}
+
 /// The contexts of a function in a worker. Times are in seconds.
 #[derive(Debug, Serialize)]
 pub(super) struct Context {
@@ -292,6 +367,7 @@ impl Reply {
             }
             Reply::Timers(timers) => text_of_timers(timers),
             Reply::Contexts(contexts) => text_of_contexts(contexts),
+            Reply::Tasks(tasks) => tasks.text(),
             Reply::Ran(ran) => match &ran[..] {
                 [Ran { output, .. }] => with_end(output),
                 ran => {
@@ -384,8 +460,12 @@ fn text_of_timers(timers: &[Timer]) -> String {
     let mut table = Table::new(&[
         "WORKER",
         "TIMER",
+        "EVERY",
         "DUE IN",
         "RUNNING",
+        "SINCE",
+        "LAST TOOK",
+        "LATE",
         "COMPLETED",
         "FAILED",
         "CANCELLED",
@@ -396,15 +476,33 @@ fn text_of_timers(timers: &[Timer]) -> String {
         let due = timer
             .next_due_in
             .map_or("-".to_owned(), |due| format!("{due:.3}s"));
+        let every = match (&timer.calendar, timer.interval) {
+            (Some(calendar), _) => calendar.clone(),
+            (None, Some(interval)) => format!("{:?}", Duration::from_secs_f64(interval)),
+            (None, None) => "-".to_owned(),
+        };
+        let length = |seconds: Option<f64>| match seconds {
+            Some(seconds) => format!("{:.1}ms", seconds * 1e3),
+            None => "-".to_owned(),
+        };
+        let since = timer.running_since.map(Duration::from_secs_f64).map(age);
         let counts = [
-            timer.running,
             timer.completed,
             timer.failed,
             timer.cancelled,
             timer.skipped,
             timer.missed,
         ];
-        let cells = [worker.clone(), timer.name.clone(), due];
+        let cells = [
+            worker.clone(),
+            timer.name.clone(),
+            every,
+            due,
+            timer.running.to_string(),
+            since.unwrap_or_else(|| "-".to_owned()),
+            length(timer.last_length),
+            length(timer.lateness),
+        ];
         table.row(
             cells
                 .into_iter()

@@ -51,6 +51,11 @@ pub(super) const KNOWN: &[Known] = &[
     ),
     shows("timers", "", "shows the timers of all workers"),
     shows(
+        "tasks",
+        "",
+        "shows ticks, handlers and tasks of scopes, and how the last ones ended",
+    ),
+    shows(
         "contexts",
         "",
         "shows the contexts of all workers, by function",
@@ -73,6 +78,11 @@ pub(super) const KNOWN: &[Known] = &[
     acts("restart", "WORKER", "replaces a worker by a new one"),
     acts("reload", "", "restarts all workers, one after the other"),
     acts("scale", "N", "changes the number of workers"),
+    acts(
+        "log",
+        "FILTER [WORKER]",
+        "changes what is logged, until the next restart",
+    ),
     acts(
         "run",
         "NAME [ARGS] [--worker WORKER]",
@@ -100,11 +110,17 @@ pub(super) enum Command {
     Connections(Option<String>),
     Timers,
     Contexts,
+    Tasks,
     Timer {
         name: String,
         act: TimerAct,
     },
     Metrics,
+    /// In one worker, or in the whole server.
+    Log {
+        filter: String,
+        worker: Option<String>,
+    },
     Run {
         name: String,
         args: Vec<String>,
@@ -165,6 +181,7 @@ impl Command {
             ("connections", []) => Command::Connections(None),
             ("connections", [worker]) => Command::Connections(Some((*worker).to_owned())),
             ("timers", []) => Command::Timers,
+            ("tasks", []) => Command::Tasks,
             ("contexts", []) => Command::Contexts,
             ("timer", [name, act]) => Command::Timer {
                 name: (*name).to_owned(),
@@ -176,6 +193,14 @@ impl Command {
                 },
             },
             ("metrics", []) => Command::Metrics,
+            ("log", [filter]) => Command::Log {
+                filter: (*filter).to_owned(),
+                worker: None,
+            },
+            ("log", [filter, worker]) => Command::Log {
+                filter: (*filter).to_owned(),
+                worker: Some((*worker).to_owned()),
+            },
             ("run", [name, args @ ..]) => {
                 let (args, worker) = match args {
                     [args @ .., "--worker" | "-w", worker] => (args, Some((*worker).to_owned())),

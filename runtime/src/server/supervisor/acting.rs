@@ -1,5 +1,6 @@
 //! Carries out what the policy decides.
 
+use std::collections::BTreeMap;
 #[cfg(feature = "timer")]
 use std::collections::BTreeSet;
 use std::io;
@@ -13,6 +14,7 @@ use super::policy::{Action, Ending, Event, Image, WorkerId};
 use super::pulse::Pulse;
 use super::seats::{self, Seat, Thread};
 use super::sockets::Order;
+use super::systemd::Barrier;
 use super::wear::Wear;
 use super::who::{MAIN, Who};
 use crate::server::job::Run;
@@ -26,6 +28,8 @@ impl Supervisor {
     pub(super) fn carry_out(&mut self, actions: Vec<Action>) {
         // First: any of these may write a log line, and wait for ever for somebody to read it.
         self.set_watchdog();
+        // Of roles that are given up: until then systemd has their sockets, too.
+        let mut barriers = BTreeMap::new();
         for action in actions {
             match action {
                 Action::EnterMain => self.enter_main(),
@@ -36,8 +40,11 @@ impl Supervisor {
                 Action::Stop { id, reason, by } => {
                     let stop = self.stop(reason, by);
                     self.sockets.leaving(id);
-                    if let Some(live) = self.workers.get_mut(&id) {
-                        live.seat.stop(stop);
+                    let role = self.workers.get(&id).map(|live| live.role);
+                    self.held_stops.insert(id, stop);
+                    match role.and_then(|role| barriers.remove(&role)) {
+                        Some(barrier) => self.stop_after(barrier, id),
+                        None => self.pass_on_stop(id),
                     }
                 }
                 Action::Kill(id) => {
@@ -46,7 +53,11 @@ impl Supervisor {
                         live.seat.kill();
                     }
                 }
-                Action::Close(role) => self.sockets.close(role),
+                Action::Close(role) => {
+                    self.sockets.close(role);
+                    let barrier = self.keep_no_more();
+                    barriers.extend(barrier.map(|barrier| (role, barrier)));
+                }
                 Action::CloseUnasked(id) => self.sockets.ready(id),
                 Action::Park(role) => self.sockets.park(role),
                 Action::TellGoing(id) => {
@@ -65,6 +76,25 @@ impl Supervisor {
                     self.exit = Some(code);
                 }
             }
+        }
+    }
+
+    /// Until systemd has let go of the worker's sockets it may be given connections, which only this worker accepts.
+    fn stop_after(&self, barrier: Barrier, id: WorkerId) {
+        let supervisor = self.supervisor.clone();
+        tokio::spawn(async move {
+            if !barrier.passed().await {
+                report::log!(warn, "systemd is slow in letting go of sockets");
+            }
+            // A supervisor that is gone has ended the server.
+            let _ = supervisor.send(Input::LetGo(id));
+        });
+    }
+
+    pub(super) fn pass_on_stop(&mut self, id: WorkerId) {
+        let stop = self.held_stops.remove(&id);
+        if let Some((live, stop)) = self.workers.get_mut(&id).zip(stop) {
+            live.seat.stop(stop);
         }
     }
 

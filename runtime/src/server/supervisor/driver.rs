@@ -1,7 +1,6 @@
 //! The driver: carries what happens to the policy, and out what it decides.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use super::requests::Requests;
 use super::seats::{Leaving, Seats, Thread};
 #[cfg(feature = "timer")]
 use super::singles::Singles;
-use super::sockets::{Inherited, Kernel, Sockets};
+use super::sockets::{Kernel, Received, Sockets};
 use super::systemd::Systemd;
 #[cfg(feature = "monitor")]
 use super::view::Failures;
@@ -30,12 +29,12 @@ use super::watchdog::{GiveUp, Watchdog};
 use super::wear;
 use super::who::about;
 use crate::panic;
-use crate::server::Addresses;
 use crate::server::job::{Job, MainValue};
 use crate::server::line::Role;
 use crate::server::recycle::Limits;
 use crate::server::report;
 use crate::server::stop::{after, sleep_until};
+use crate::server::{Addresses, Stop};
 
 /// How much of what is said is heard out before a deadline that is due is judged.
 const TURN: usize = 64;
@@ -57,6 +56,8 @@ pub(crate) struct Supervisor {
     pub(super) main_value: Option<MainValue>,
     pub(super) workers: BTreeMap<WorkerId, Live>,
     pub(super) leaving: Leaving,
+    /// What workers are to be told once systemd has let go of their sockets.
+    pub(super) held_stops: BTreeMap<WorkerId, Stop>,
     pub(super) generations: BTreeMap<Role, u64>,
     pub(super) inbox: mpsc::UnboundedReceiver<Input>,
     pub(super) supervisor: mpsc::UnboundedSender<Input>,
@@ -118,7 +119,7 @@ pub(crate) struct Setup {
     pub(crate) systemd: Option<Systemd>,
     pub(crate) looks: Looks,
     /// The sockets that a service manager has passed.
-    pub(crate) passed: Vec<Inherited<OwnedFd>>,
+    pub(crate) received: Received,
     /// What becomes of a server that doesn't come to its end.
     pub(crate) give_up: GiveUp,
 }
@@ -127,7 +128,8 @@ impl Supervisor {
     pub(crate) fn new(config: Config, job: Job, setup: Setup) -> Supervisor {
         let (supervisor, inbox) = mpsc::unbounded_channel();
         let mut sockets = Sockets::new(Kernel, setup.share_port);
-        sockets.inherit(setup.passed);
+        sockets.inherit(setup.received.passed);
+        sockets.take_back(setup.received.kept);
         Supervisor {
             policy: Policy::new(config.clone()),
             // A thread that is blocked can't be ended, so it is only reported.
@@ -143,6 +145,7 @@ impl Supervisor {
             main_value: None,
             workers: BTreeMap::new(),
             leaving: Leaving::new(),
+            held_stops: BTreeMap::new(),
             generations: BTreeMap::new(),
             inbox,
             supervisor,
@@ -384,6 +387,7 @@ impl Supervisor {
                 drop(taken);
             }
             Input::Main(message) => self.main_said(message),
+            Input::LetGo(id) => self.pass_on_stop(id),
             Input::MainEntered(value) => {
                 self.main_value = Some(value);
                 self.happened(Event::MainEntered);

@@ -68,6 +68,8 @@ impl Supervisor {
             Message::Answered(number, answer) => self.answered(number, answer),
             #[cfg(feature = "monitor")]
             Message::LastFigures(figures) => self.last_figures(id, figures),
+            #[cfg(feature = "monitor")]
+            Message::Happened(told) => self.note_happened(id, &told),
             Message::Accepts { serving, socket } => self.sockets.accepts(id, serving, socket),
             Message::Blocked(blocked) => {
                 if let Some(live) = self.workers.get(&id) {
@@ -186,7 +188,7 @@ impl Supervisor {
             #[cfg(feature = "timer")]
             Message::Single(call, reply) => self.answer_single(None, call, reply),
             #[cfg(feature = "monitor")]
-            Message::Answered(..) | Message::LastFigures(_) => {}
+            Message::Answered(..) | Message::LastFigures(_) | Message::Happened(_) => {}
             #[cfg(feature = "process")]
             Message::Signalled(_) | Message::Exiting => {}
             Message::Request(_, reply) => {

@@ -12,6 +12,8 @@ pub(crate) enum Input {
     /// As `Worker`, and until it has been dealt with the worker may say so much less.
     #[cfg(feature = "process")]
     Process(WorkerId, Message, OwnedSemaphorePermit),
+    /// Systemd has no socket of this worker any more, or is too slow in letting go of it.
+    LetGo(WorkerId),
     Main(Message),
     MainEntered(MainValue),
 }

@@ -53,7 +53,7 @@ pub(super) use requests::{Requester, Requests};
 pub(super) use seats::Processes;
 pub(super) use seats::Seats;
 pub(super) use signals::Signals;
-pub(super) use sockets::{Inherited, passed};
+pub(super) use sockets::Received;
 pub(super) use systemd::Systemd;
 #[cfg(feature = "monitor")]
 pub(super) use view::{Place, View, WorkerView};

@@ -1,9 +1,12 @@
 //! What systemd is told of.
 
+use std::io;
+
 use super::driver::Supervisor;
 use super::policy::{Phase, Report};
-use super::systemd::Seen;
+use super::systemd::{Barrier, Seen};
 use crate::server::line::Role;
+use crate::server::report;
 
 impl Supervisor {
     /// Tells systemd what has changed and what is due.
@@ -31,8 +34,29 @@ impl Supervisor {
             addresses: names.join(", "),
         };
         if let Some(systemd) = &mut self.systemd {
-            systemd.tell(now, seen);
+            let offers = self.sockets.offered();
+            // What a server that stops closes is kept for the next one.
+            if !self.stopping {
+                systemd.keep(&offers);
+            }
+            systemd.tell(now, seen, &offers);
         }
+    }
+
+    /// A role has given its sockets up. If systemd has one of them, what tells that it has let go of it, too.
+    pub(super) fn keep_no_more(&mut self) -> Option<Barrier> {
+        let now = self.now();
+        let systemd = self.systemd.as_mut().filter(|_| !self.stopping)?;
+        let offers = self.sockets.offered();
+        if !systemd.keep(&offers) {
+            return None;
+        }
+        systemd.send_due(now, &offers);
+        let barrier = systemd.barrier();
+        let failed = |error: &io::Error| {
+            report::log!(warn, %error, "systemd can't be asked whether it has let go of a socket");
+        };
+        barrier.inspect_err(failed).ok()
     }
 
     /// A rolling restart has been asked for.

@@ -13,7 +13,8 @@ use super::policy::{Event, Image, Report, WorkerId};
 use super::sockets::Holding;
 use super::view::{Place, Roll, Socket, View, WorkerView};
 use super::who::Who;
-use crate::server::line::{Query, Role};
+use crate::server::line::{Happened, Query, Role};
+use crate::server::report;
 
 /// How many questions may wait for a worker's answer, and how many of its commands for their end.
 const QUERIES: usize = 8;
@@ -195,6 +196,36 @@ impl Supervisor {
             let who = self.who(live.role, live.seat.pid());
             let text = format!("{} {does}", who.name);
             self.note(Some(&who), kind, text, None);
+        }
+    }
+
+    /// What has gone wrong in a worker's background.
+    pub(super) fn note_happened(&self, id: WorkerId, told: &[u8]) {
+        let (Some(live), Some(journal)) = (self.workers.get(&id), self.looks.journal()) else {
+            return;
+        };
+        let told: Vec<Happened> = match serde_json::from_slice(told) {
+            Ok(told) => told,
+            Err(error) => {
+                report::log!(warn, %error, "what a worker tells can't be understood");
+                return;
+            }
+        };
+        let who = self.who(live.role, live.seat.pid());
+        for Happened { kind, at, text } in told {
+            journal.note(Entry {
+                number: 0,
+                at,
+                kind: match &*kind {
+                    "tick" => "tick",
+                    _ => "teardown",
+                },
+                worker: who.worker,
+                role: Some(who.role.clone()),
+                pid: Some(who.pid),
+                text: format!("{}: {text}", who.name),
+                step: None,
+            });
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -12,33 +13,42 @@ use super::shared::Shared;
 use crate::census::Seen;
 use crate::server::Isolation;
 use crate::server::line::{
-    Connection, ContextRow, Count, Figures, LONGEST_ANSWER, Message, Query, Ran,
+    Connection, ContextRow, Count, EndedRow, Figures, Happened, LONGEST_ANSWER, Message, Query,
+    Ran, TaskRow, Tasks, TimerRow,
 };
 use crate::teardown;
 
-/// How many timers' counts go into a worker's last figures, which are one message.
-const LAST_COUNTS: usize = 200;
+/// How many tasks are listed that run.
+const LISTED: usize = 20_000;
+/// What follows when something has been told that went wrong.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The most bytes of a worker's last figures, for which nobody asks part by part.
+const LONGEST_LAST: usize = 128 * 1024;
 
 impl Shared {
     /// To be called on the event loop. What answers, if anybody may ask.
     pub(super) fn begin_to_answer(self: &Arc<Shared>) -> Option<JoinHandle<()>> {
         let queries = self.told.queries.as_ref()?.take()?;
         timers::watch();
-        Some(tokio::task::spawn_local(
-            Arc::clone(self).answer_queries(queries),
-        ))
+        let happenings = Arc::clone(self).tell_happenings();
+        let answers = Arc::clone(self).answer_queries(queries);
+        Some(tokio::task::spawn_local(async {
+            tokio::join!(happenings, answers);
+        }))
     }
 
     /// Answers what is asked, for as long as the event loop turns.
     async fn answer_queries(self: Arc<Shared>, mut queries: mpsc::UnboundedReceiver<(u64, Query)>) {
         while let Some((number, query)) = queries.recv().await {
             let answer = match query {
-                Query::Figures => json(&self.figures(usize::MAX)),
-                Query::Connections => json(&self.list_connections()),
-                Query::Contexts => json(&self.contexts()),
-                Query::Timers => json(&timers::rows()),
+                Query::Figures => shortened(self.figures(), LONGEST_ANSWER),
+                Query::Connections => listed(self.list_connections()),
+                Query::Contexts => listed(self.contexts()),
+                Query::Timers => listed(self.timers()),
+                Query::Tasks => json(&self.list_tasks()),
                 Query::Timer { name, act } => json(&timers::act(&name, act)),
-                Query::Commands => json(&commands::list()),
+                Query::Log(filter) => json(&change_log(&filter)),
+                Query::Commands => listed(commands::list()),
                 Query::Run { name, args } => {
                     let worker = Arc::clone(&self);
                     // It takes as long as it takes, and holds up no other answer.
@@ -60,7 +70,11 @@ impl Shared {
     /// Tells the last figures, if anybody has asked for some.
     pub(super) fn tell_last_figures(&self) {
         if self.watched.is_some() {
-            let figures = json(&self.figures(LAST_COUNTS));
+            self.tell_what_has_happened();
+            let mut figures = self.figures();
+            // Nothing is there any more of what there was now.
+            figures.gauges.clear();
+            let figures = shortened(figures, LONGEST_LAST);
             self.line.say(Message::LastFigures(figures));
         }
     }
@@ -68,6 +82,81 @@ impl Shared {
     fn list_connections(&self) -> Vec<Connection> {
         let watched = self.watched.as_ref();
         watched.map_or_else(Vec::new, |watched| watched.connections.list())
+    }
+
+    fn timers(&self) -> Vec<TimerRow> {
+        let Some(watched) = &self.watched else {
+            return Vec::new();
+        };
+        let (running, _) = watched.census.tasks();
+        let ticks = running.iter().filter(|task| task.kind.name() == "tick");
+        // The oldest of a name comes first, and stays.
+        let ages: BTreeMap<String, f64> = ticks
+            .rev()
+            .map(|task| (task.name.to_string(), task.age().as_secs_f64()))
+            .collect();
+        let mut rows = timers::rows();
+        for row in rows.iter_mut().filter(|row| row.running > 0) {
+            row.running_since = ages.get(&row.name).copied();
+        }
+        rows
+    }
+
+    fn list_tasks(&self) -> Tasks {
+        let Some(watched) = &self.watched else {
+            return Tasks::default();
+        };
+        let (running, ended) = watched.census.tasks();
+        let running = running.into_iter().take(LISTED).map(|task| TaskRow {
+            kind: task.kind.name().to_owned(),
+            name: task.name.to_string(),
+            age: task.age().as_secs_f64(),
+        });
+        let ended = ended.into_iter().map(|task| EndedRow {
+            kind: task.kind.name().to_owned(),
+            name: task.name.to_string(),
+            how: task.how.name().to_owned(),
+            why: task.why.map(String::from),
+            after: task.after.into(),
+            at: task.at,
+        });
+        Tasks {
+            running: running.collect(),
+            ended: ended.collect(),
+        }
+    }
+
+    /// Tells what goes wrong in the background, in one message a second at most.
+    async fn tell_happenings(self: Arc<Shared>) {
+        let Some(watched) = &self.watched else { return };
+        loop {
+            watched.census.happening().await;
+            self.tell_what_has_happened();
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn tell_what_has_happened(&self) {
+        let Some(watched) = &self.watched else { return };
+        let (happenings, more) = watched.census.take_happenings();
+        let mut told: Vec<Happened> = happenings
+            .into_iter()
+            .map(|happening| Happened {
+                kind: happening.kind.to_owned(),
+                at: happening.at,
+                text: happening.text,
+            })
+            .collect();
+        if let (Some(last), true) = (told.last(), more > 0) {
+            let text = format!("{more} more have gone wrong since");
+            told.push(Happened {
+                text,
+                ..last.clone()
+            });
+        }
+        if !told.is_empty() {
+            self.line.say(Message::Happened(json(&told)));
+        }
     }
 
     /// By function. What is pending of a thread worker is what its event loop has to do.
@@ -100,7 +189,7 @@ impl Shared {
         rows.into_values().collect()
     }
 
-    fn figures(&self, most_counts: usize) -> Figures {
+    fn figures(&self) -> Figures {
         let metrics = tokio::runtime::Handle::current().metrics();
         let (accepted, open) = match &self.watched {
             Some(watched) => watched.connections.counts(),
@@ -127,22 +216,66 @@ impl Shared {
             ]
         });
         let of_names = timers::counts().into_iter().chain(of_contexts);
-        counts.extend(of_names.take(most_counts));
+        counts.extend(of_names);
         let gauges = contexts.iter().flat_map(|row| {
             [
                 Count::of_context("contexts_open", &row.name, row.open as f64),
                 Count::of_context("teardowns_pending", &row.name, row.teardowns_pending as f64),
             ]
         });
+        let mut gauges: Vec<Count> = gauges.collect();
+        let mut helps = BTreeMap::new();
+        if let Some(watched) = &self.watched {
+            own::add(&watched.census, &mut counts, &mut gauges, &mut helps);
+        }
         Figures {
+            helps,
             connections_open: open,
             tasks: metrics.num_alive_tasks() as u64,
             timers: timers::rows().len() as u64,
             contexts_open: contexts.iter().map(|row| row.open).sum(),
             teardowns_pending: contexts.iter().map(|row| row.teardowns_pending).sum(),
-            gauges: gauges.collect(),
+            gauges,
             counts,
         }
+    }
+}
+
+#[cfg(feature = "logging")]
+fn change_log(filter: &str) -> Ran {
+    match crate::logging::change(filter) {
+        Ok(()) => Ran::Output(String::new()),
+        Err(why) => Ran::Failed(why),
+    }
+}
+
+#[cfg(not(feature = "logging"))]
+fn change_log(_: &str) -> Ran {
+    Ran::Failed("it is built without the feature `logging`".to_owned())
+}
+
+/// As many of these as an answer may have.
+fn listed<T: Serialize>(mut rows: Vec<T>) -> Vec<u8> {
+    loop {
+        let answer = json(&rows);
+        if answer.len() <= LONGEST_ANSWER {
+            return answer;
+        }
+        rows.truncate(rows.len() / 2);
+    }
+}
+
+/// With as many counts as go into so many bytes, those of the program's own last.
+fn shortened(mut figures: Figures, longest: usize) -> Vec<u8> {
+    loop {
+        let answer = json(&figures);
+        if answer.len() <= longest {
+            return answer;
+        }
+        let [gauges, counts] = [figures.gauges.len(), figures.counts.len()];
+        figures.helps.clear();
+        figures.gauges.truncate(gauges / 2);
+        figures.counts.truncate(counts / 2);
     }
 }
 
@@ -153,6 +286,8 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 
 #[cfg(feature = "timer")]
 mod timers {
+    use std::time::Duration;
+
     use super::Count;
     use crate::server::line::{CountKey, TimerAct, TimerRow};
     use crate::timer::watched::{self, Act};
@@ -162,11 +297,17 @@ mod timers {
     }
 
     pub(super) fn rows() -> Vec<TimerRow> {
+        let seconds = |length: Option<Duration>| length.map(|length| length.as_secs_f64());
         let rows = watched::timers().into_iter().map(|timer| {
             let counted = timer.counted;
             let ended = counted.completed + counted.failed + counted.cancelled;
             TimerRow {
                 name: timer.name,
+                interval: seconds(timer.details.interval),
+                calendar: timer.details.calendar,
+                running_since: None,
+                last_length: seconds(timer.details.length),
+                lateness: seconds(timer.details.lateness),
                 next_due_in: timer.next_due_in.map(|due| due.as_secs_f64()),
                 running: counted.started.saturating_sub(ended),
                 started: counted.started,
@@ -194,6 +335,7 @@ mod timers {
                     name: "timer_ticks".to_owned(),
                     timer: Some(name.clone()),
                     context: None,
+                    own: None,
                     outcome: Some(outcome.to_owned()),
                 },
                 value: value as f64,
@@ -230,5 +372,64 @@ mod timers {
 
     pub(super) fn act(_: &str, _: TimerAct) -> usize {
         0
+    }
+}
+
+/// What the program itself counts.
+#[cfg(feature = "metrics")]
+mod own {
+    use std::collections::BTreeMap;
+
+    use super::Count;
+    use crate::census::{self, Census, OwnValue};
+    use crate::server::line::{Own, Sort};
+
+    pub(super) fn add(
+        census: &Census,
+        counts: &mut Vec<Count>,
+        gauges: &mut Vec<Count>,
+        helps: &mut BTreeMap<String, String>,
+    ) {
+        helps.extend(census::helps());
+        for series in census.own() {
+            let count = |sort: Sort, labels: Vec<(String, String)>, value: f64| {
+                let mut count = Count::of(&series.name, value);
+                count.key.own = Some(Own { sort, labels });
+                count
+            };
+            let labels = series.labels.clone();
+            match series.value {
+                OwnValue::Counter(value) => counts.push(count(Sort::Counter, labels, value)),
+                OwnValue::Gauge(value) => gauges.push(count(Sort::Gauge, labels, value)),
+                OwnValue::Histogram(ref buckets, sum) => {
+                    for (bound, value) in buckets {
+                        let bound = match bound.is_finite() {
+                            true => bound.to_string(),
+                            false => "+Inf".to_owned(),
+                        };
+                        let mut labels = labels.clone();
+                        labels.push(("le".to_owned(), bound));
+                        counts.push(count(Sort::Bucket, labels, *value));
+                    }
+                    counts.push(count(Sort::Sum, labels, sum));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+mod own {
+    use std::collections::BTreeMap;
+
+    use super::Count;
+    use crate::census::Census;
+
+    pub(super) fn add(
+        _: &Census,
+        _: &mut Vec<Count>,
+        _: &mut Vec<Count>,
+        _: &mut BTreeMap<String, String>,
+    ) {
     }
 }

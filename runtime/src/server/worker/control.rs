@@ -27,6 +27,10 @@ const LOG_LINE: Duration = Duration::from_millis(500);
 #[cfg(feature = "monitor")]
 const PART: usize = 8 * 1024;
 
+/// And how much of the last figures, of which none is asked for.
+#[cfg(feature = "monitor")]
+const LAST_PART: usize = 48 * 1024;
+
 /// Carries out what the supervisor says, for as long as this process lives. On a thread of its own, so that
 /// a blocked event loop, or an exit handler that hangs, can't keep a worker whose supervisor is gone.
 pub(super) struct Control {
@@ -191,7 +195,16 @@ impl Socket {
                 self.answer_on(number);
             }
             #[cfg(feature = "monitor")]
-            Message::LastFigures(figures) => self.send(&ToSupervisor::LastFigures(Bytes(figures))),
+            Message::Happened(told) => self.send(&ToSupervisor::Happened(Bytes(told))),
+            #[cfg(feature = "monitor")]
+            Message::LastFigures(figures) => {
+                let parts = figures.chunks(LAST_PART);
+                let number = parts.len();
+                for (index, part) in parts.enumerate() {
+                    let (part, last) = (Bytes(part.to_vec()), index + 1 == number);
+                    self.send(&ToSupervisor::LastFigures { part, last });
+                }
+            }
             Message::Signalled(_) | Message::Exiting | Message::Ended(_) => {}
         }
     }

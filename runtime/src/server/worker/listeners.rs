@@ -42,6 +42,26 @@ impl<L: Listener + 'static> Listeners<L> {
         }
     }
 
+    /// Where they accept, as far as that can be told.
+    #[cfg(feature = "monitor")]
+    pub(super) fn name(&self) -> String
+    where
+        L::Addr: 'static,
+    {
+        let own = self.listeners.first();
+        let address = own.and_then(|(_, listener)| listener.local_addr().ok());
+        let address = address.as_ref().map(|address| address as &dyn Any);
+        let inet = address.and_then(|address| address.downcast_ref::<std::net::SocketAddr>());
+        let unix =
+            address.and_then(|address| address.downcast_ref::<tokio::net::unix::SocketAddr>());
+        let path = unix.and_then(|address| address.as_pathname());
+        match (inet, path) {
+            (Some(address), _) => address.to_string(),
+            (None, Some(path)) => path.display().to_string(),
+            (None, None) => "connection".to_owned(),
+        }
+    }
+
     /// The next connection of any of them. Cancel-safe.
     pub(super) async fn accept(&mut self) -> io::Result<(L::Io, L::Addr)> {
         poll_fn(|cx| self.poll_accept(cx)).await

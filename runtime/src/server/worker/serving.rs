@@ -257,6 +257,8 @@ async fn accept_loop<L, H, F>(
     F: Future + 'static,
     F::Output: Outcome,
 {
+    #[cfg(feature = "monitor")]
+    let name = listeners.name();
     let handler = Rc::new(handler);
     let mut handlers = JoinSet::new();
     let handle = |handlers: &mut JoinSet<_>, stream, address, permit| {
@@ -266,15 +268,16 @@ async fn accept_loop<L, H, F>(
         let handled = worker
             .watched
             .as_ref()
-            .map(|watched| watched.connections.handle(&address));
+            .map(|watched| watched.handle(&address, &name, &cut));
         let handler = Rc::clone(&handler);
         // Called inside its task, where its panic is one connection's. Boxed where it is made:
         // on its way into a task a future is moved a dozen times, its buffers with it.
         handlers.spawn_local(Box::pin(async move {
             let _permit = permit;
+            let outcome = handler(stream, address).await.outcome();
             #[cfg(feature = "monitor")]
-            let _handled = handled;
-            handler(stream, address).await.outcome()
+            handled.inspect(|handled| handled.end(&outcome));
+            outcome
         }));
     };
     let mut pause = FIRST_PAUSE;

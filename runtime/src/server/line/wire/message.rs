@@ -115,9 +115,15 @@ pub(in crate::server) enum ToSupervisor {
         part: Bytes,
         last: bool,
     },
-    /// What the worker has counted, at its end, in JSON.
+    /// What has gone wrong in the background, in JSON.
     #[cfg(feature = "monitor")]
-    LastFigures(Bytes),
+    Happened(Bytes),
+    /// A part of what the worker has counted, at its end, in JSON.
+    #[cfg(feature = "monitor")]
+    LastFigures {
+        part: Bytes,
+        last: bool,
+    },
     /// How many connections it has accepted so far.
     Accepted(u64),
     /// Something that whoever reads the supervisor's log should know.

@@ -115,6 +115,8 @@ impl Processes {
             said: None,
             #[cfg(feature = "monitor")]
             parts: BTreeMap::new(),
+            #[cfg(feature = "monitor")]
+            last_figures: Vec::new(),
             allowance: Allowance::new(Duration::ZERO),
             since: Instant::now(),
         };
@@ -230,6 +232,8 @@ struct Attendant {
     /// The answers that are still coming in, by the numbers of their queries.
     #[cfg(feature = "monitor")]
     parts: BTreeMap<u64, Vec<u8>>,
+    #[cfg(feature = "monitor")]
+    last_figures: Vec<u8>,
     allowance: Allowance,
     since: Instant,
 }
@@ -424,7 +428,15 @@ impl Attendant {
             #[cfg(feature = "monitor")]
             ToSupervisor::Answered { .. } => None,
             #[cfg(feature = "monitor")]
-            ToSupervisor::LastFigures(figures) => Some(Message::LastFigures(figures.0)),
+            ToSupervisor::Happened(told) => Some(Message::Happened(told.0)),
+            #[cfg(feature = "monitor")]
+            ToSupervisor::LastFigures { part, last } => {
+                self.last_figures.extend_from_slice(&part.0);
+                if self.last_figures.len() > LONGEST_ANSWER {
+                    return Err(WireError::Flood);
+                }
+                last.then(|| Message::LastFigures(std::mem::take(&mut self.last_figures)))
+            }
             ToSupervisor::Hello { .. } => {
                 self.heard.greeting = true;
                 None

@@ -20,19 +20,39 @@ mod table;
 mod tests;
 mod unix;
 
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use table::{Inherited, Kept};
+
 pub(super) use kernel::Kernel;
 
 #[cfg(feature = "monitor")]
 pub(super) use table::Holding;
-pub(crate) use table::Inherited;
-pub(super) use table::Order;
+pub(super) use table::{Offered, Order};
 
 pub(super) type Sockets = table::Table<Kernel>;
 
-/// The sockets that a service manager has passed to this process. To be called once.
-pub(crate) fn passed() -> Vec<Inherited<std::os::fd::OwnedFd>> {
-    #[cfg(target_os = "linux")]
-    return passed::passed();
-    #[cfg(not(target_os = "linux"))]
-    Vec::new()
+/// The identity of no socket.
+#[cfg(target_os = "linux")]
+const NOBODYS: u64 = 0;
+
+/// The sockets that a service manager has passed to this process.
+#[derive(Default)]
+pub(crate) struct Received {
+    pub(super) passed: Vec<Inherited<OwnedFd>>,
+    /// Those of the run before.
+    pub(super) kept: Vec<Kept<Kernel>>,
+    /// What these and others of ours are called in the manager's store, and their identities.
+    pub(crate) in_store: BTreeMap<String, u64>,
+}
+
+impl Received {
+    /// To be called once, before anything else opens a descriptor.
+    pub(crate) fn of_environment() -> Received {
+        #[cfg(target_os = "linux")]
+        return passed::received();
+        #[cfg(not(target_os = "linux"))]
+        Received::default()
+    }
 }

@@ -1,4 +1,4 @@
-//! Takes the sockets that systemd passes.
+//! Takes the sockets that systemd passes: those of socket units, and those that it has kept for us.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,34 +11,48 @@ use std::path::PathBuf;
 use listenfd::ListenFd;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketType, sockopt};
 
-use super::name::{Kind, Name};
-use super::table::Inherited;
+use super::kernel::Kernel;
+use super::name::{Kind, Name, kept_for};
+use super::table::{Inherited, Kept};
+use super::unix::SocketFile;
+use super::{NOBODYS, Received};
+use crate::server::line::Role;
 use crate::server::report;
 
 /// What a socket is called that was passed without a name.
 const UNNAMED: &str = "unknown";
 
 /// All sockets that were passed to this process. What else was passed is closed, as far as that can be.
-pub(crate) fn passed() -> Vec<Inherited<OwnedFd>> {
+pub(super) fn received() -> Received {
+    let mut received = Received::default();
     // The crate takes them also where nobody says whose they are.
     if !are_for(env::var("LISTEN_PID").ok().as_deref(), std::process::id()) {
-        return Vec::new();
+        return received;
     }
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
     let mut descriptors = ListenFd::from_env();
-    let mut sockets = Vec::new();
     for nth in 0..descriptors.len() {
         let called = names.next().filter(|name| !name.is_empty());
         let called = called.unwrap_or(UNNAMED);
-        match take(&mut descriptors, nth).and_then(|socket| about(called, socket)) {
-            Ok(socket) => sockets.push(socket),
-            Err(error) => {
-                report::log!(warn, %error, "the socket `{called}`, which systemd has passed, can't be used: {error}");
+        let taken = take(&mut descriptors, nth);
+        match kept_for(called) {
+            Some((role, name)) => {
+                let kept = taken.and_then(|socket| kept(role, name, socket));
+                // Out of the store it goes by its name alone.
+                let identity = kept.as_ref().map_or(NOBODYS, |kept| kept.identity);
+                received.in_store.insert(called.to_owned(), identity);
+                received.kept.extend(kept.ok());
             }
+            None => match taken.and_then(|socket| about(called, socket)) {
+                Ok(socket) => received.passed.push(socket),
+                Err(error) => {
+                    report::log!(warn, %error, "the socket `{called}`, which systemd has passed, can't be used: {error}");
+                }
+            },
         }
     }
-    sockets
+    received
 }
 
 fn are_for(pid: Option<&str>, own: u32) -> bool {
@@ -69,24 +83,63 @@ fn take(descriptors: &mut ListenFd, nth: usize) -> io::Result<OwnedFd> {
 }
 
 fn about(called: &str, socket: OwnedFd) -> io::Result<Inherited<OwnedFd>> {
-    let is_stream = sockopt::socket_type(&socket)? == SocketType::STREAM;
-    if is_stream && !sockopt::socket_acceptconn(&socket)? {
+    let bound = Bound::of(&socket)?;
+    if bound.is_stream && !sockopt::socket_acceptconn(&socket)? {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "it doesn't listen; write `Accept=no`",
         ));
     }
-    let address = rustix::net::getsockname(&socket)?;
-    let only_v6 =
-        address.address_family() == AddressFamily::INET6 && sockopt::ipv6_v6only(&socket)?;
     Ok(Inherited {
         called: called.to_owned(),
-        name: name(address, is_stream)?,
-        only_v6,
-        identity: rustix::fs::fstat(&socket)?.st_ino,
+        name: bound.name,
+        only_v6: bound.only_v6,
+        identity: bound.identity,
         socket,
         taken: false,
     })
+}
+
+/// One of ours, as it was when the server that had it was killed: it may be parked.
+fn kept(role: Role, name: Name, socket: OwnedFd) -> io::Result<Kept<Kernel>> {
+    let bound = Bound::of(&socket)?;
+    let file = match &name {
+        // Without it nobody can connect.
+        Name::Unix(path) => Some(SocketFile::found(path)?),
+        Name::Inet(..) | Name::Abstract(_) => None,
+    };
+    Ok(Kept {
+        role,
+        only_v6: bound.only_v6,
+        shared: sockopt::socket_reuseport(&socket)?,
+        listening: !bound.is_stream || sockopt::socket_acceptconn(&socket)?,
+        identity: bound.identity,
+        name,
+        socket,
+        file,
+    })
+}
+
+/// Where a socket is bound, and how.
+struct Bound {
+    name: Name,
+    is_stream: bool,
+    only_v6: bool,
+    identity: u64,
+}
+
+impl Bound {
+    fn of(socket: &OwnedFd) -> io::Result<Bound> {
+        let is_stream = sockopt::socket_type(socket)? == SocketType::STREAM;
+        let address = rustix::net::getsockname(socket)?;
+        let is_v6 = address.address_family() == AddressFamily::INET6;
+        Ok(Bound {
+            name: name(address, is_stream)?,
+            is_stream,
+            only_v6: is_v6 && sockopt::ipv6_v6only(socket)?,
+            identity: rustix::fs::fstat(socket)?.st_ino,
+        })
+    }
 }
 
 fn name(address: SocketAddrAny, is_stream: bool) -> io::Result<Name> {

@@ -211,6 +211,20 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
+    /// That of a socket that has been bound there before.
+    pub(super) fn found(path: &Path) -> io::Result<SocketFile> {
+        use std::os::unix::fs::MetadataExt;
+
+        let found = fs::symlink_metadata(path)?;
+        if !found.file_type().is_socket() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(SocketFile {
+            path: path.to_owned(),
+            inode: (found.dev(), found.ino()),
+        })
+    }
+
     /// Whether something is at its path, if only another's.
     pub(super) fn is_in_place(&self) -> bool {
         !matches!(fs::symlink_metadata(&self.path), Err(error) if error.kind() == io::ErrorKind::NotFound)

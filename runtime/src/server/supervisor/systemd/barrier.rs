@@ -19,7 +19,7 @@ pub(in crate::server::supervisor) struct Barrier(pipe::Receiver);
 /// Must be called in a runtime.
 pub(super) fn send(socket: &NotifySocket) -> io::Result<Barrier> {
     let (theirs, ours) = pipe::pipe()?;
-    socket.send_with(b"BARRIER=1", Some(theirs.as_fd()))?;
+    socket.send(b"BARRIER=1", Some(theirs.as_fd()))?;
     Ok(Barrier(ours))
 }
 

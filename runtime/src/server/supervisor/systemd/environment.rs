@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What is meant for this process alone, and not for the programs that it starts.
 #[cfg(feature = "process")]
-pub(crate) const OF_THE_SERVICE: [&str; 7] = [
+pub(crate) const OF_THE_SERVICE: [&str; 8] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
@@ -14,6 +14,7 @@ pub(crate) const OF_THE_SERVICE: [&str; 7] = [
     "LISTEN_PIDFDID",
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
+    "FDSTORE",
 ];
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(super) struct Environment {
     pub(super) socket: Option<OsString>,
     /// How often it wants to hear something.
     pub(super) watchdog: Option<Duration>,
+    /// How many descriptors it keeps. Before version 254 it doesn't say.
+    pub(super) store: Option<usize>,
 }
 
 impl Environment {
@@ -39,6 +42,7 @@ impl Environment {
         Environment {
             socket: variable("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()),
             watchdog: watchdog.map(Duration::from_micros),
+            store: variable("FDSTORE").and_then(|store| store.to_str()?.parse().ok()),
         }
     }
 }
@@ -72,6 +76,8 @@ mod tests {
             assert_eq!(of(&[("WATCHDOG_USEC", usec)]), Environment::default());
         }
         assert_eq!(of(&[("NOTIFY_SOCKET", "")]), Environment::default());
+        assert_eq!(of(&[("FDSTORE", "many")]), Environment::default());
+        assert_eq!(of(&[("FDSTORE", "4")]).store, Some(4));
         let socket = of(&[("NOTIFY_SOCKET", "@here")]).socket;
         assert_eq!(socket, Some("@here".into()));
     }

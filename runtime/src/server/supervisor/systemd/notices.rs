@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::store::Change;
 use crate::server::supervisor::policy::{Phase, Rolled, Standing};
 
 /// How often systemd is asked for more time.
@@ -34,9 +35,21 @@ pub(super) enum Notice {
     Status(String),
     Extend(Duration),
     Watchdog,
+    /// Goes with the socket of this identity.
+    Keep {
+        called: String,
+        identity: u64,
+    },
+    Remove {
+        called: String,
+    },
 }
 
 impl Notice {
+    fn is_of_store(&self) -> bool {
+        matches!(self, Notice::Keep { .. } | Notice::Remove { .. })
+    }
+
     /// As systemd reads it.
     pub(super) fn text(&self) -> String {
         match self {
@@ -46,6 +59,9 @@ impl Notice {
             Notice::Status(status) => format!("STATUS={status}"),
             Notice::Extend(by) => format!("EXTEND_TIMEOUT_USEC={}", by.as_micros()),
             Notice::Watchdog => "WATCHDOG=1".to_owned(),
+            // A parked socket would be dropped otherwise.
+            Notice::Keep { called, .. } => format!("FDSTORE=1\nFDPOLL=0\nFDNAME={called}"),
+            Notice::Remove { called } => format!("FDSTOREREMOVE=1\nFDNAME={called}"),
         }
     }
 }
@@ -126,6 +142,18 @@ impl Notices {
         self.remark = remark;
     }
 
+    /// What is kept for the next run has changed. Whether something is to be let go of.
+    pub(super) fn changed(&mut self, changes: Vec<Change>) -> bool {
+        let changes = changes.into_iter().map(|change| match change {
+            Change::Keep { called, identity } => Notice::Keep { called, identity },
+            Change::Remove { called } => Notice::Remove { called },
+        });
+        let before = self.pending.len();
+        self.pending.extend(changes);
+        let mut new = self.pending.iter().skip(before);
+        new.any(|notice| matches!(notice, Notice::Remove { .. }))
+    }
+
     /// Takes in how the server stands now.
     pub(super) fn see(&mut self, now: Duration, seen: Seen) {
         let standing = &seen.standing;
@@ -149,7 +177,7 @@ impl Notices {
             Phase::Going(_) | Phase::Stopping(_) | Phase::Ended => {
                 if !std::mem::replace(&mut self.stopping, true) {
                     let status = self.status.clone();
-                    self.pending.clear();
+                    self.pending.retain(Notice::is_of_store);
                     self.pending.push_back(Notice::Stopping { status });
                     // What counts from now on is another timeout of systemd's.
                     self.extend_at = None;
@@ -206,7 +234,9 @@ impl Notices {
                 }
             }
             Notice::Extend(_) => self.extend_at = Some(now + EXTEND_EVERY),
-            Notice::Reloading => drop(self.pending.pop_front()),
+            Notice::Reloading | Notice::Keep { .. } | Notice::Remove { .. } => {
+                drop(self.pending.pop_front());
+            }
             Notice::Status(status) => self.has_said(now, status),
             Notice::Ready { status } | Notice::Stopping { status } => {
                 self.pending.pop_front();

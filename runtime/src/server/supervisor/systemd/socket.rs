@@ -34,17 +34,8 @@ impl NotifySocket {
         Ok(NotifySocket { socket, address })
     }
 
-    /// Sends a datagram, at once or not at all.
-    pub(super) fn send(&self, text: &[u8]) -> io::Result<()> {
-        self.send_with(text, None)
-    }
-
-    /// As [`send`](Self::send), with a descriptor that comes along.
-    pub(super) fn send_with(
-        &self,
-        text: &[u8],
-        descriptor: Option<BorrowedFd<'_>>,
-    ) -> io::Result<()> {
+    /// Sends a datagram, at once or not at all. A descriptor may come along.
+    pub(super) fn send(&self, text: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let descriptors = descriptor.map(|descriptor| [descriptor]);
@@ -90,17 +81,17 @@ mod tests {
         let there = UnixDatagram::bind(&path).unwrap();
         let socket = NotifySocket::new(path.as_os_str()).unwrap();
         let full = loop {
-            if let Err(error) = socket.send(b"READY=1") {
+            if let Err(error) = socket.send(b"READY=1", None) {
                 break error;
             }
         };
         assert!(is_full(&full), "{full}");
         let mut buffer = [0; 16];
         assert_eq!(there.recv(&mut buffer).unwrap(), 7);
-        socket.send(b"READY=1").unwrap();
+        socket.send(b"READY=1", None).unwrap();
         drop(there);
         std::fs::remove_file(&path).unwrap();
-        assert!(!is_full(&socket.send(b"READY=1").unwrap_err()));
+        assert!(!is_full(&socket.send(b"READY=1", None).unwrap_err()));
     }
 
     #[test]

@@ -303,6 +303,7 @@ impl<S: System> Table<S> {
             }
             if let Some(held) = shared.slots.get_mut(&slot).filter(|held| !held.outdated) {
                 held.workers.insert(worker);
+                self.unasked.remove(&held.identity);
                 return Ok((slot, name.clone()));
             }
             // Successors of the first have the same share of the connections.
@@ -346,6 +347,7 @@ impl<S: System> Table<S> {
             (None, None) => system.open(name, how)?,
         };
         let identity = system.identity(&opened.socket)?;
+        self.unasked.remove(&identity);
         let name = match name {
             Name::Inet(kind, address) => Name::Inet(*kind, with_port(*address, opened.port)),
             name => name.clone(),
@@ -394,7 +396,7 @@ impl<S: System> Table<S> {
 
 impl<S: System> Shared<S> {
     /// Lets more than one socket have the address. Not before it is necessary: until then nobody else can.
-    fn share(&mut self, system: &mut S) -> io::Result<()> {
+    pub(super) fn share(&mut self, system: &mut S) -> io::Result<()> {
         if !self.shared {
             for held in self.slots.values() {
                 system.share(&held.socket)?;

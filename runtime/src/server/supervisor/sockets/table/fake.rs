@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 
-use super::{Order, Table};
+use super::{Kept, Order, Table};
 use crate::server::line::Role;
 use crate::server::supervisor::policy::WorkerId;
 use crate::server::supervisor::sockets::name::{Name, with_port};
@@ -163,4 +163,25 @@ pub(super) fn orders(table: &mut Table<Fake>) -> Vec<String> {
         Order::TakeBack { from, .. } => format!("from {}", from.0),
     });
     told.collect()
+}
+
+/// What was kept for a role of the run before.
+pub(super) fn kept_of(system: &mut Fake, role: Role, name: &Name) -> Kept<Fake> {
+    let how = How {
+        shared: true,
+        only_v6: false,
+        listening: true,
+        mode: 0,
+    };
+    let opened = system.open(name, how).ok().unwrap();
+    Kept {
+        role,
+        name: name.clone(),
+        only_v6: false,
+        shared: true,
+        listening: true,
+        identity: opened.socket.id,
+        socket: opened.socket,
+        file: opened.file,
+    }
 }

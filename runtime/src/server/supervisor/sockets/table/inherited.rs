@@ -86,6 +86,7 @@ impl<S: System> Table<S> {
                 "no worker has asked for the socket `{called}` on {name}, which systemd has passed; it is closed"
             );
         }
+        self.close_kept();
     }
 
     /// Which of the sockets that were passed is the slot's for this name: one of its own while there are some.

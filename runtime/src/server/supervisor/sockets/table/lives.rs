@@ -81,7 +81,8 @@ impl<S: System> Table<S> {
         self.lend_and_park();
     }
 
-    /// Closes all that a slot holds, so that its worker's own drop ends the port; that worker gets no more.
+    /// Closes all that a slot holds, so that its worker's own drop ends the port; that worker gets no more. Of a socket that
+    /// was passed the last slot is the last to hold it.
     pub(crate) fn close(&mut self, slot: Role) {
         self.vacant.remove(&slot);
         for claim in self.workers.values_mut().filter(|claim| claim.slot == slot) {
@@ -89,7 +90,12 @@ impl<S: System> Table<S> {
         }
         let mut closed = Vec::new();
         for shared in self.names.values_mut() {
-            closed.extend(shared.slots.remove(&slot));
+            // Whoever passed it listens on, so that a sibling has to accept from it.
+            let stays = shared.inherited && shared.slots.len() > 1 && shared.has_alone(slot);
+            match shared.slots.get_mut(&slot).filter(|_| stays) {
+                Some(held) => held.workers.clear(),
+                None => closed.extend(shared.slots.remove(&slot)),
+            }
         }
         self.take_back_all(closed);
         self.settle();

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::{Order, Table};
 use crate::server::line::Role;
 use crate::server::supervisor::policy::WorkerId;
+use crate::server::supervisor::sockets::name::{Kind, Name};
 
 const TEXT: &str = "localhost:80";
 const ADDRESSES: [&str; 2] = ["[::1]:80", "127.0.0.1:80"];
@@ -259,12 +260,22 @@ impl World {
 
 proptest! {
     #[test]
-    fn whatever_happens_somebody_accepts(steps in proptest::collection::vec(step(), 0..80)) {
+    fn whatever_happens_somebody_accepts(
+        kept in proptest::collection::btree_set(0..3_usize, 0..3),
+        steps in proptest::collection::vec(step(), 0..80),
+    ) {
         let mut world = World {
             table: Table::new(Fake::default(), false),
             living: Vec::new(),
             next: 0,
         };
+        let kept = kept.into_iter().flat_map(|slot| ADDRESSES.map(|address| (slot, address)));
+        let kept = kept.map(|(slot, address)| {
+            let name = Name::Inet(Kind::Tcp, address.parse().unwrap());
+            kept_of(&mut world.table.system, Role::Slot(slot), &name)
+        });
+        let kept = kept.collect();
+        world.table.take_back(kept);
         for step in steps {
             world.take(step);
             world.check();

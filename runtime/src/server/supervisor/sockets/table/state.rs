@@ -19,6 +19,8 @@ pub(crate) struct Table<S: System> {
     pub(super) names: BTreeMap<Name, Shared<S>>,
     /// Those that were open before the server.
     pub(super) inherited: Vec<Inherited<S::Socket>>,
+    /// By their identities, those that were kept from the run before and that nobody has asked for yet.
+    pub(super) unasked: BTreeSet<u64>,
     /// What a name stood for when it was first asked for; the first of several is the one that is given.
     pub(super) pins: BTreeMap<Asked, Vec<SocketAddr>>,
     pub(super) workers: BTreeMap<WorkerId, Claim>,
@@ -171,6 +173,7 @@ impl<S: System> Table<S> {
             share_port,
             names: BTreeMap::new(),
             inherited: Vec::new(),
+            unasked: BTreeSet::new(),
             pins: BTreeMap::new(),
             workers: BTreeMap::new(),
             vacant: BTreeSet::new(),
@@ -226,6 +229,13 @@ impl<S: System> Table<S> {
 }
 
 impl<S: System> Shared<S> {
+    /// Whether no other slot has the very same socket.
+    pub(super) fn has_alone(&self, slot: Role) -> bool {
+        let identity = self.slots.get(&slot).map(|held| held.identity);
+        let same = |held: &&Held<S>| Some(held.identity) == identity;
+        self.slots.values().filter(same).count() == 1
+    }
+
     /// Whether another slot's worker, which stays, has the very same socket.
     pub(super) fn has_another(
         &self,

@@ -1,6 +1,6 @@
 use super::*;
 
-use super::super::fake::{A, B, Fake, Socket, table};
+use super::super::fake::{A, B, Fake, Socket, orders, table};
 use crate::server::supervisor::sockets::system::How;
 
 fn worker(number: u64) -> WorkerId {
@@ -165,6 +165,25 @@ fn a_shared_socket_is_not_lent_to_who_has_it_already() {
         table.ended(worker(1));
         assert_eq!(table.take_orders().len(), lent);
     }
+}
+
+/// The service manager's own still gets its share of the connections.
+#[test]
+fn the_socket_of_a_slot_that_is_no_more_is_lent_to_a_sibling() {
+    let mut table = passed(&[HTTP, HTTP]);
+    for number in [0, 1] {
+        let socket = named(&mut table, number, "http").unwrap();
+        table.accepts(worker(number), 1, socket.id);
+        table.ready(worker(number));
+    }
+    table.close(B);
+    assert_eq!(orders(&mut table), ["to 0: 1"]);
+    table.ended(worker(1));
+    table.begin(worker(3), B);
+    let again = named(&mut table, 3, "http").unwrap();
+    assert_eq!(again.id, 1);
+    table.accepts(worker(3), 1, again.id);
+    assert_eq!(orders(&mut table), ["from 0"]);
 }
 
 /// `ListenStream=80` binds `[::]:80`.
