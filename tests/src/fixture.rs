@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use aioxide::{Isolation, OnFailure, Server, Signal};
+use aioxide::{Isolation, OnFailure, Recycle, Server, Signal};
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
@@ -45,6 +45,14 @@ pub struct ServerOptions {
     /// Have thread workers hand connections to each other.
     #[arg(long)]
     pub balance: bool,
+    /// Of a worker's time, in milliseconds.
+    #[arg(long)]
+    pub recycle_after: Option<u64>,
+    #[arg(long)]
+    pub recycle_connections: Option<u64>,
+    /// In bytes.
+    #[arg(long)]
+    pub recycle_memory: Option<u64>,
     /// Without `SIG`, and instead of those that do by default.
     #[arg(long, value_parser = signal_of_name)]
     pub stop_signal: Option<Signal>,
@@ -75,6 +83,13 @@ impl ServerOptions {
             Some(connections) => server.max_connections(connections),
             None => server,
         };
+        let after = self.recycle_after.map(Duration::from_millis);
+        let limits = [
+            after.map(Recycle::after),
+            self.recycle_connections.map(Recycle::after_connections),
+            self.recycle_memory.map(Recycle::over),
+        ];
+        let server = server.recycle(limits.into_iter().flatten());
         match self.stop_signal {
             Some(signal) => server.stop_signals([signal]),
             None => server,

@@ -22,7 +22,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -62,6 +62,16 @@ macro_rules! under_both_isolations {
             $(#[test] fn $test() { super::$test("process"); })*
         }
     };
+}
+
+/// Sets a flag when it is dropped: what runs until then ends also where a test fails.
+#[derive(Debug)]
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A folder of a test's own, gone with it.
@@ -271,7 +281,7 @@ impl Running {
 
     /// Waits until a line that contains `text` is logged; each line serves one call.
     pub fn wait_for(&mut self, text: &str) -> String {
-        let line = self.find(text, self.read);
+        let line = self.find(text, self.read, Instant::now() + PATIENCE);
         self.read = line + 1;
         self.log[line].clone()
     }
@@ -279,13 +289,17 @@ impl Running {
     /// As [`wait_for`](Running::wait_for), for a line of which it isn't known whether it comes before others:
     /// one that has served a call before is as good.
     pub fn wait_until_logged(&mut self, text: &str) -> String {
-        let line = self.find(text, 0);
+        self.wait_until_logged_by(text, Instant::now() + PATIENCE)
+    }
+
+    /// As [`wait_until_logged`](Running::wait_until_logged), with a deadline of its own.
+    pub fn wait_until_logged_by(&mut self, text: &str, deadline: Instant) -> String {
+        let line = self.find(text, 0, deadline);
         self.log[line].clone()
     }
 
     /// Where in the log the first line with `text` is, from this one on; it may have yet to come.
-    fn find(&mut self, text: &str, mut line: usize) -> usize {
-        let deadline = Instant::now() + PATIENCE;
+    fn find(&mut self, text: &str, mut line: usize, deadline: Instant) -> usize {
         loop {
             while let Some(logged) = self.log.get(line) {
                 if logged.contains(text) {

@@ -133,10 +133,8 @@ impl FakeSystemd {
             self.store.insert(name, one);
         } else if says("FDSTOREREMOVE=1") {
             self.store.remove(&name).expect("it is stored");
-        } else if says("BARRIER=1") {
-            if let Some(barriers) = &mut self.barriers {
-                barriers.extend(descriptors);
-            }
+        } else if let Some(barriers) = self.barriers.as_mut().filter(|_| says("BARRIER=1")) {
+            barriers.extend(descriptors);
         }
     }
 }

@@ -150,6 +150,7 @@ fn workers_know_nothing_of_systemd(isolation: &str) {
             ("LISTEN_PID", "1"),
             ("LISTEN_FDS", "0"),
             ("LISTEN_FDNAMES", "http"),
+            ("FDSTORE", "4"),
             ("LISTEN_ADDRESS", "is the program's own"),
         ]);
     let server = Running::start(&mut command);
@@ -160,7 +161,7 @@ fn workers_know_nothing_of_systemd(isolation: &str) {
     let begins = |start: &str| environment.lines().any(|line| line.starts_with(start));
     assert!(begins("LISTEN_ADDRESS="), "{environment}");
     if isolation == "process" {
-        for start in ["NOTIFY_", "WATCHDOG_", "LISTEN_PID", "LISTEN_FD"] {
+        for start in ["NOTIFY_", "WATCHDOG_", "LISTEN_PID", "LISTEN_FD", "FDSTORE"] {
             assert!(!begins(start), "{start}: {environment}");
         }
     }
@@ -325,6 +326,18 @@ fn a_socket_that_nobody_wants_is_closed_and_named(isolation: &str) {
     let ended = server.wait();
     assert_eq!((ended.code, ended.errors()), (Some(0), Vec::new()));
     assert_eq!(ended.lines(&told).count(), 1, "{:#?}", ended.log);
+}
+
+/// All of them, so that the second has none to close.
+#[test]
+fn the_sockets_are_those_of_the_first_server_that_is_run() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let command = &mut launched(env!("CARGO_BIN_EXE_two_servers"), "", "$$", "http");
+    let ended = Running::start_with(command, cloned(&listener)).wait();
+    assert_eq!((ended.code, ended.errors()), (Some(0), Vec::new()));
+    assert_eq!(ended.lines("second worker=").count(), 2, "{:#?}", ended.log);
+    let told = "no worker has asked for the socket `http`";
+    assert_eq!(ended.lines(told).count(), 1, "{:#?}", ended.log);
 }
 
 fn a_name_that_is_not_there_is_told_those_that_are(isolation: &str) {

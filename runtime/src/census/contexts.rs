@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use slab::Slab;
 
-use super::{count, lock};
+use super::lock::lock;
 
 /// What is known of the contexts of one function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,24 +77,8 @@ impl Open {
     }
 }
 
-/// A context of this function is entered.
-#[inline(always)]
-pub(crate) fn entered(name: &'static str) -> Option<Open> {
-    count(|member| OfThread::entered(&member.contexts, name))
-}
-
-/// A setup or a teardown of this function has failed.
-#[cold]
-pub(crate) fn failed(name: &'static str) {
-    count(|member| {
-        let mut table = lock(&member.contexts.0);
-        let function = table.number(name);
-        table.functions[function].failed += 1;
-    });
-}
-
 impl OfThread {
-    fn entered(this: &Arc<OfThread>, name: &'static str) -> Open {
+    pub(super) fn entered(this: &Arc<OfThread>, name: &'static str) -> Open {
         let now = now();
         let mut table = lock(&this.0);
         let number = table.number(name);
@@ -105,6 +89,12 @@ impl OfThread {
             function: number as u32,
             place: function.open.insert(now) as u32,
         }
+    }
+
+    pub(super) fn failed(&self, name: &'static str) {
+        let mut table = lock(&self.0);
+        let function = table.number(name);
+        table.functions[function].failed += 1;
     }
 }
 
@@ -172,8 +162,8 @@ fn now() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Census;
     use super::*;
+    use crate::census::{Census, entered, failed};
 
     use std::thread;
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
-use super::{count, lock};
+use super::lock::lock;
 
 /// How many wait to be told; of more than that only their number is.
 const WAITING: usize = 50;
@@ -36,25 +36,14 @@ struct Waiting {
     more: u64,
 }
 
-/// Something has gone wrong.
-#[cold]
-pub(crate) fn happened(kind: &'static str, text: impl FnOnce() -> String) {
-    count(|member| {
-        let mut text = text();
+impl Happenings {
+    pub(super) fn add(&self, kind: &'static str, mut text: String) {
         if text.len() > TEXT {
             let end = (0..=TEXT).rev().find(|end| text.is_char_boundary(*end));
             text.truncate(end.unwrap_or(0));
         }
-        member.happenings.add(Happening {
-            kind,
-            at: SystemTime::now(),
-            text,
-        });
-    });
-}
-
-impl Happenings {
-    fn add(&self, happening: Happening) {
+        let at = SystemTime::now();
+        let happening = Happening { kind, at, text };
         let mut waiting = lock(&self.waiting);
         match waiting.happenings.len() < WAITING {
             true => waiting.happenings.push_back(happening),
@@ -77,8 +66,8 @@ impl Happenings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Census;
     use super::*;
+    use crate::census::{Census, happened};
 
     #[tokio::test]
     async fn as_many_wait_as_may_and_the_others_are_counted() {

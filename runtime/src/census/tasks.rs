@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use slab::Slab;
 
-use super::{count, lock};
+use super::lock::lock;
 
 /// How many are remembered that have ended.
 const ENDED: usize = 1000;
@@ -204,26 +204,24 @@ impl Drop for Task {
     }
 }
 
-/// A task of this name begins.
-pub(crate) fn begin(kind: Kind, name: &str) -> Option<Task> {
-    count(|member| {
-        let mut table = lock(&member.tasks.0);
-        let name = table.name(name);
-        OfThread::begin(&member.tasks, &mut table, kind, name)
-    })
-}
-
-/// A task begins that was spawned there.
-#[cfg(feature = "scope")]
-pub(crate) fn begin_at(kind: Kind, place: &'static Location<'static>) -> Option<Task> {
-    count(|member| {
-        let mut table = lock(&member.tasks.0);
-        OfThread::begin(&member.tasks, &mut table, kind, Name::Place(place))
-    })
-}
-
 impl OfThread {
-    fn begin(this: &Arc<OfThread>, table: &mut Table, kind: Kind, name: Name) -> Task {
+    pub(super) fn begin(this: &Arc<OfThread>, kind: Kind, name: &str) -> Task {
+        let mut table = lock(&this.0);
+        let name = table.name(name);
+        OfThread::begin_in(this, &mut table, kind, name)
+    }
+
+    /// One that was spawned there.
+    #[cfg(feature = "scope")]
+    pub(super) fn begin_at(
+        this: &Arc<OfThread>,
+        kind: Kind,
+        place: &'static Location<'static>,
+    ) -> Task {
+        OfThread::begin_in(this, &mut lock(&this.0), kind, Name::Place(place))
+    }
+
+    fn begin_in(this: &Arc<OfThread>, table: &mut Table, kind: Kind, name: Name) -> Task {
         let since = Instant::now();
         Task {
             thread: Arc::clone(this),
@@ -300,8 +298,8 @@ impl OfAll {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Census;
     use super::*;
+    use crate::census::{Census, begin};
 
     use std::thread;
 

@@ -17,7 +17,8 @@ use super::recycle::Limits;
 use super::registry::{self, RunError, Turn};
 use super::running::Running;
 use super::supervisor::{
-    Config, GiveUp, Looks, Received, Requests, Seats, Setup, Signals, Supervisor, Systemd, Teller,
+    self, Config, GiveUp, Looks, Received, Requests, Seats, Setup, Signals, Supervisor, Systemd,
+    Teller,
 };
 use super::worker::event_loop;
 use super::{Isolation, report};
@@ -178,7 +179,7 @@ impl Server {
         self.check_options(self.isolation)?;
         // Before anything else opens a descriptor, or reads the environment in another thread.
         let received = match registration.is_first() {
-            true => Received::of_environment(),
+            true => supervisor::received(),
             false => Received::default(),
         };
         let runtime = supervisor_runtime()?;

@@ -13,6 +13,8 @@ pub(crate) enum Loan {
     Lent { id: u64, socket: OwnedFd },
     /// Let go of what was lent under this number.
     TakenBack { id: u64 },
+    /// Leave its own socket to others that have it too, or accept from it in its turn.
+    Rest(bool),
 }
 
 /// The accept loops of a worker that take loans, by their numbers. Written from any thread.

@@ -82,6 +82,15 @@ pub(crate) enum Message {
         serving: u64,
         socket: u64,
     },
+    /// As [`Accepts`](Message::Accepts), of a Unix socket, which all workers have: the accept loop takes turns with theirs.
+    TakesTurns {
+        serving: u64,
+        socket: u64,
+    },
+    /// That accept loop has had its turn.
+    TurnOver {
+        serving: u64,
+    },
     /// That accept loop has ended.
     AcceptsNoMore {
         serving: u64,

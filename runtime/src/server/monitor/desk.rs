@@ -110,7 +110,7 @@ impl Desk {
                     metrics: self.metrics(&view).await,
                 }
             }
-            Command::Log { filter, worker } => log::change(self, &filter, worker, asker).await?,
+            Command::Log { filter, worker } => self.log(&filter, worker, asker).await?,
             Command::Run { name, args, worker } => {
                 let view = self.view().await?;
                 let role = worker
@@ -174,7 +174,7 @@ impl Desk {
         Ok(Given::Reply(reply))
     }
 
-    pub(super) fn log_act(&self, asker: Asker, what: &str) {
+    fn log_act(&self, asker: Asker, what: &str) {
         let Asker { uid, pid } = asker;
         report::log!(
             info,
@@ -260,6 +260,56 @@ impl Desk {
             desk: Rc::clone(self),
             read: 0,
         })
+    }
+
+    /// Another filter for the log of a worker, or of the whole server.
+    async fn log(
+        &self,
+        filter: &str,
+        worker: Option<String>,
+        asker: Asker,
+    ) -> Result<Reply, Refused> {
+        log::check(filter)?;
+        let threads = self.about.isolation == Isolation::Thread;
+        if threads && worker.is_some() {
+            return Err(Refused::wrong(
+                "the workers are threads of one process, which has one filter: leave out the worker",
+            ));
+        }
+        let view = self.view().await?;
+        let role = worker
+            .as_deref()
+            .map(|worker| place(&view, worker).map(|place| place.role));
+        let role = role.transpose()?;
+        self.log_act(asker, &format!("log {filter}"));
+        if role.is_none() {
+            log::change(filter)?;
+        }
+        if threads {
+            return Ok(logs(filter, "the server"));
+        }
+        let asked = |worker: &WorkerView| role.is_none_or(|role| worker.role == role);
+        let told: Vec<(_, Option<line::Ran>)> = self
+            .told
+            .ask(&view, asked, &Query::Log(filter.to_owned()))
+            .await;
+        let mut failed = Vec::new();
+        for (worker, told) in &told {
+            let why = match told {
+                Some(line::Ran::Failed(why)) => why,
+                Some(_) => continue,
+                None => "it does not answer",
+            };
+            failed.push(format!("{}: {why}", name_of(&view, worker.role)));
+        }
+        if told.is_empty() && role.is_some() {
+            failed.push(format!("{}: it does not run", worker.unwrap_or_default()));
+        }
+        match (failed.is_empty(), role) {
+            (false, _) => Err(Refused::failed(failed.join("\n"))),
+            (true, Some(role)) => Ok(logs(filter, &name_of(&view, role))),
+            (true, None) => Ok(logs(filter, "the server")),
+        }
     }
 
     async fn server(&self) -> Result<Reply, Refused> {
@@ -601,6 +651,13 @@ impl Desk {
     }
 }
 
+/// What became of a change of the filter.
+fn logs(filter: &str, of: &str) -> Reply {
+    Reply::Done {
+        done: format!("{of} logs `{filter}`"),
+    }
+}
+
 /// The resident set of a process.
 pub(super) fn resident(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -636,7 +693,7 @@ pub(super) fn ready(view: &View) -> usize {
         .len()
 }
 
-pub(super) fn name_of(view: &View, role: Role) -> String {
+fn name_of(view: &View, role: Role) -> String {
     let place = view.places.iter().find(|place| place.role == role);
     match (place, role) {
         (Some(place), _) => place.name.clone(),
@@ -646,7 +703,7 @@ pub(super) fn name_of(view: &View, role: Role) -> String {
 }
 
 /// By the index of a worker, or the name of an extra.
-pub(super) fn place<'v>(view: &'v View, worker: &str) -> Result<&'v Place, Refused> {
+fn place<'v>(view: &'v View, worker: &str) -> Result<&'v Place, Refused> {
     let index = worker.parse::<usize>().ok();
     let found = view.places.iter().find(|place| match place.role.index() {
         Some(slot) => Some(slot) == index || place.name == worker,

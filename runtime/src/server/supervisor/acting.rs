@@ -40,6 +40,7 @@ impl Supervisor {
                 Action::Stop { id, reason, by } => {
                     let stop = self.stop(reason, by);
                     self.sockets.leaving(id);
+                    self.turns.leave(id);
                     let role = self.workers.get(&id).map(|live| live.role);
                     self.held_stops.insert(id, stop);
                     match role.and_then(|role| barriers.remove(&role)) {
@@ -49,6 +50,7 @@ impl Supervisor {
                 }
                 Action::Kill(id) => {
                     self.sockets.leaving(id);
+                    self.turns.leave(id);
                     if let Some(live) = self.workers.get(&id) {
                         live.seat.kill();
                     }
@@ -137,6 +139,7 @@ impl Supervisor {
             }
             Err(error) => {
                 self.sockets.ended(id);
+                self.turns.leave(id);
                 let who = self.who(role, std::process::id());
                 self.tell_failure(&who, true, &Failure::Spawn(error.to_string()));
                 self.arisen.push_back(Event::Ended(id, Ending::Failed));
@@ -238,6 +241,11 @@ impl Supervisor {
             };
             if let Some(live) = self.workers.get(&id) {
                 live.seat.loan(serving, loan);
+            }
+        }
+        for turn in self.turns.take_orders() {
+            if let Some(live) = self.workers.get(&turn.worker) {
+                live.seat.loan(turn.serving, Loan::Rest(turn.rests));
             }
         }
     }

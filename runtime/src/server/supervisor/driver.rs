@@ -23,6 +23,7 @@ use super::seats::{Leaving, Seats, Thread};
 use super::singles::Singles;
 use super::sockets::{Kernel, Received, Sockets};
 use super::systemd::Systemd;
+use super::turns::Turns;
 #[cfg(feature = "monitor")]
 use super::view::Failures;
 use super::watchdog::{GiveUp, Watchdog};
@@ -49,6 +50,8 @@ pub(crate) struct Supervisor {
     pub(super) job: Job,
     pub(super) seats: Seats,
     pub(super) sockets: Sockets,
+    /// At those of them that all workers have.
+    pub(super) turns: Turns,
     /// By worker; `None` is the main context.
     #[cfg(feature = "timer")]
     pub(super) singles: Singles<Option<WorkerId>>,
@@ -138,6 +141,7 @@ impl Supervisor {
             epoch: Instant::now(),
             job,
             sockets,
+            turns: Turns::default(),
             #[cfg(feature = "timer")]
             singles: Singles::new(),
             seats: setup.seats,

@@ -26,6 +26,7 @@ impl Supervisor {
                 let now = self.now();
                 // It turns, whatever word of it was lost in a flood.
                 self.sockets.blocked(id, false);
+                self.turns.blocked(id, false);
                 if let Some(live) = self.workers.get_mut(&id) {
                     if !live.turning {
                         live.turning = true;
@@ -87,9 +88,24 @@ impl Supervisor {
                     }
                 }
                 self.sockets.blocked(id, blocked);
+                self.turns.blocked(id, blocked);
             }
-            Message::Full { serving, full } => self.sockets.full(id, serving, full),
-            Message::AcceptsNoMore { serving } => self.sockets.accepts_no_more(id, serving),
+            Message::Full { serving, full } => {
+                self.sockets.full(id, serving, full);
+                self.turns.full(id, serving, full);
+            }
+            Message::AcceptsNoMore { serving } => {
+                self.sockets.accepts_no_more(id, serving);
+                self.turns.end(id, serving);
+            }
+            // One that was to stop by then has no turn any more.
+            Message::TakesTurns { serving, socket } => {
+                let live = self.workers.get(&id);
+                if live.is_some_and(|live| !live.seat.is_stopping()) {
+                    self.turns.begin(id, serving, socket);
+                }
+            }
+            Message::TurnOver { serving } => self.turns.over(id, serving),
             #[cfg(feature = "process")]
             Message::Exiting => {
                 if let Some(live) = self.workers.get_mut(&id) {
@@ -127,6 +143,7 @@ impl Supervisor {
                 let (name, pid) = (&who.name, who.pid);
                 let (starting, refused) = (!live.ready, live.refused);
                 self.sockets.ended(id);
+                self.turns.leave(id);
                 #[cfg(feature = "timer")]
                 self.singles_ended(Some(id));
                 let ending = match ended.failure {
@@ -182,6 +199,8 @@ impl Supervisor {
             Message::Ready | Message::Pong(_) | Message::Ending(_) => {}
             Message::Accepts { .. }
             | Message::AcceptsNoMore { .. }
+            | Message::TakesTurns { .. }
+            | Message::TurnOver { .. }
             | Message::Full { .. }
             | Message::Accepted(_)
             | Message::Blocked(_) => {}

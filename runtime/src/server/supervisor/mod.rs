@@ -29,6 +29,7 @@ mod singles;
 mod sockets;
 mod systemd;
 mod telling;
+mod turns;
 #[cfg(feature = "monitor")]
 mod view;
 mod watchdog;
@@ -53,7 +54,7 @@ pub(super) use requests::{Requester, Requests};
 pub(super) use seats::Processes;
 pub(super) use seats::Seats;
 pub(super) use signals::Signals;
-pub(super) use sockets::Received;
+pub(super) use sockets::{Received, received};
 pub(super) use systemd::Systemd;
 #[cfg(feature = "monitor")]
 pub(super) use view::{Place, View, WorkerView};

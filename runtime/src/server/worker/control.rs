@@ -100,6 +100,7 @@ impl Control {
                     report::log!(warn, worker = %self.name, "too many open files: a sibling's socket could not be received");
                 }
             },
+            ToWorker::Rest { serving, rest } => self.told.loans.tell(serving, Loan::Rest(rest)),
             ToWorker::TakeBack { serving, loan: id } => {
                 self.told.loans.tell(serving, Loan::TakenBack { id });
             }
@@ -182,6 +183,10 @@ impl Socket {
             Message::Accepts { serving, socket } => {
                 self.send(&ToSupervisor::Accepts { serving, socket });
             }
+            Message::TakesTurns { serving, socket } => {
+                self.send(&ToSupervisor::TakesTurns { serving, socket });
+            }
+            Message::TurnOver { serving } => self.send(&ToSupervisor::TurnOver { serving }),
             Message::AcceptsNoMore { serving } => {
                 self.send(&ToSupervisor::AcceptsNoMore { serving });
             }

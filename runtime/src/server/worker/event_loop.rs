@@ -51,9 +51,7 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
     let index = worker.identity.index;
     let _mark = mark_thread(index);
     #[cfg(feature = "timer")]
-    let lease = single::lease(&worker);
-    #[cfg(feature = "timer")]
-    let _installed = single::Installed::new(lease.clone());
+    let _installed = single::Installed::new(single::lease(&worker));
     let handle = Worker {
         shared: Arc::clone(&worker),
     };
@@ -66,6 +64,9 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
             let (told, going_on) = (Arc::clone(&worker.told), Arc::clone(&worker.told));
             #[cfg(feature = "monitor")]
             let watched = worker.watched.clone();
+            // The worker has what keeps its runtime, which has the hook.
+            #[cfg(feature = "timer")]
+            let weak = Arc::downgrade(&worker);
             let parks = move || told.turning.parks();
             let goes_on = move || going_on.turning.goes_on();
             let runtime = Builder::new_current_thread()
@@ -76,7 +77,7 @@ pub(crate) fn run(run: Run, kill: &CancellationToken) -> Ended {
                     #[cfg(feature = "monitor")]
                     watched.iter().for_each(Watched::join);
                     #[cfg(feature = "timer")]
-                    crate::timer::single::install(Some(lease.clone()));
+                    crate::timer::single::install(weak.upgrade().as_ref().map(single::lease));
                 })
                 .on_thread_park(parks)
                 .on_thread_unpark(goes_on)

@@ -103,7 +103,7 @@ where
 }
 
 /// A value as what it is known to be.
-fn cast<A: 'static, B: 'static>(value: A) -> io::Result<B> {
+pub(super) fn cast<A: 'static, B: 'static>(value: A) -> io::Result<B> {
     let mut value = Some(value);
     let value = (&mut value as &mut dyn Any).downcast_mut::<Option<B>>();
     value

@@ -338,7 +338,8 @@ impl Worker {
     }
 
     /// A listener on the Unix socket `path`, readable and writable by this user only (mode 0600). One socket
-    /// is shared by all workers. A stale file, to which nobody listens, is replaced; of two servers that start at once
+    /// is shared by all workers: each that waits for connections is woken by every one. So of more than four workers that
+    /// [`serve`](Worker::serve) from it two wait at a time, in turn. A stale file, to which nobody listens, is replaced; of two servers that start at once
     /// on a path, one fails. A relative path is one of this worker's working directory.
     ///
     /// The file has its permissions from the moment at which it can be found, and is removed when the last worker

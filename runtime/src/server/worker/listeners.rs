@@ -7,10 +7,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio_util::net::Listener;
 
+use super::handing::cast;
 use super::shared::Shared;
 use crate::server::line::{Loan, Message};
 use crate::server::report;
@@ -21,8 +22,13 @@ pub(super) struct Listeners<L> {
     listeners: Vec<(Option<u64>, L)>,
     /// Who is asked first, so that a busy one doesn't keep the others waiting.
     next: usize,
+    /// Its own, while others accept in their turn.
+    resting: Option<OwnedFd>,
     borrowing: Option<Borrowing<L>>,
 }
+
+/// How many connections a turn has: so few that connections that last are spread well.
+const TURN: u32 = 4;
 
 /// How loans come, if the listener is of a kind that the supervisor can lend.
 struct Borrowing<L> {
@@ -30,6 +36,10 @@ struct Borrowing<L> {
     serving: u64,
     told: mpsc::UnboundedReceiver<Loan>,
     make: fn(OwnedFd) -> io::Result<L>,
+    /// A descriptor of the listener, so that it can be made again.
+    copy: fn(&L) -> io::Result<OwnedFd>,
+    /// How many connections are left of its turn, if others take theirs.
+    turn: Option<u32>,
 }
 
 impl<L: Listener + 'static> Listeners<L> {
@@ -38,6 +48,7 @@ impl<L: Listener + 'static> Listeners<L> {
         Listeners {
             listeners: vec![(None, listener)],
             next: 0,
+            resting: None,
             borrowing,
         }
     }
@@ -85,6 +96,9 @@ impl<L: Listener + 'static> Listeners<L> {
             self.next = (now + 1) % self.listeners.len();
             let accepted = self.listeners[now].1.poll_accept(cx);
             if accepted.is_ready() {
+                if let Some(borrowing) = &mut self.borrowing {
+                    borrowing.accepted();
+                }
                 return accepted;
             }
         }
@@ -104,6 +118,30 @@ impl<L: Listener + 'static> Listeners<L> {
                         report::log!(warn, worker = identity.index, role = identity.role(), %error, "cannot accept in the place of another worker");
                     }
                 },
+                Loan::Rest(true) => {
+                    borrowing.turn = None;
+                    let own = self.listeners.iter().position(|(loan, _)| loan.is_none());
+                    let Some(own) = own else { continue };
+                    // Else it accepts on, which is no harm.
+                    if let Ok(copy) = (borrowing.copy)(&self.listeners[own].1) {
+                        self.resting = Some(copy);
+                        self.listeners.remove(own);
+                        self.next = 0;
+                    }
+                }
+                Loan::Rest(false) => {
+                    borrowing.turn = Some(TURN);
+                    let Some(own) = self.resting.take() else {
+                        continue;
+                    };
+                    match (borrowing.make)(own) {
+                        Ok(listener) => self.listeners.push((None, listener)),
+                        Err(error) => {
+                            let identity = &borrowing.worker.identity;
+                            report::log!(error, worker = identity.index, role = identity.role(), %error, "cannot accept from a Unix socket any more");
+                        }
+                    }
+                }
                 Loan::TakenBack { id } => {
                     self.listeners.retain(|(loan, _)| *loan != Some(id));
                     self.next = 0;
@@ -114,25 +152,57 @@ impl<L: Listener + 'static> Listeners<L> {
 }
 
 impl<L: 'static> Borrowing<L> {
-    /// tokio's TCP listeners: a Unix socket is one for all workers, and of others nothing is known.
+    /// Of tokio's listeners. A TCP socket may be lent; a Unix socket all workers have. Of other listeners nothing is known.
     fn for_listener(worker: &Arc<Shared>, listener: &L) -> Option<Borrowing<L>> {
-        let listener = (listener as &dyn Any).downcast_ref::<TcpListener>()?;
-        let socket = rustix::fs::fstat(listener.as_fd()).ok()?.st_ino;
+        let listener = listener as &dyn Any;
+        if let Some(listener) = listener.downcast_ref::<TcpListener>() {
+            let socket = inode(listener)?;
+            let (serving, told) = worker.told.loans.register();
+            worker.line.say(Message::Accepts { serving, socket });
+            return Some(Borrowing {
+                worker: Arc::clone(worker),
+                serving,
+                told,
+                make: |socket| cast(TcpListener::from_std(socket.into())?),
+                copy: copy::<L, TcpListener>,
+                turn: None,
+            });
+        }
+        let socket = inode(listener.downcast_ref::<UnixListener>()?)?;
         let (serving, told) = worker.told.loans.register();
-        worker.line.say(Message::Accepts { serving, socket });
+        worker.line.say(Message::TakesTurns { serving, socket });
         Some(Borrowing {
             worker: Arc::clone(worker),
             serving,
             told,
-            make: |socket| {
-                let listener: Box<dyn Any> = Box::new(TcpListener::from_std(socket.into())?);
-                let listener = listener.downcast::<L>();
-                listener
-                    .map(|listener| *listener)
-                    .map_err(|_| io::ErrorKind::InvalidInput.into())
-            },
+            make: |socket| cast(UnixListener::from_std(socket.into())?),
+            copy: copy::<L, UnixListener>,
+            turn: None,
         })
     }
+
+    /// One more connection.
+    fn accepted(&mut self) {
+        if let Some(left) = &mut self.turn {
+            *left -= 1;
+            if *left == 0 {
+                // It goes on until it is told to rest.
+                self.turn = None;
+                let serving = self.serving;
+                self.worker.line.say(Message::TurnOver { serving });
+            }
+        }
+    }
+}
+
+fn inode(listener: &impl AsFd) -> Option<u64> {
+    Some(rustix::fs::fstat(listener).ok()?.st_ino)
+}
+
+fn copy<L: 'static, K: AsFd + 'static>(listener: &L) -> io::Result<OwnedFd> {
+    let listener = (listener as &dyn Any).downcast_ref::<K>();
+    let listener = listener.ok_or(io::ErrorKind::InvalidInput)?;
+    listener.as_fd().try_clone_to_owned()
 }
 
 impl<L> Drop for Borrowing<L> {

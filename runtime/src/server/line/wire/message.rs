@@ -49,6 +49,11 @@ pub(in crate::server) enum ToWorker {
         serving: u64,
         loan: u64,
     },
+    /// An accept loop is to leave its own socket to others, or to accept from it in its turn.
+    Rest {
+        serving: u64,
+        rest: bool,
+    },
     /// The answer to a call of this number about a timer with `single`.
     #[cfg(feature = "timer")]
     Single {
@@ -90,6 +95,14 @@ pub(in crate::server) enum ToSupervisor {
         socket: u64,
     },
     AcceptsNoMore {
+        serving: u64,
+    },
+    /// An accept loop takes turns with others at the socket of this inode.
+    TakesTurns {
+        serving: u64,
+        socket: u64,
+    },
+    TurnOver {
         serving: u64,
     },
     #[cfg(feature = "timer")]

@@ -20,7 +20,7 @@ pub(in crate::server) use message::{
 };
 
 /// Counts up with every change that an older other side would not understand.
-const PROTOCOL: u16 = 11;
+const PROTOCOL: u16 = 13;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -361,6 +361,9 @@ impl Attendant {
             Command::Loan(serving, Loan::TakenBack { id: loan }) => {
                 self.end.send(&ToWorker::TakeBack { serving, loan }, None)
             }
+            Command::Loan(serving, Loan::Rest(rest)) => {
+                self.end.send(&ToWorker::Rest { serving, rest }, None)
+            }
             #[cfg(feature = "timer")]
             Command::Single(request, answer) => {
                 self.end.send(&ToWorker::Single { request, answer }, None)
@@ -453,6 +456,10 @@ impl Attendant {
             }
             ToSupervisor::Accepts { serving, socket } => Some(Message::Accepts { serving, socket }),
             ToSupervisor::AcceptsNoMore { serving } => Some(Message::AcceptsNoMore { serving }),
+            ToSupervisor::TakesTurns { serving, socket } => {
+                Some(Message::TakesTurns { serving, socket })
+            }
+            ToSupervisor::TurnOver { serving } => Some(Message::TurnOver { serving }),
             #[cfg(feature = "timer")]
             ToSupervisor::Single { request, call } => {
                 let commands = self.commands.clone();
@@ -530,7 +537,10 @@ impl Attendant {
 fn weight(message: &ToSupervisor) -> u32 {
     let (each, length) = match message {
         ToSupervisor::Listen { wanted, .. } => (1, wanted.len()),
-        ToSupervisor::Accepts { .. } | ToSupervisor::AcceptsNoMore { .. } => (8, 0),
+        ToSupervisor::Accepts { .. }
+        | ToSupervisor::AcceptsNoMore { .. }
+        | ToSupervisor::TakesTurns { .. }
+        | ToSupervisor::TurnOver { .. } => (8, 0),
         ToSupervisor::Unlisten { text, .. } => (1, text.len()),
         // With each tick of such a timer.
         #[cfg(feature = "timer")]

@@ -14,18 +14,15 @@ mod kernel;
 mod name;
 #[cfg(target_os = "linux")]
 mod passed;
+mod received;
 mod system;
 mod table;
 #[cfg(test)]
 mod tests;
 mod unix;
 
-use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
-
-use table::{Inherited, Kept};
-
 pub(super) use kernel::Kernel;
+pub(crate) use received::Received;
 
 #[cfg(feature = "monitor")]
 pub(super) use table::Holding;
@@ -33,26 +30,11 @@ pub(super) use table::{Offered, Order};
 
 pub(super) type Sockets = table::Table<Kernel>;
 
-/// The identity of no socket.
-#[cfg(target_os = "linux")]
-const NOBODYS: u64 = 0;
-
-/// The sockets that a service manager has passed to this process.
-#[derive(Default)]
-pub(crate) struct Received {
-    pub(super) passed: Vec<Inherited<OwnedFd>>,
-    /// Those of the run before.
-    pub(super) kept: Vec<Kept<Kernel>>,
-    /// What these and others of ours are called in the manager's store, and their identities.
-    pub(crate) in_store: BTreeMap<String, u64>,
-}
-
-impl Received {
-    /// To be called once, before anything else opens a descriptor.
-    pub(crate) fn of_environment() -> Received {
-        #[cfg(target_os = "linux")]
-        return passed::received();
-        #[cfg(not(target_os = "linux"))]
-        Received::default()
-    }
+/// The sockets that a service manager has passed to this process. To be called once, before anything else opens a
+/// descriptor.
+pub(crate) fn received() -> Received {
+    #[cfg(target_os = "linux")]
+    return passed::received();
+    #[cfg(not(target_os = "linux"))]
+    Received::default()
 }

@@ -13,11 +13,14 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketType, sock
 
 use super::kernel::Kernel;
 use super::name::{Kind, Name, kept_for};
+use super::received::Received;
 use super::table::{Inherited, Kept};
 use super::unix::SocketFile;
-use super::{NOBODYS, Received};
 use crate::server::line::Role;
 use crate::server::report;
+
+/// The identity of no socket.
+const NOBODYS: u64 = 0;
 
 /// What a socket is called that was passed without a name.
 const UNNAMED: &str = "unknown";

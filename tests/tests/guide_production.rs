@@ -1,5 +1,5 @@
-//! The Kubernetes manifest of the guide: it has no field that Kubernetes doesn't know, as far as these are written down here,
-//! and says what the page promises.
+//! The guide's page on production: it says of each setting what it is for, and its Kubernetes manifest has no field that
+//! Kubernetes doesn't know, as far as these are written down here, and says what the page promises.
 
 use std::collections::BTreeMap;
 
@@ -109,6 +109,28 @@ fn manifest() -> Deployment {
     let block = PAGE.split("```yaml\n").nth(1).expect("the page has one");
     let block = block.split("```").next().expect("it ends");
     serde_saphyr::from_str(block).unwrap_or_else(|error| panic!("{error}\n{block}"))
+}
+
+#[test]
+fn each_setting_of_a_server_has_its_line() {
+    const BUILDER: &str = include_str!("../../runtime/src/server/builder.rs");
+    let methods = BUILDER.split("    pub fn ").skip(1);
+    let settings = methods.filter_map(|method| {
+        let head = method.split('{').next()?;
+        let name = head.split(['(', '<']).next()?;
+        head.contains("mut self").then_some(name)
+    });
+    let settings: Vec<&str> = settings.collect();
+    assert!(settings.len() > 15, "{settings:?}");
+    let table = PAGE.split("# The settings").nth(1);
+    let table = table.and_then(|rest| rest.split("\n# ").next());
+    let table = table.expect("the page has one");
+    for setting in settings {
+        let line = table
+            .lines()
+            .find(|line| line.contains(&format!("`{setting}`")));
+        assert!(line.is_some(), "`{setting}` has no line");
+    }
 }
 
 #[test]
