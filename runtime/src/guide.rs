@@ -31,6 +31,7 @@ pub mod http {}
 pub mod production {}
 
 #[cfg(feature = "monitor")]
+#[doc = include_str!("guide/pictures/page-light.md")]
 #[doc = include_str!("guide/monitor.md")]
 pub mod monitor {}
 

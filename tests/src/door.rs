@@ -29,6 +29,18 @@ pub struct Response {
 }
 
 impl Response {
+    /// As it came, with nothing behind it.
+    pub fn read(response: &str) -> Response {
+        let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1);
+        let status = status.and_then(|status| status.parse().ok());
+        Response {
+            status: status.expect("a status"),
+            head: head.to_lowercase(),
+            body: body.to_owned(),
+        }
+    }
+
     /// The body, which is JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -156,14 +168,5 @@ fn http_over<S: Read + Write>(mut stream: S, method: &str, path: &str, accept: &
     stream
         .read_to_string(&mut response)
         .expect("there is a response");
-    let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    Response {
-        status: status.expect("a status"),
-        head: head.to_lowercase(),
-        body: body.to_owned(),
-    }
+    Response::read(&response)
 }

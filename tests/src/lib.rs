@@ -1,9 +1,12 @@
 //! What the integration tests have in common: real processes, watched with deadlines.
 
+#[cfg(feature = "chromium")]
+pub mod chromium;
 pub mod door;
 pub mod fixture;
 pub mod http;
 pub mod notify;
+pub mod open;
 #[cfg(feature = "stores")]
 pub mod proxy;
 pub mod scopes;

@@ -19,6 +19,9 @@ struct Options {
     server: fixture::ServerOptions,
     #[arg(long, default_value_t = fixture::address().to_string())]
     listen: String,
+    /// What the server is called.
+    #[arg(long)]
+    name: Option<String>,
     /// Where the door is.
     #[arg(long)]
     monitor: Option<String>,
@@ -176,10 +179,15 @@ fn main() -> ExitCode {
         options.monitor.clone(),
         options.health.clone(),
     );
+    let name = options.name.clone();
     let server = server
         .apply(watched(options))
         .monitor(monitor)
         .buckets("order_seconds", [0.01, 0.1]);
+    let server = match name {
+        Some(name) => server.name(name),
+        None => server,
+    };
     match health {
         Some(health) => server.health(health).run(),
         None => server.run(),
