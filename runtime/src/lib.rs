@@ -1,5 +1,6 @@
 #![doc = include_str!("guide/pictures/server.md")]
 #![doc = include_str!("guide/pictures/comparison.md")]
+#![doc = include_str!("guide/pictures/page-light.md")]
 #![doc = include_str!("../README.md")]
 //!
 //! # Map

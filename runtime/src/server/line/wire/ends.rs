@@ -137,6 +137,15 @@ impl Dialogue {
             write(&self.socket, bytes, descriptor)
         })
     }
+
+    /// Waits until the other side has read so much that at least half of the outbox is free.
+    async fn make_room(&mut self) -> Result<(), WireError> {
+        while self.outbox.is_half_full() {
+            self.socket.writable().await?;
+            self.flush()?;
+        }
+        Ok(())
+    }
 }
 
 /// The supervisor's end: never blocks.
@@ -170,7 +179,11 @@ impl SupervisorEnd {
 
     /// The worker's next message, none once it has closed its end. Also sends what is still to be sent.
     /// Loses nothing when dropped.
+    ///
+    /// A worker that has left many answers unread isn't heard until it has read some: however many requests it makes at
+    /// once, their answers find room.
     pub(in crate::server) async fn next(&mut self) -> Result<Option<ToSupervisor>, WireError> {
+        self.0.make_room().await?;
         Ok(self.0.next().await?.map(|(message, _)| message))
     }
 }
@@ -593,6 +606,37 @@ mod tests {
         }
         assert_eq!(supervisor.next().await.unwrap(), Some(ended));
         finish.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_asks_before_it_reads_is_answered_in_its_time() {
+        const REQUESTS: u64 = 5000;
+        let (mut supervisor, mut worker) = pair();
+        let asking = std::thread::spawn(move || {
+            let sender = worker.sender();
+            let read = |worker: &mut WorkerEnd, expected| match message(worker) {
+                (ToWorker::Answer { request, .. }, _) => assert_eq!(request, expected),
+                other => panic!("{other:?}"),
+            };
+            let mut answered = 0;
+            for request in 0..REQUESTS {
+                let text = String::new();
+                let request = ToSupervisor::Unlisten { request, text };
+                while sender.ask(&request).is_err() {
+                    read(&mut worker, answered);
+                    answered += 1;
+                }
+            }
+            for answered in answered..REQUESTS {
+                read(&mut worker, answered);
+            }
+        });
+        while let Some(ToSupervisor::Unlisten { request, .. }) = supervisor.next().await.unwrap() {
+            let answer = Answer::Unlistened { found: false };
+            let answer = ToWorker::Answer { request, answer };
+            supervisor.send(&answer, None).unwrap();
+        }
+        asking.join().unwrap();
     }
 
     #[tokio::test]

@@ -287,6 +287,11 @@ impl<F> Outbox<F> {
         self.frames.is_empty() && self.main.is_none()
     }
 
+    /// Only what doesn't answer anything should be pushed.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.frames.len() >= MAX_QUEUE / 2 || self.queued >= MAX_QUEUED / 2
+    }
+
     /// What to send now.
     pub(super) fn front(&mut self) -> Result<Option<Front<'_, F>>, WireError> {
         if self.frames.is_empty() {

@@ -28,6 +28,7 @@ pub(crate) use received::Received;
 pub(super) use name::{Kind, Name};
 #[cfg(feature = "monitor")]
 pub(super) use table::Holding;
+#[cfg(feature = "process")]
 pub(super) use table::Inherited;
 #[cfg(feature = "process")]
 pub(super) use table::{Estate, Handed, Pinned};
