@@ -59,11 +59,21 @@ impl Prometheus {
             _folder: folder,
         };
         let deadline = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < deadline, "Prometheus doesn't listen");
+        while !prometheus.is_ready() {
+            assert!(Instant::now() < deadline, "Prometheus isn't ready");
             std::thread::sleep(Duration::from_millis(50));
         }
         prometheus
+    }
+
+    /// It answers 503 for a while after it has begun to listen.
+    fn is_ready(&self) -> bool {
+        let Ok(mut stream) = std::net::TcpStream::connect(self.address) else {
+            return false;
+        };
+        let asked = stream.write_all(b"GET /-/ready HTTP/1.0\r\n\r\n");
+        let mut answer = String::new();
+        asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains(" 200 ")
     }
 
     /// The result of an instant query, each sample as its labels and its value.

@@ -7,6 +7,12 @@ use super::contexts::{self, Open};
 use super::member::count;
 use super::tasks::{self, Kind, Task};
 
+/// Whether anything is counted on this thread.
+#[cfg(feature = "timer")]
+pub(crate) fn is_taken() -> bool {
+    count(|_| ()).is_some()
+}
+
 /// A context of this function is entered.
 #[inline(always)]
 pub(crate) fn entered(name: &'static str) -> Option<Open> {

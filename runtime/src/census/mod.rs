@@ -17,6 +17,8 @@ mod tasks;
 pub(crate) use contexts::{Open, Seen};
 #[cfg(feature = "scope")]
 pub(crate) use counting::begin_at;
+#[cfg(feature = "timer")]
+pub(crate) use counting::is_taken;
 pub(crate) use counting::{begin, entered, failed, happened};
 pub(crate) use member::Census;
 #[cfg(feature = "metrics")]

@@ -468,7 +468,10 @@ impl TimerBuilder {
             None => shared,
         };
         #[cfg(feature = "monitor")]
-        let shared = shared.with_details(Details::new(interval, self.said));
+        let shared = match crate::census::is_taken() {
+            true => shared.with_details(Details::new(interval, self.said)),
+            false => shared,
+        };
         let shared = Arc::new(shared);
         let Some(calendar) = calendar else {
             let schedule = Schedule::new(rules, interval, first, seed);

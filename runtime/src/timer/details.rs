@@ -17,19 +17,13 @@ pub(super) struct Details {
 }
 
 /// As they are at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shown {
     /// None of a timer that goes by a calendar.
     pub(crate) interval: Option<Duration>,
     pub(crate) calendar: Option<String>,
     pub(crate) lateness: Option<Duration>,
     pub(crate) length: Option<Duration>,
-}
-
-impl Default for Details {
-    fn default() -> Details {
-        Details::new(NEVER, None)
-    }
 }
 
 impl Details {

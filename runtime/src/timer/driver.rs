@@ -393,7 +393,9 @@ impl Driver {
             Request::Trigger => self.schedule.trigger(),
             Request::SetInterval(interval) => {
                 #[cfg(feature = "monitor")]
-                self.shared.details.set_interval(interval);
+                if let Some(details) = self.shared.details() {
+                    details.set_interval(interval);
+                }
                 self.schedule.set_interval(interval, at, busy);
             }
             Request::Reset => self.schedule.reset(at, busy),

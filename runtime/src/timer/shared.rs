@@ -73,10 +73,18 @@ pub(super) struct Shared {
     pub(super) starter: Place,
     /// [`NEVER`] for a timer whose interval can't be changed.
     pub(super) jitter: Nanos,
+    #[cfg(any(feature = "calendar", feature = "monitor"))]
+    rare: Option<Box<Rare>>,
+}
+
+/// What most timers do without: thousands of them cost the memory that their ticks touch.
+#[cfg(any(feature = "calendar", feature = "monitor"))]
+#[derive(Default)]
+struct Rare {
     #[cfg(feature = "calendar")]
-    zone: jiff::tz::TimeZone,
+    zone: Option<jiff::tz::TimeZone>,
     #[cfg(feature = "monitor")]
-    pub(super) details: Details,
+    details: Option<Details>,
 }
 
 /// Written by the task alone, which is why adding is a load and a store.
@@ -117,29 +125,37 @@ impl Shared {
             name,
             starter: Place::current(),
             jitter,
-            #[cfg(feature = "calendar")]
-            zone: jiff::tz::TimeZone::UTC,
-            #[cfg(feature = "monitor")]
-            details: Details::default(),
+            #[cfg(any(feature = "calendar", feature = "monitor"))]
+            rare: None,
         }
     }
 
+    /// With what those see who look into the server.
     #[cfg(feature = "monitor")]
-    pub(super) fn with_details(self, details: Details) -> Shared {
-        Shared { details, ..self }
+    pub(super) fn with_details(mut self, details: Details) -> Shared {
+        self.rare.get_or_insert_default().details = Some(details);
+        self
+    }
+
+    #[cfg(feature = "monitor")]
+    pub(super) fn details(&self) -> Option<&Details> {
+        self.rare.as_ref()?.details.as_ref()
     }
 
     /// With the zone that ticks tell their due times in.
     #[cfg(feature = "calendar")]
-    pub(super) fn in_zone(self, zone: jiff::tz::TimeZone) -> Shared {
-        Shared { zone, ..self }
+    pub(super) fn in_zone(mut self, zone: jiff::tz::TimeZone) -> Shared {
+        self.rare.get_or_insert_default().zone = Some(zone);
+        self
     }
 
     /// `time` in that zone.
     #[cfg(feature = "calendar")]
     pub(super) fn zoned(&self, time: std::time::SystemTime) -> String {
+        let zone = self.rare.as_ref().and_then(|rare| rare.zone.clone());
+        let zone = zone.unwrap_or(jiff::tz::TimeZone::UTC);
         match jiff::Timestamp::try_from(time) {
-            Ok(time) => time.to_zoned_datetime(self.zone.clone()).to_string(),
+            Ok(time) => time.to_zoned_datetime(zone).to_string(),
             Err(error) => error.to_string(),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::details::Details;
 pub(crate) use super::details::Shown;
 use super::shared::{Request, Shared};
 
@@ -84,7 +85,7 @@ pub(crate) fn timers() -> Vec<Seen> {
                 .next_due()
                 .map(|due| due.saturating_duration_since(now)),
             counted: counted(shared),
-            details: shared.details.show(),
+            details: shared.details().map(Details::show).unwrap_or_default(),
         });
         seen.collect()
     })

@@ -16,8 +16,8 @@ mod watched {
         /// A tick begins, this late.
         pub(in crate::timer) fn begin(shared: &Shared, lateness: Nanos) -> Watching {
             let task = census::begin(Kind::Tick, shared.name());
-            if task.is_some() {
-                shared.details.begun(lateness);
+            if let Some(details) = shared.details().filter(|_| task.is_some()) {
+                details.begun(lateness);
             }
             Watching(task)
         }
@@ -34,7 +34,9 @@ mod watched {
                 });
             }
             let Some(task) = self.0 else { return };
-            shared.details.ended(nanos(task.age()));
+            if let Some(details) = shared.details() {
+                details.ended(nanos(task.age()));
+            }
             match verdict {
                 Verdict::Completed => task.complete(),
                 Verdict::Cancelled => task.cancel(why),

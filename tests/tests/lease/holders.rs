@@ -243,7 +243,13 @@ impl Holders {
             Delivery::AtLeastOnce => {
                 done.sort_unstable();
                 done.dedup();
-                let newest = done.last().copied().expect("something was done");
+                // One that comes due while others are made up for may be done before them, but isn't recorded before.
+                let newest = recorded
+                    .keys()
+                    .copied()
+                    .max()
+                    .expect("something was recorded");
+                done.retain(|n| *n <= newest);
                 // What was due before the first timer had the lease was nobody's.
                 let first = starts.values().flatten().min_by_key(|entry| entry.at);
                 let first = first.expect("something was started").n;
