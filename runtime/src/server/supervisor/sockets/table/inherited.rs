@@ -27,8 +27,11 @@ impl<S: System> Table<S> {
         called: &str,
     ) -> io::Result<S::Socket> {
         self.try_named(worker, kind, called).map_err(|error| {
-            let named = format_args!("`{called}`");
-            cannot("listen on the socket named", named, &error)
+            cannot(
+                "listen on the socket named",
+                format_args!("`{called}`"),
+                &error,
+            )
         })
     }
 
