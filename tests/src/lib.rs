@@ -142,6 +142,13 @@ pub fn address_in(line: &str) -> SocketAddr {
         .unwrap_or_else(|| panic!("no address in `{line}`"))
 }
 
+/// The server ended with success, and had no error to tell.
+#[track_caller]
+pub fn assert_graceful(ended: &Ended) {
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+}
+
 /// Nobody listens there any more.
 #[track_caller]
 pub fn assert_closed(address: SocketAddr) {

@@ -8,19 +8,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use aioxide_tests::door::{Watched, connect, http_at, json, line_at};
-use aioxide_tests::{Ended, Folder, Running, Signal, under_both_isolations};
+use aioxide_tests::{Folder, Running, Signal, assert_graceful, under_both_isolations};
 use serde_json::Value;
 
 const WATCHED: &str = env!("CARGO_BIN_EXE_watched");
 
 fn start(isolation: &str, args: &str) -> Watched {
     Watched::start(WATCHED, isolation, args)
-}
-
-#[track_caller]
-fn assert_graceful(ended: &Ended) {
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
 }
 
 /// What has come until `end`, which is the last of it.

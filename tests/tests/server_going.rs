@@ -17,8 +17,7 @@ fn plain(isolation: &str, args: &str) -> Running {
 #[track_caller]
 fn assert_graceful(server: Running) {
     let ended = server.wait();
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+    aioxide_tests::assert_graceful(&ended);
 }
 
 /// Both workers have been told, and not to stop.

@@ -10,17 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use aioxide_tests::http::{self, ask, assert_end, response, says_close};
-use aioxide_tests::{Ended, Folder, PATIENCE, Running, Signal, connect};
+use aioxide_tests::{Folder, PATIENCE, Running, Signal, assert_graceful, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn web(isolation: &str, args: &str) -> Running {
     http::server(env!("CARGO_BIN_EXE_web"), isolation, args)
-}
-
-#[track_caller]
-fn assert_graceful(ended: &Ended) {
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new());
 }
 
 /// Each is in the state that its name says when the worker is told to stop.

@@ -9,16 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aioxide_tests::http::{self, ask, assert_end, response, says_close};
-use aioxide_tests::{Ended, Folder, PATIENCE, Running, Signal, connect};
+use aioxide_tests::{Folder, PATIENCE, Running, Signal, assert_graceful, connect};
 
 fn web(isolation: &str, args: &str) -> Running {
     http::server(env!("CARGO_BIN_EXE_web"), isolation, args)
-}
-
-#[track_caller]
-fn assert_graceful(ended: &Ended) {
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new());
 }
 
 fn get(stream: &mut TcpStream, path: &str) -> (String, String) {

@@ -66,8 +66,7 @@ impl Outcomes {
 #[track_caller]
 fn assert_graceful(server: Running, signal: Signal) {
     let ended = server.stop(signal);
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
+    aioxide_tests::assert_graceful(&ended);
 }
 
 /// A worker of each slot is recycled under load. Nothing is lost, and there are always two that are ready.

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aioxide_tests::{
-    Ended, Folder, Running, Signal, assert_closed, connect, outlast_repeated_signals, pid_in,
+    Ended, Folder, Running, Signal, assert_closed, assert_graceful, connect,
+    outlast_repeated_signals, pid_in,
 };
 
 const PLAIN: &str = env!("CARGO_BIN_EXE_plain");
@@ -24,12 +25,6 @@ fn command(program: &str, isolation: &str, args: &str) -> Command {
 
 fn start(program: &str, isolation: &str, args: &str) -> Running {
     Running::start(&mut command(program, isolation, args))
-}
-
-#[track_caller]
-fn assert_graceful(ended: &Ended) {
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
 }
 
 #[track_caller]

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use aioxide_tests::{Ended, Folder, Running, Signal, under_both_isolations};
+use aioxide_tests::{Ended, Folder, Running, Signal, assert_graceful, under_both_isolations};
 
 const SEVERAL: &str = env!("CARGO_BIN_EXE_several_servers");
 const PLAIN: &str = env!("CARGO_BIN_EXE_plain");
@@ -15,12 +15,6 @@ fn several(isolation: &str, args: &str) -> Command {
         .args(["--isolation", isolation])
         .args(args.split_whitespace());
     command
-}
-
-#[track_caller]
-fn assert_graceful(ended: &Ended) {
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
 }
 
 /// Both servers run, with their own workers, and a signal stops both.

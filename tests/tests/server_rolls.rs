@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use aioxide_tests::{Ended, Folder, Running, Signal, assert_closed, connect, pid_in};
+use aioxide_tests::{
+    Ended, Folder, Running, Signal, assert_closed, assert_graceful, connect, pid_in,
+};
 
 fn start(program: impl AsRef<Path>, isolation: &str, args: &str, fault: &str) -> Running {
     Running::start(
@@ -25,12 +27,6 @@ fn starts(isolation: &str, args: &str) -> Running {
 
 fn extras(isolation: &str, fault: &str) -> Running {
     start(env!("CARGO_BIN_EXE_extras"), isolation, "", fault)
-}
-
-#[track_caller]
-fn assert_graceful(ended: &Ended) {
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
 }
 
 /// Connections that never end by themselves, as many that each worker has one in all likelihood.

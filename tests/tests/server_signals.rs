@@ -10,7 +10,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use aioxide_tests::{Ended, Running, Signal, assert_closed, outlast_repeated_signals, pid_in};
+use aioxide_tests::{
+    Ended, Running, Signal, assert_closed, assert_graceful, outlast_repeated_signals, pid_in,
+};
 use rustix::process::{Pid, kill_process};
 
 fn command(isolation: &str, args: &str) -> Command {
@@ -27,12 +29,6 @@ fn plain(isolation: &str, args: &str) -> Running {
 
 fn send(pid: Pid, signal: Signal) {
     kill_process(pid, signal).expect("the process is there");
-}
-
-#[track_caller]
-fn assert_graceful(ended: &Ended) {
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
 }
 
 #[track_caller]

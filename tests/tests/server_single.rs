@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::process::Command;
 
-use aioxide_tests::{Ended, Folder, Running, Signal, pid_in, under_both_isolations};
+use aioxide_tests::{
+    Ended, Folder, Running, Signal, assert_graceful, pid_in, under_both_isolations,
+};
 use rustix::process::kill_process;
 
 struct Server {
@@ -81,12 +83,6 @@ fn assert_each_once(ended: &Ended, interval: u64) {
 fn workers(ended: &Ended) -> BTreeSet<String> {
     let worker = |line: &str| line.split("worker=").nth(1).map(str::to_owned);
     ended.lines("start due=").filter_map(worker).collect()
-}
-
-#[track_caller]
-fn assert_graceful(ended: &Ended) {
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
 }
 
 fn one_of_the_workers_runs_it(isolation: &str) {

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
-use aioxide_tests::{Ended, Folder, Running, Signal, assert_closed, connect};
+use aioxide_tests::{Folder, Running, Signal, assert_closed, assert_graceful, connect};
 
 fn command(program: &str, isolation: &str, args: &str) -> Command {
     let mut command = Command::new(program);
@@ -25,12 +25,6 @@ fn sockets(isolation: &str, unix: impl AsRef<Path>, args: &str) -> Command {
     let mut command = command(env!("CARGO_BIN_EXE_sockets"), isolation, args);
     command.arg("--unix").arg(unix.as_ref());
     command
-}
-
-#[track_caller]
-fn assert_graceful(ended: &Ended) {
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
 }
 
 #[track_caller]

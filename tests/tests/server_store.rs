@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aioxide_tests::notify::FakeSystemd;
-use aioxide_tests::{Ended, PATIENCE, Running, Signal, connect};
+use aioxide_tests::{PATIENCE, Running, Signal, assert_graceful, connect};
 
 const PLAIN: &str = env!("CARGO_BIN_EXE_plain");
 
@@ -61,12 +61,6 @@ fn name(slot: usize, kind: &str, address: impl Display) -> String {
 
 fn names(systemd: &FakeSystemd) -> Vec<String> {
     systemd.store().keys().cloned().collect()
-}
-
-#[track_caller]
-fn assert_graceful(ended: &Ended) {
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new(), "{:#?}", ended.log);
 }
 
 /// The connection has been accepted: `plain` closes it.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aioxide_tests::{Ended, Running, Signal, assert_closed};
+use aioxide_tests::{Running, Signal, assert_closed, assert_graceful};
 
 /// A connection that isn't served within this time has been forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(10);
@@ -89,12 +89,6 @@ fn total(all: impl IntoIterator<Item = Outcome>) -> Outcomes {
         *outcomes.entry(outcome).or_default() += 1;
     }
     outcomes
-}
-
-#[track_caller]
-fn assert_graceful(ended: &Ended) {
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new());
 }
 
 fn rolling_restarts_lose_nothing(isolation: &str) {

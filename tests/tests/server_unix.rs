@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aioxide_tests::http::{self, ask, response};
-use aioxide_tests::{Ended, Folder, PATIENCE, Running, Signal};
+use aioxide_tests::{Folder, PATIENCE, Running, Signal, assert_graceful};
 
 const WORKERS: usize = 8;
 
@@ -17,12 +17,6 @@ fn web(isolation: &str, path: &Path, args: &str) -> Running {
     let mut server = http::server(env!("CARGO_BIN_EXE_web"), isolation, &args);
     server.wait_for("ready, listening on");
     server
-}
-
-#[track_caller]
-fn assert_graceful(ended: &Ended) {
-    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
-    assert_eq!(ended.errors(), Vec::<&str>::new());
 }
 
 fn open(path: &Path) -> std::io::Result<UnixStream> {

@@ -299,7 +299,7 @@ fn the_rest_ends_with_1_when_the_new_one_dies(isolation: &str) {
     assert_closed(address);
 }
 
-fn a_stop_of_the_new_one_leaves_the_old_one_to_its_drain(isolation: &str) {
+fn a_stop_of_the_old_one_changes_nothing_while_it_drains(isolation: &str) {
     let mut server = traffic(isolation, "");
     let address = server.log().wait_until_ready();
     let (old, held) = (server.pids[0], holds(address));
@@ -539,7 +539,7 @@ aioxide_tests::under_both_isolations!(
     a_stop_meanwhile_stops_both,
     an_orphan_goes_on,
     the_rest_ends_with_1_when_the_new_one_dies,
-    a_stop_of_the_new_one_leaves_the_old_one_to_its_drain,
+    a_stop_of_the_old_one_changes_nothing_while_it_drains,
     a_stop_of_the_new_one_is_no_death,
     every_kind_of_socket_goes_over,
     the_number_of_workers_goes_over_where_it_was_changed,
