@@ -1,11 +1,13 @@
 //! What a worker has been told.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::loans::Loans;
+use super::message::Message;
 #[cfg(feature = "monitor")]
 use super::query::{Queries, Query};
 use super::turning::Turning;
@@ -24,6 +26,9 @@ pub(crate) struct Told {
     pub(crate) freed: watch::Sender<u64>,
     /// Told by the event loop itself.
     pub(crate) turning: Turning,
+    /// How many connections the accept loops have accepted; and how many of them the supervisor knows of.
+    pub(crate) accepted: AtomicU64,
+    known: AtomicU64,
     /// What is asked, if somebody may look into the server.
     #[cfg(feature = "monitor")]
     pub(crate) queries: Option<Queries>,
@@ -39,6 +44,8 @@ impl Default for Told {
             #[cfg(feature = "timer")]
             freed: watch::Sender::new(0),
             turning: Turning::default(),
+            accepted: AtomicU64::new(0),
+            known: AtomicU64::new(0),
             #[cfg(feature = "monitor")]
             queries: None,
         }
@@ -71,9 +78,22 @@ impl Told {
         self.freed.send_modify(|count| *count += 1);
     }
 
-    /// Has the event loop answer.
-    pub(crate) fn ping(&self, number: u64) {
-        self.pinged.send_replace(number);
+    /// Has the event loop answer. One that is parked is well, and needn't be woken to say so.
+    pub(crate) fn ping(&self, number: u64, say: impl Fn(Message)) {
+        if self.turning.is_parked() {
+            self.answer(number, say);
+        } else {
+            self.pinged.send_replace(number);
+        }
+    }
+
+    /// Says that the loop is well, and how much it has accepted if that has changed.
+    pub(crate) fn answer(&self, number: u64, say: impl Fn(Message)) {
+        say(Message::Pong(number));
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        if self.known.swap(accepted, Ordering::Relaxed) != accepted {
+            say(Message::Accepted(accepted));
+        }
     }
 }
 
@@ -135,5 +155,37 @@ impl StopCell {
 
     fn lock(&self) -> MutexGuard<'_, Option<Stop>> {
         self.stop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::cell::RefCell;
+
+    /// The pongs, and what was accepted, negative.
+    fn said(told: &Told, number: u64) -> Vec<i64> {
+        let said = RefCell::default();
+        told.ping(number, |message| match message {
+            Message::Pong(number) => Vec::push(&mut said.borrow_mut(), number as i64),
+            Message::Accepted(count) => said.borrow_mut().push(-(count as i64)),
+            _ => panic!("something else"),
+        });
+        said.into_inner()
+    }
+
+    #[test]
+    fn a_parked_loop_tells_what_it_has_accepted_without_being_woken() {
+        let told = Told::default();
+        told.turning.parks();
+        assert_eq!(said(&told, 1), [1]);
+        told.accepted.store(20, Ordering::Relaxed);
+        assert_eq!(said(&told, 2), [2, -20]);
+        assert_eq!(said(&told, 3), [3]);
+        told.accepted.store(21, Ordering::Relaxed);
+        told.turning.goes_on();
+        assert_eq!(said(&told, 4), [0; 0], "the loop answers itself");
+        assert_eq!(*told.pinged.borrow(), 4);
     }
 }

@@ -87,11 +87,9 @@ impl Control {
             }
             ToWorker::Going => self.told.stop.go(),
             ToWorker::Tell => self.told.reload(),
-            // A loop that is parked is well, and needn't be woken to say so.
-            ToWorker::Ping(number) if self.told.turning.is_parked() => {
-                self.socket.say(Message::Pong(number));
+            ToWorker::Ping(number) => {
+                self.told.ping(number, |message| self.socket.say(message));
             }
-            ToWorker::Ping(number) => self.told.ping(number),
             ToWorker::Lend { serving, loan: id } => match attached {
                 Attached::Descriptor(socket) => {
                     self.told.loans.tell(serving, Loan::Lent { id, socket })

@@ -263,7 +263,7 @@ async fn accept_loop<L, H, F>(
     let mut handlers = JoinSet::new();
     let handle = |handlers: &mut JoinSet<_>, stream, address, permit| {
         counts.opened();
-        worker.accepted.fetch_add(1, Ordering::Relaxed);
+        worker.told.accepted.fetch_add(1, Ordering::Relaxed);
         #[cfg(feature = "monitor")]
         let handled = worker
             .watched

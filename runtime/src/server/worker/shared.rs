@@ -3,7 +3,7 @@
 use std::sync::Arc;
 #[cfg(feature = "scope")]
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use super::watched::Watched;
 #[cfg(feature = "scope")]
 use crate::Scope;
 use crate::server::balance::Balanced;
-use crate::server::line::{Identity, Line, Message, Told};
+use crate::server::line::{Identity, Line, Told};
 
 /// What tasks of a worker's scope fail with.
 #[cfg(feature = "scope")]
@@ -38,8 +38,6 @@ pub(crate) struct Shared {
     pub(crate) cut: CancellationToken,
     /// Work was cut because the deadline had come.
     pub(crate) overran: AtomicBool,
-    /// How many connections the accept loops have accepted.
-    pub(crate) accepted: AtomicU64,
     ready: AtomicBool,
     /// Present if somebody may look into the server.
     #[cfg(feature = "monitor")]
@@ -67,21 +65,15 @@ impl Shared {
             serving: TaskTracker::new(),
             cut: CancellationToken::new(),
             overran: AtomicBool::new(false),
-            accepted: AtomicU64::new(0),
             ready: AtomicBool::new(false),
         }
     }
 
     /// Answers pings for as long as the event loop turns.
     pub(crate) async fn answer_pings(self: Arc<Self>, mut pinged: watch::Receiver<u64>) {
-        let mut told = 0;
         while pinged.changed().await.is_ok() {
             let number = *pinged.borrow_and_update();
-            self.line.pong(number);
-            let accepted = self.accepted.load(Ordering::Relaxed);
-            if std::mem::replace(&mut told, accepted) != accepted {
-                self.line.say(Message::Accepted(accepted));
-            }
+            self.told.answer(number, |message| self.line.say(message));
         }
     }
 

@@ -48,12 +48,8 @@ impl Thread {
         })
     }
 
-    /// Has the event loop answer. One that is parked is well, and needn't be woken to say so.
     pub(crate) fn ping(&self, number: u64) {
-        match self.told.turning.is_parked() {
-            true => self.line.pong(number),
-            false => self.told.ping(number),
-        }
+        self.told.ping(number, |message| self.line.say(message));
     }
 
     /// Drops the worker's future; a loop that is blocked goes on nevertheless.
