@@ -56,7 +56,7 @@ mod unwatched {
     use crate::timer::shared::Shared;
     use crate::timer::verdict::Verdict;
 
-    /// A struct with a field, as the other one is: clippy takes the `default()` of one without amiss.
+    /// With a field as the other one has, so that both are made alike: clippy objects to `default()` for a unit struct.
     #[derive(Default)]
     pub(in crate::timer) struct Watching(());
 
