@@ -216,6 +216,7 @@ async fn web(worker: Worker, options: Options) -> io::Result<()> {
         stop = stopping => stop,
         () = site.dies.notified() => return Err(io::Error::other("the fixture's: it was to die")),
     };
+    info!("asked to stop: {stop}");
     for serving in all {
         drain(serving, &stop).await;
     }
