@@ -120,6 +120,12 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// How many rounds a race is run: as many as `AIOXIDE_TEST_ROUNDS` says, or `usual`.
+pub fn rounds(usual: u64) -> u64 {
+    let asked = std::env::var("AIOXIDE_TEST_ROUNDS").ok();
+    asked.map_or(usual, |asked| asked.parse().expect("a number of rounds"))
+}
+
 /// The process id at the end of, or inside, a line of a fixture's log.
 #[track_caller]
 pub fn pid_in(line: &str) -> rustix::process::Pid {
