@@ -132,7 +132,7 @@ async fn flooding(worker: Worker, options: Options) -> io::Result<()> {
         "set up"
     );
     // Made before, so that they come as fast as they can.
-    let frames = frames(options.says)?;
+    let frames = tokio::task::spawn_blocking(move || frames(options.says)).await??;
     let mut reloads = worker.reloads();
     let mut ready = std::pin::pin!(yield_());
     let stop = loop {
