@@ -193,7 +193,7 @@ fn a_socket_file_that_is_deleted_comes_back_with_a_roll(isolation: &str) {
 /// As two units that were given the same path by mistake.
 fn of_two_servers_on_one_path_one_fails(isolation: &str) {
     let folder = Folder::new();
-    for round in 0..aioxide_tests::rounds(10) {
+    for round in 0..aioxide_tests::rounds(60) {
         let path = folder.file(format!("{round}"));
         if round % 2 == 0 {
             drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));

@@ -502,7 +502,7 @@ fn a_worker_that_dies_is_missed_although_sigchld_was_ignored_at_start() {
 
 /// Signals that a launcher has blocked would never come, and blocked they would be handed down to the workers.
 fn blocked_signals_are_unblocked(isolation: &str) {
-    for round in 0..aioxide_tests::rounds(6) {
+    for round in 0..aioxide_tests::rounds(60) {
         let mut launcher = Command::new(env!("CARGO_BIN_EXE_blocks_signals"));
         launcher
             .args(["SIGTERM,SIGINT,SIGHUP,SIGCHLD,SIGUSR1", PLAIN])
