@@ -2,6 +2,7 @@
 
 #[cfg(feature = "chromium")]
 pub mod chromium;
+pub mod cut;
 pub mod door;
 pub mod fixture;
 pub mod http;
