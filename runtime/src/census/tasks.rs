@@ -179,8 +179,11 @@ impl Task {
         let Some(Running { kind, name, .. }) = table.running.try_remove(self.place) else {
             return;
         };
-        if table.ended.len() == ENDED {
-            table.ended.pop_front();
+        match table.ended.len() {
+            // To grow step by step would leave the smaller ones behind, which is as much again.
+            0 => table.ended.reserve_exact(ENDED),
+            ENDED => _ = table.ended.pop_front(),
+            _ => {}
         }
         table.ended.push_back(Kept {
             kind,
