@@ -2,6 +2,7 @@
 
 #[cfg(feature = "chromium")]
 pub mod chromium;
+pub mod cut;
 pub mod door;
 pub mod fixture;
 pub mod http;
@@ -120,6 +121,12 @@ pub fn connect(address: SocketAddr) -> TcpStream {
         .set_read_timeout(Some(PATIENCE))
         .expect("a timeout can be set");
     stream
+}
+
+/// How many rounds a race is run: as many as `AIOXIDE_TEST_ROUNDS` says, or `usual`.
+pub fn rounds(usual: u64) -> u64 {
+    let asked = std::env::var("AIOXIDE_TEST_ROUNDS").ok();
+    asked.map_or(usual, |asked| asked.parse().expect("a number of rounds"))
 }
 
 /// The process id at the end of, or inside, a line of a fixture's log.

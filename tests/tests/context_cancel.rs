@@ -1,20 +1,18 @@
 //! The caller is dropped, or panics, at every poll in turn. Whatever had been set up is torn down exactly
-//! once, inner before outer, with the right exit.
+//! once, inner before outer and without waiting for anything else, with the right exit.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aioxide::{Exit, ExitStack, Guard, actxmgr, drain, group};
+use aioxide::{Exit, ExitStack, Guard, actxmgr, group};
+use aioxide_tests::cut::{self, Cut, Program};
+use aioxide_tests::scopes::runtimes;
 use proptest::prelude::*;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Notify;
-
-const DEADLINE: Duration = Duration::from_secs(60);
+use tokio::runtime::{Runtime, RuntimeFlavor};
+use tokio::time::Instant;
 
 #[derive(Default)]
 struct Journal {
@@ -25,6 +23,10 @@ struct Journal {
     /// With which exit a context is left, from the point where that is settled, and the highest id entered by
     /// then.
     leaving: BTreeMap<u32, (Exit, u32)>,
+    /// When each teardown began and ended, and when the program was cut.
+    began: BTreeMap<u32, Instant>,
+    ended: BTreeMap<u32, Instant>,
+    cut: Option<Instant>,
 }
 
 impl Journal {
@@ -53,9 +55,16 @@ impl World {
     /// Suspends once; the caller's panic happens here.
     async fn step(&self) {
         if self.panic_in.fetch_sub(1, Ordering::Relaxed) == 0 {
+            self.cut_now();
             panic!("the step at which it panics");
         }
         tokio::task::yield_now().await;
+    }
+
+    /// The program is cut now, if it wasn't before.
+    fn cut_now(&self) {
+        let mut journal = self.journal.lock().unwrap();
+        journal.cut.get_or_insert_with(Instant::now);
     }
 
     fn leaving(&self, id: u32, exit: Exit) {
@@ -80,12 +89,21 @@ async fn noted(world: World, id: u32) -> io::Result<u32> {
     }
     world.journal.lock().unwrap().entered.push(id);
     let (id, exit) = yield_(id).await;
+    let began = world
+        .journal
+        .lock()
+        .unwrap()
+        .began
+        .insert(id, Instant::now());
+    assert_eq!(began, None, "{id} is torn down twice");
     tokio::task::yield_now().await;
     {
         let _held = world.lock.lock().await;
         tokio::time::sleep(Duration::from_micros(50)).await;
     }
-    world.journal.lock().unwrap().left.push((id, exit));
+    let mut journal = world.journal.lock().unwrap();
+    journal.left.push((id, exit));
+    journal.ended.insert(id, Instant::now());
     Ok(())
 }
 
@@ -216,104 +234,14 @@ async fn finishing(world: World) {
     }
 }
 
-type Program = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// How a program is cut.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Cut {
-    /// Whoever polls it drops it.
-    Drop,
-    /// Whoever polls it panics; it is dropped in the unwinding.
-    Panic,
-    /// The task is aborted from outside.
-    Abort,
-}
-
-impl Cut {
-    const ALL: [Cut; 3] = [Cut::Drop, Cut::Panic, Cut::Abort];
-
-    /// What the contexts see that were not being left yet.
-    fn exit(self) -> Exit {
-        match self {
-            Cut::Drop | Cut::Abort => Exit::Cancelled,
-            Cut::Panic => Exit::Panicked,
-        }
-    }
-}
-
-/// Runs a program to its end, or cuts it before a given poll.
-struct CutAt {
-    program: Option<Program>,
-    polls: usize,
-    cut: Cut,
-    /// Told when it waits to be aborted.
-    abort: Arc<Notify>,
-}
-
-impl Future for CutAt {
-    /// Whether the program came to its end.
-    type Output = bool;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
-        if self.polls == 0 {
-            match self.cut {
-                Cut::Drop => {
-                    self.program = None;
-                    return Poll::Ready(false);
-                }
-                Cut::Panic => panic!("the poll at which it is cut"),
-                Cut::Abort => {
-                    self.abort.notify_one();
-                    return Poll::Pending;
-                }
-            }
-        }
-        self.polls -= 1;
-        let program = self.program.as_mut().expect("polled after its end");
-        program.as_mut().poll(cx).map(|()| true)
-    }
-}
-
-fn runtimes() -> [Runtime; 2] {
-    let mut current = Builder::new_current_thread();
-    let mut multi = Builder::new_multi_thread();
-    [
-        current.enable_all().start_paused(true).build().unwrap(),
-        multi.worker_threads(2).enable_all().build().unwrap(),
-    ]
-}
-
-/// Runs `program` as a task that is cut before the poll `polls`, and gives whether it ended by itself.
-fn run(runtime: &Runtime, world: &World, program: Program, polls: usize, cut: Cut) -> bool {
+/// Cuts `program` before the poll `polls`, and gives whether it ended by itself.
+fn run(runtime: &Runtime, world: &World, program: Program<()>, polls: usize, cut: Cut) -> bool {
     runtime.block_on(async {
-        let abort = Arc::new(Notify::new());
-        let mut task = tokio::spawn(CutAt {
-            program: Some(program),
-            polls,
-            cut,
-            abort: Arc::clone(&abort),
-        });
-        let ended = async {
-            tokio::select! {
-                ended = &mut task => ended,
-                () = abort.notified() => {
-                    task.abort();
-                    task.await
-                }
-            }
-        };
-        let ended = match tokio::time::timeout(DEADLINE, ended)
-            .await
-            .expect("it hangs")
-        {
-            Ok(ended) => ended,
-            Err(error) => {
-                assert!(error.is_panic() || cut == Cut::Abort && error.is_cancelled());
-                false
-            }
-        };
-        let drained = drain(DEADLINE).await;
-        assert_eq!(drained.abandoned, [""; 0]);
+        let ended = cut::run(program, polls, cut).await.is_some();
+        if !ended {
+            world.cut_now();
+        }
+        cut::drain_all().await;
         let journal = world.journal.lock().unwrap();
         assert_eq!(
             journal.entered.len(),
@@ -355,38 +283,36 @@ fn check(world: &World, inside: Inside, cut_short: &Exit) {
     }
 }
 
-fn exhaust(name: &str, inside: Inside, program: impl Fn(World) -> Program) {
+/// By a paused clock, which goes on only where all wait: a teardown that is left to the cut begins at the moment when
+/// the last of those inside it has ended. It waits for these, and for no others.
+fn check_moments(world: &World, inside: Inside) {
+    let journal = world.journal.lock().unwrap();
+    let Some(cut) = journal.cut else { return };
+    for (id, began) in journal.began.iter().filter(|&(_, began)| *began >= cut) {
+        let ends = journal.ended.iter();
+        let inner = ends.filter(|&(inner, _)| inner != id && inside(*inner, *id));
+        let due = inner.map(|(_, end)| *end).fold(cut, Instant::max);
+        assert_eq!(*began - cut, due - cut, "{id}: {:?}", journal.left);
+    }
+}
+
+fn exhaust(name: &str, inside: Inside, program: impl Fn(World) -> Program<()>) {
     for runtime in &runtimes() {
-        for cut in Cut::ALL {
-            let mut polls = 0;
-            loop {
-                let world = World::new(usize::MAX);
-                let ended = run(runtime, &world, program(world.clone()), polls, cut);
-                check(&world, inside, &cut.exit());
-                if ended {
-                    break;
-                }
-                polls += 1;
+        let cut_at = |polls, cut, panic_in, exit| {
+            let world = World::new(panic_in);
+            let ended = run(runtime, &world, program(world.clone()), polls, cut);
+            check(&world, inside, &exit);
+            if runtime.handle().runtime_flavor() == RuntimeFlavor::CurrentThread {
+                check_moments(&world, inside);
             }
+            ended
+        };
+        for cut in Cut::ALL {
+            let polls = cut::exhaust(|polls| cut_at(polls, cut, usize::MAX, cut.exit()));
             assert!(polls > 5, "{name} was cut at {polls} polls");
         }
-        let mut step = 0;
-        loop {
-            let world = World::new(step);
-            let ended = run(
-                runtime,
-                &world,
-                program(world.clone()),
-                usize::MAX,
-                Cut::Drop,
-            );
-            check(&world, inside, &Exit::Panicked);
-            if ended {
-                break;
-            }
-            step += 1;
-        }
-        assert!(step > 0, "{name} panicked at {step} steps");
+        let steps = cut::exhaust(|step| cut_at(usize::MAX, Cut::Drop, step, Exit::Panicked));
+        assert!(steps > 0, "{name} panicked at {steps} steps");
     }
 }
 

@@ -145,7 +145,7 @@ fn the_filter_of_the_log_is_changed(isolation: &str) {
     assert_eq!(wrong.status, 400, "{wrong:?}");
     let wrong = watched.line("log warn,echo=loud");
     assert!(
-        wrong.starts_with("error: `echo=loud` is no directive of a filter"),
+        wrong.starts_with("error: `echo=loud` isn't a directive of a filter"),
         "{wrong}"
     );
     assert_eq!(watched.http("GET", "/log/debug", "").status, 405);

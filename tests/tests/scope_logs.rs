@@ -1,5 +1,6 @@
 //! What is logged of failures that nobody gets. In a program of its own, with one test: see `context_logs`.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -10,6 +11,16 @@ use tokio::runtime::Builder;
 
 fn broken(text: &str) -> io::Error {
     io::Error::other(text.to_owned())
+}
+
+/// Written in full, it tells its cause, as anyhow's errors do.
+struct Caused(&'static str);
+
+impl fmt::Display for Caused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = if f.alternate() { ": the root" } else { "" };
+        write!(f, "{}{cause}", self.0)
+    }
 }
 
 #[test]
@@ -91,6 +102,33 @@ fn each_failure_that_is_not_returned_is_logged() {
             guard.cancelled().await;
             drop(guard);
             drain(Duration::from_secs(1)).await;
+
+            // All of them are written in full.
+            let rule = Restart {
+                backoff: Duration::ZERO,
+                max: 1,
+                ..Restart::default()
+            };
+            let ended = scope()
+                .grace(Duration::from_secs(1))
+                .with(async |scope| {
+                    let told = scope.cancelled();
+                    scope.spawn_named("second", async move {
+                        told.await;
+                        Err::<(), _>(Caused("no goodbye"))
+                    });
+                    scope
+                        .supervise_forever("feed", rule, || async { Err::<(), _>(Caused("down")) });
+                    Ok::<_, Caused>(())
+                })
+                .await;
+            assert_eq!(ended.unwrap_err().to_string(), "down");
+            let guard = scope::<Caused>().await;
+            let guard = guard.unwrap_or_else(|error| panic!("{error}"));
+            guard.spawn(async { Err::<(), _>(Caused("lost")) });
+            guard.cancelled().await;
+            drop(guard);
+            drain(Duration::from_secs(1)).await;
         });
     });
     let mut text = String::new();
@@ -104,6 +142,10 @@ fn each_failure_that_is_not_returned_is_logged() {
         "ERROR `feed`, a task of a scope, failed; it is started again in 0ns: down task=\"feed\"",
         "WARN `feed` failed 2 times within 60s, more than 1 times task=\"feed\"",
         "ERROR the teardown of `scope` failed: lost context=\"scope\"",
+        "ERROR `feed`, a task of a scope, failed; it is started again in 0ns: down: the root task=\"feed\"",
+        "WARN `feed` failed 2 times within 60s, more than 1 times task=\"feed\"",
+        "ERROR `second`, a task of a scope, failed: no goodbye: the root task=\"second\"",
+        "ERROR the teardown of `scope` failed: lost: the root context=\"scope\"",
     ];
     assert_eq!(lines, expected);
 }

@@ -42,7 +42,7 @@ fn assert_both_run(command: &mut Command, bodies: [&str; 2]) -> Ended {
 
 /// A worker used to run the other server's function, or to end at once, in 4 of 15 starts.
 fn two_at_once_have_workers_of_their_own(isolation: &str) {
-    for round in 0..20 {
+    for round in 0..aioxide_tests::rounds(60) {
         let args = match round % 4 {
             0 => "",
             1 => "--later 30",

@@ -59,8 +59,7 @@ impl Dice {
 /// Up to four signals of which the last asks to stop. In half of the rounds that one is sent to the workers too,
 /// and in every tenth the server is ready, too slow, and asked a second time.
 fn signals_at_random_times_always_end_it(isolation: &str) {
-    let rounds = std::env::var("AIOXIDE_TEST_ROUNDS").ok();
-    let rounds = rounds.map_or(40, |rounds| rounds.parse().expect("a number"));
+    let rounds = aioxide_tests::rounds(40);
     let mut dice = Dice(rounds);
     for round in 0..rounds {
         let (slow, is_forced) = (dice.roll(2) * 20, round % 10 == 9);

@@ -137,11 +137,26 @@ fn a_scale_down_hands_it_over(isolation: &str) {
     assert_each_once(&ended, 50);
 }
 
+fn a_timer_by_the_calendar_is_handed_over_too(isolation: &str) {
+    let mut server = start(isolation, "--workers 2 --calendar --on-failure restart");
+    let first = server.ticks(2);
+    server.running.signal(Signal::USR1);
+    server.tick_of_another(&first);
+    server.running.wait_until_logged("told to fail");
+    server.running.signal(Signal::HUP);
+    server.running.wait_for("rolling restart done");
+    server.ticks(2);
+    let ended = server.stop();
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    assert_each_once(&ended, 1000);
+}
+
 under_both_isolations!(
     one_of_the_workers_runs_it,
     a_roll_hands_it_over,
     a_worker_that_fails_is_succeeded,
     a_scale_down_hands_it_over,
+    a_timer_by_the_calendar_is_handed_over_too,
 );
 
 /// Right after a tick has told its start: what it has recorded just before is known.

@@ -191,16 +191,15 @@ fn a_socket_file_that_is_deleted_comes_back_with_a_roll(isolation: &str) {
 }
 
 /// As two units that were given the same path by mistake.
-#[test]
-fn of_two_servers_on_one_path_one_fails() {
+fn of_two_servers_on_one_path_one_fails(isolation: &str) {
     let folder = Folder::new();
-    for round in 0..10 {
+    for round in 0..aioxide_tests::rounds(60) {
         let path = folder.file(format!("{round}"));
         if round % 2 == 0 {
             drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
         }
         let servers =
-            [(); 2].map(|()| Running::start(&mut sockets("thread", &path, "--workers 1")));
+            [(); 2].map(|()| Running::start(&mut sockets(isolation, &path, "--workers 1")));
         let outcomes = servers.map(|mut server| {
             let line = server.wait_for_any(&["1 worker is ready", "failed: cannot listen on"]);
             (line.contains("is ready"), server)
@@ -221,11 +220,12 @@ fn of_two_servers_on_one_path_one_fails() {
 /// Whoever asks for it to be shared.
 #[test]
 fn a_port_of_one_worker_is_its_servers_alone() {
-    use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
     let mut server = traffic("process", "--workers 1");
     let address = server.wait_until_ready();
-    let intruder = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let intruder = socket_with(family, kind, SocketFlags::CLOEXEC, None).expect("a socket");
     sockopt::set_socket_reuseport(&intruder, true).expect("an option");
     let taken = bind(&intruder, &address).and_then(|()| listen(&intruder, 1));
     assert_eq!(taken, Err(rustix::io::Errno::ADDRINUSE));
@@ -239,6 +239,7 @@ fn a_port_of_one_worker_is_its_servers_alone() {
 
 aioxide_tests::under_both_isolations! {
     every_address_is_served,
+    of_two_servers_on_one_path_one_fails,
     the_first_address_alone_is_served_if_it_is_to_be,
     a_listener_of_another_kind_serves_the_first_address,
     an_address_that_is_taken_is_told_by_its_kind,

@@ -500,10 +500,9 @@ fn a_worker_that_dies_is_missed_although_sigchld_was_ignored_at_start() {
     assert_closed(address);
 }
 
-/// All deadlines move by the time for which the supervisor was out.
 /// Signals that a launcher has blocked would never come, and blocked they would be handed down to the workers.
 fn blocked_signals_are_unblocked(isolation: &str) {
-    for round in 0..6 {
+    for round in 0..aioxide_tests::rounds(60) {
         let mut launcher = Command::new(env!("CARGO_BIN_EXE_blocks_signals"));
         launcher
             .args(["SIGTERM,SIGINT,SIGHUP,SIGCHLD,SIGUSR1", PLAIN])
@@ -550,6 +549,7 @@ fn a_worker_that_dies_is_missed_although_sigchld_is_blocked() {
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
 }
 
+/// All deadlines move by the time for which the supervisor was out.
 fn a_suspended_server_goes_on(isolation: &str) {
     let mut server = Running::start(&mut command(PLAIN, isolation, "--hang-timeout 1000"));
     let address = server.wait_until_ready();

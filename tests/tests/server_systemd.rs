@@ -299,10 +299,10 @@ fn of_two_sockets_of_one_name_each_worker_has_its_own(isolation: &str) {
 
 /// One of several that may listen on an address.
 fn reusable(address: SocketAddr) -> TcpListener {
-    use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC).unwrap();
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
     sockopt::set_socket_reuseport(&socket, true).unwrap();
     bind(&socket, &address).unwrap();
     listen(&socket, 64).unwrap();

@@ -857,7 +857,7 @@ impl OptionCheck<'_> {
             self.errors.push(
                 element,
                 format!(
-                    "`{typed}` is no signal that can stop a server; those are {}",
+                    "`{typed}` isn't a signal that can stop a server; those are {}",
                     SIGNALS.join(", ")
                 ),
                 help,

@@ -2,6 +2,7 @@
 //!
 //! Only the ratios within one run mean anything.
 
+mod on_threads;
 mod threads;
 mod ways;
 

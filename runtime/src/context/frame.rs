@@ -334,15 +334,24 @@ impl<'a, R: Return> Meta<'a, R> {
                 }
                 Before::Inside => match self.place.wait_inside() {
                     Some(wait) => Before::Waiting(Box::new(wait)),
-                    None => Before::Nothing,
+                    None => self.begin(),
                 },
                 Before::Waiting(wait) => {
                     ready!(Pin::new(&mut **wait).poll(cx));
-                    Before::Nothing
+                    self.begin()
                 }
                 Before::Nothing => return Poll::Ready(()),
             }
         }
+    }
+
+    /// There is nothing left to wait for.
+    #[inline(always)]
+    fn begin(&self) -> Before {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            self.say_what_is_overtaken();
+        }
+        Before::Nothing
     }
 
     #[cold]
@@ -531,10 +540,7 @@ impl<'a, R: Return> Frame<'a, R> {
         match meta.before {
             Before::Nothing => Poll::Ready(()),
             Before::Inside if !meta.place.has_pending() => {
-                if tracing::enabled!(tracing::Level::DEBUG) {
-                    meta.say_what_is_overtaken();
-                }
-                meta.before = Before::Nothing;
+                meta.before = meta.begin();
                 Poll::Ready(())
             }
             _ => meta.poll_before(cx),

@@ -59,7 +59,7 @@ pub fn group<S, G: Group<S>>(contexts: G) -> Context<G::Return> {
 
 /// What [`group`] takes: iterators and tuples of contexts. `S` tells them apart.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no group of contexts",
+    message = "`{Self}` isn't a group of contexts",
     label = "neither an iterator nor a tuple of contexts",
     note = "a group is an iterator of contexts of one type, or a tuple of two to eight contexts whose fallible members share one error type"
 )]

@@ -37,7 +37,7 @@ fn parse(filter: &str) -> Result<EnvFilter, String> {
     let directives = filter.split(',').filter(|directive| !directive.is_empty());
     for directive in directives {
         Directive::from_str(directive)
-            .map_err(|error| format!("`{directive}` is no directive of a filter: {error}"))?;
+            .map_err(|error| format!("`{directive}` isn't a directive of a filter: {error}"))?;
     }
     EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
@@ -62,7 +62,7 @@ mod tests {
         }
         let error = check("warn,echo=loud,debug").unwrap_err();
         assert!(
-            error.starts_with("`echo=loud` is no directive of a filter: "),
+            error.starts_with("`echo=loud` isn't a directive of a filter: "),
             "{error}"
         );
     }

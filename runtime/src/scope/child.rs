@@ -119,7 +119,8 @@ impl<T, E: fmt::Display + Send + 'static> Duty<T, E> {
             match &ended {
                 Ended::Value(_) => task.complete(),
                 Ended::Failed(error) => {
-                    task.fail(&catch(|| error.to_string()).unwrap_or_else(into_text));
+                    let text = catch(|| format!("{error:#}"));
+                    task.fail(&text.unwrap_or_else(into_text));
                 }
                 Ended::Panicked(panic) => task.panic(text_of(&**panic).unwrap_or_default()),
                 Ended::Cancelled => task.cancel(shared.why()),

@@ -581,7 +581,7 @@ fn decode<V: serde::de::DeserializeOwned + Send + 'static>(
             encoded: None,
         }),
         Err(error) => Err(format!(
-            "the main context's value can't be understood: {error}"
+            "the main context's value can't be decoded: {error}"
         )),
     }
 }

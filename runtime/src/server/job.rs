@@ -98,7 +98,7 @@ pub(crate) fn main_as<V: Clone + 'static>(main: MainRef<'_>) -> Result<V, String
     let value = main.downcast_ref::<V>().cloned();
     value.ok_or_else(|| {
         format!(
-            "the main context's value is no `{}`",
+            "the main context's value isn't a `{}`",
             std::any::type_name::<V>()
         )
     })
@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn the_main_value_is_what_it_is() {
         assert_eq!(main_as::<u8>(Some(&5_u8)), Ok(5));
-        assert!(main_as::<u8>(Some(&5_u16)).is_err_and(|error| error.contains("is no `u8`")));
+        assert!(main_as::<u8>(Some(&5_u16)).is_err_and(|error| error.contains("isn't a `u8`")));
         assert!(main_as::<u8>(None).is_err_and(|error| error.contains("missing")));
     }
 

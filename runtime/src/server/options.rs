@@ -14,7 +14,7 @@ use std::str::FromStr;
 /// assert_eq!("process".parse(), Ok(Isolation::Process));
 /// assert_eq!(Isolation::default().to_string(), "thread");
 /// let error = "fork".parse::<Isolation>().unwrap_err();
-/// assert_eq!(error.to_string(), "`fork` is no isolation: one of `thread`, `process` is");
+/// assert_eq!(error.to_string(), "unknown isolation `fork`; allowed are `thread`, `process`");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Isolation {
@@ -55,7 +55,7 @@ pub enum Upgrade {
 
 /// A word that is none of those that an option of a server has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is no {option}: one of {allowed} is")]
+#[error("unknown {option} `{given}`; allowed are {allowed}")]
 pub struct UnknownChoice {
     given: String,
     option: &'static str,
@@ -95,14 +95,14 @@ words!(
     "process" => Process,
 );
 words!(
-    OnFailure, "answer to a failure", "`shutdown`, `restart`, `ignore`",
+    OnFailure, "policy for failures", "`shutdown`, `restart`, `ignore`",
     "shutdown" => Shutdown,
     "restart" => Restart,
     "ignore" => Ignore,
 );
 
 words!(
-    Upgrade, "way to be upgraded", "`notified`, `new_pid`",
+    Upgrade, "kind of upgrade", "`notified`, `new_pid`",
     "notified" => Notified,
     "new_pid" => NewPid,
 );
@@ -125,7 +125,7 @@ mod tests {
         let error = "Restart".parse::<OnFailure>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`Restart` is no answer to a failure: one of `shutdown`, `restart`, `ignore` is"
+            "unknown policy for failures `Restart`; allowed are `shutdown`, `restart`, `ignore`"
         );
     }
 }

@@ -133,7 +133,7 @@ impl Server {
         let give_up: GiveUp = Arc::new(move |code| {
             late.ended(code);
             report::failure(format_args!(
-                "`{name}` did not come to its end by its deadline; what still runs of it is left"
+                "`{name}` did not end by its deadline; what still runs of it is abandoned"
             ));
         });
         let runtime = supervisor_runtime()?;

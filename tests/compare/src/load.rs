@@ -1,138 +1,38 @@
-//! The load generator: as many clients as connections, each with one request under way, for a fixed time.
+//! The load generator: as many clients as connections, each with one request under way.
+
+pub(crate) mod http2;
+mod protocol;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
-use serde::{Serialize, Serializer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::time;
 
-const MESSAGE: usize = 64;
+use crate::failures::{Failure, Failures};
 
-/// After a failure, so that a server that is gone doesn't make for millions of them.
-const PAUSE: Duration = Duration::from_millis(10);
+pub(crate) use protocol::Protocol;
+
+/// So that a server that is gone doesn't make for millions of them.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
 
 /// What is asked of a server that echoes.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) address: SocketAddr,
+    pub(crate) protocol: Protocol,
     pub(crate) connections: usize,
     /// A connection for each request.
     pub(crate) fresh: bool,
+    /// Between a client's requests: from none to less than this, each time another.
+    pub(crate) pauses: Duration,
     /// For a connection, and for a request.
     pub(crate) timeout: Duration,
-}
-
-/// How a connection failed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Failure {
-    Refused,
-    Reset,
-    TimedOut,
-    ClosedEarly,
-    WrongBytes,
-    Other(String),
-}
-
-impl Failure {
-    fn from(error: &io::Error) -> Failure {
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused => Failure::Refused,
-            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Failure::Reset,
-            io::ErrorKind::TimedOut => Failure::TimedOut,
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Failure::ClosedEarly,
-            _ => Failure::Other(error.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Refused => f.write_str("refused"),
-            Failure::Reset => f.write_str("reset"),
-            Failure::TimedOut => f.write_str("timed out"),
-            Failure::ClosedEarly => f.write_str("closed early"),
-            Failure::WrongBytes => f.write_str("wrong bytes"),
-            Failure::Other(error) => write!(f, "other: {error}"),
-        }
-    }
-}
-
-impl Serialize for Failure {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// Failed connections by kind; one that a request fails on is a failed one.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Failures(BTreeMap<Failure, u64>);
-
-impl Default for Failures {
-    /// None of each kind, so that it is told which were looked for.
-    fn default() -> Failures {
-        use Failure::*;
-        let kinds = [Refused, Reset, TimedOut, ClosedEarly, WrongBytes];
-        Failures(kinds.into_iter().map(|kind| (kind, 0)).collect())
-    }
-}
-
-impl Failures {
-    fn count(&mut self, failure: Failure) {
-        *self.0.entry(failure).or_default() += 1;
-    }
-
-    pub(crate) fn sum(&self) -> u64 {
-        self.0.values().sum()
-    }
-
-    fn add(&mut self, other: &Failures) {
-        for (failure, count) in &other.0 {
-            *self.0.entry(failure.clone()).or_default() += count;
-        }
-    }
-}
-
-impl fmt::Display for Failures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let some = self.0.iter().filter(|(_, count)| **count > 0);
-        let kinds: Vec<String> = some
-            .map(|(kind, count)| format!("{count} {kind}"))
-            .collect();
-        match kinds.is_empty() {
-            true => f.write_str("none"),
-            false => f.write_str(&kinds.join(", ")),
-        }
-    }
-}
-
-/// Failures, and of how many connections.
-#[derive(Default)]
-pub(crate) struct Failed {
-    pub(crate) failures: Failures,
-    pub(crate) connections: u64,
-}
-
-impl Failed {
-    pub(crate) fn add(&mut self, outcome: &Outcome) {
-        self.failures.add(&outcome.failures);
-        self.connections += outcome.connections;
-    }
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.failures, self.connections)
-    }
 }
 
 /// What became of it.
@@ -166,6 +66,22 @@ struct Latency {
 }
 
 impl Outcome {
+    pub(crate) fn none() -> Result<Outcome> {
+        Ok(Outcome {
+            requests: 0,
+            connections: 0,
+            took: Duration::ZERO,
+            latencies: Histogram::new(3).context("a histogram of latencies")?,
+            failures: Failures::default(),
+        })
+    }
+
+    fn answered(&mut self, latency: Duration) {
+        self.requests += 1;
+        // A histogram that grows by itself takes any.
+        self.latencies += u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+    }
+
     pub(crate) fn per_second(&self) -> f64 {
         self.requests as f64 / self.took.as_secs_f64()
     }
@@ -184,6 +100,17 @@ impl Outcome {
         self.latencies
             .add(&other.latencies)
             .context("latencies can't be added")
+    }
+
+    /// Of all that were made, or tried to make.
+    pub(crate) fn failed_connections(&self) -> String {
+        format!("{} of {}", self.failures, self.connections)
+    }
+
+    /// Requests that weren't answered, of all.
+    pub(crate) fn lost(&self) -> String {
+        let lost = self.failures.sum();
+        format!("{lost} of {}", self.requests + lost)
     }
 
     pub(crate) fn json(&self) -> Result<String> {
@@ -217,6 +144,18 @@ struct Client {
 }
 
 impl Load {
+    /// On connections that are kept, without pauses.
+    pub(crate) fn new(address: SocketAddr, protocol: Protocol) -> Load {
+        Load {
+            address,
+            protocol,
+            connections: 64,
+            fresh: false,
+            pauses: Duration::ZERO,
+            timeout: Duration::from_secs(10),
+        }
+    }
+
     pub(crate) fn clients(self) -> Clients {
         let client = |client| Client {
             number: client << 32,
@@ -227,23 +166,36 @@ impl Load {
             clients: (0..self.connections as u64).map(client).collect(),
         }
     }
+
+    /// In which client and request are spread over all lengths.
+    fn pause(self, place: u64) -> Duration {
+        self.pauses.mul_f64((place % 16) as f64 / 16.0)
+    }
+
+    async fn in_time<T, E>(self, work: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+    where
+        Failure: From<E>,
+    {
+        match time::timeout(self.timeout, work).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(Failure::TimedOut),
+        }
+    }
 }
 
 impl Clients {
     /// For so long, and until all that was asked is answered.
     pub(crate) async fn run(&mut self, duration: Duration) -> Result<Outcome> {
-        let latencies = Histogram::new(3).context("a histogram of latencies")?;
-        let outcome = RefCell::new(Outcome {
-            requests: 0,
-            connections: 0,
-            took: Duration::ZERO,
-            latencies,
-            failures: Failures::default(),
-        });
+        let end = Instant::now() + duration;
+        self.run_while(|| Instant::now() < end).await
+    }
+
+    /// As long as `goes_on`, and until all that was asked is answered.
+    pub(crate) async fn run_while(&mut self, goes_on: impl Fn() -> bool) -> Result<Outcome> {
+        let outcome = RefCell::new(Outcome::none()?);
         let start = Instant::now();
-        let end = start + duration;
         let clients = self.clients.iter_mut();
-        join_all(clients.map(|client| client.run(self.load, end, &outcome))).await;
+        join_all(clients.map(|client| client.run(self.load, &goes_on, &outcome))).await;
         let mut outcome = outcome.into_inner();
         outcome.took = start.elapsed();
         Ok(outcome)
@@ -251,82 +203,55 @@ impl Clients {
 }
 
 impl Client {
-    async fn run(&mut self, load: Load, end: Instant, outcome: &RefCell<Outcome>) {
-        while Instant::now() < end {
-            if let Err(failure) = self.ask(load, end, outcome).await {
+    async fn run(&mut self, load: Load, goes_on: &impl Fn() -> bool, outcome: &RefCell<Outcome>) {
+        while goes_on() {
+            if !load.pauses.is_zero() {
+                time::sleep(load.pause(self.number + (self.number >> 32))).await;
+            }
+            if let Err(failure) = self.ask(load, outcome).await {
                 outcome.borrow_mut().failures.count(failure);
-                time::sleep(PAUSE).await;
+                time::sleep(PAUSE_AFTER_FAILURE).await;
             }
         }
     }
 
-    /// On one connection, until the time is over or, a fresh one, for one request.
-    async fn ask(
-        &mut self,
-        load: Load,
-        end: Instant,
-        outcome: &RefCell<Outcome>,
-    ) -> Result<(), Failure> {
+    /// Once; the connection is there for the next time, unless it is a fresh one or the server closes it.
+    async fn ask(&mut self, load: Load, outcome: &RefCell<Outcome>) -> Result<(), Failure> {
         let mut start = Instant::now();
-        let mut stream = match self.stream.take() {
+        let kept = self.stream.take();
+        let kept = kept.filter(|stream| !load.protocol.finds_closed(stream));
+        let mut stream = match kept {
             Some(stream) => stream,
             None => {
                 outcome.borrow_mut().connections += 1;
                 let stream = load.in_time(TcpStream::connect(load.address)).await?;
-                stream
-                    .set_nodelay(true)
-                    .map_err(|error| Failure::from(&error))?;
+                stream.set_nodelay(true)?;
+                if !load.fresh {
+                    start = Instant::now();
+                }
                 stream
             }
         };
-        if !load.fresh {
-            start = Instant::now();
+        self.number += 1;
+        let asked = load.protocol.ask(&mut stream, self.number);
+        let stays = load.in_time(asked).await?;
+        outcome.borrow_mut().answered(start.elapsed());
+        if stays && !load.fresh {
+            self.stream = Some(stream);
         }
-        loop {
-            self.number += 1;
-            load.in_time(request(&mut stream, self.number)).await??;
-            let now = Instant::now();
-            let mut outcome = outcome.borrow_mut();
-            outcome.requests += 1;
-            // A histogram that grows by itself takes any.
-            outcome.latencies += u64::try_from((now - start).as_nanos()).unwrap_or(u64::MAX);
-            if load.fresh {
-                return Ok(());
-            }
-            if now >= end {
-                self.stream = Some(stream);
-                return Ok(());
-            }
-            start = now;
-        }
+        Ok(())
     }
-}
-
-impl Load {
-    async fn in_time<T>(self, work: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {
-        match time::timeout(self.timeout, work).await {
-            Ok(done) => done.map_err(|error| Failure::from(&error)),
-            Err(_) => Err(Failure::TimedOut),
-        }
-    }
-}
-
-/// With a number of its own, so that another's answer is a wrong one.
-async fn request(stream: &mut TcpStream, number: u64) -> io::Result<Result<(), Failure>> {
-    let mut message = [7; MESSAGE];
-    message[..8].copy_from_slice(&number.to_le_bytes());
-    stream.write_all(&message).await?;
-    let mut answer = [0; MESSAGE];
-    stream.read_exact(&mut answer).await?;
-    Ok(match answer == message {
-        true => Ok(()),
-        false => Err(Failure::WrongBytes),
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+
+    use super::protocol::MESSAGE;
+    use crate::serve::echo;
 
     use super::*;
 
@@ -334,10 +259,10 @@ mod tests {
 
     fn load(address: SocketAddr, fresh: bool) -> Load {
         Load {
-            address,
             connections: 4,
             fresh,
             timeout: Duration::from_millis(50),
+            ..Load::new(address, Protocol::Bytes)
         }
     }
 
@@ -362,7 +287,7 @@ mod tests {
     #[track_caller]
     fn all_failed(outcome: &Outcome, kind: Failure) {
         let mut failures = Failures::default();
-        failures.0.insert(kind, outcome.connections);
+        (0..outcome.connections).for_each(|_| failures.count(kind.clone()));
         assert!(outcome.connections >= 4);
         assert_eq!((outcome.requests, &outcome.failures), (0, &failures));
     }
@@ -376,7 +301,7 @@ mod tests {
     #[tokio::test]
     async fn an_echo_is_answered() {
         for fresh in [false, true] {
-            let outcome = outcome(fresh, crate::serve::echo).await;
+            let outcome = outcome(fresh, echo).await;
             assert_eq!(outcome.failures, Failures::default());
             assert!(outcome.requests > 4);
             assert_eq!(outcome.latencies.len(), outcome.requests);
@@ -391,7 +316,7 @@ mod tests {
         let mut clients = load(listener.local_addr().unwrap(), false).clients();
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(crate::serve::echo(stream));
+                tokio::spawn(echo(stream));
             }
         });
         let first = clients.run(TIME).await.unwrap();
@@ -399,6 +324,30 @@ mod tests {
         server.abort();
         assert_eq!((first.connections, second.connections), (4, 0));
         assert!(second.requests > 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_http_closes_between_requests_is_made_anew() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 1024];
+                let length = stream.read(&mut request).await.unwrap();
+                let query = std::str::from_utf8(&request[6..length]).unwrap();
+                let answer = format!("HTTP/1.1 200 OK\r\n\r\n{}", &query[..MESSAGE]);
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let load = Load {
+            pauses: Duration::from_millis(20),
+            connections: 4,
+            ..Load::new(address, Protocol::Http)
+        };
+        let outcome = load.clients().run(TIME).await.unwrap();
+        server.abort();
+        assert!(outcome.requests > 4);
+        assert_eq!(outcome.connections, outcome.requests);
     }
 
     #[tokio::test]
@@ -444,16 +393,5 @@ mod tests {
             stream.write_all(&message).await
         });
         all_failed(&outcome.await, Failure::WrongBytes);
-    }
-
-    #[test]
-    fn another_error_is_told_as_it_is() {
-        let failure = Failure::from(&io::Error::other("no buffer space"));
-        let mut failures = Failures::default();
-        failures.count(failure.clone());
-        failures.count(failure);
-        failures.count(Failure::Reset);
-        assert_eq!(failures.to_string(), "1 reset, 2 other: no buffer space");
-        assert_eq!(Failures::default().to_string(), "none");
     }
 }

@@ -1,20 +1,25 @@
 //! The machine and the versions that figures come from.
 
 use std::fs;
+use std::iter;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 
 use anyhow::Result;
 
+use crate::kinds::{Kind, NGINX, PUMA};
 use crate::python::Python;
 
 /// Of the build that runs.
 const LOCK: &str = include_str!("../../../Cargo.lock");
-const PEERS: [&str; 6] = [
+const PEERS: [&str; 9] = [
     "aioxide",
     "tokio",
+    "hyper",
+    "axum",
     "actix-server",
+    "actix-web",
     "guarden",
     "async-stream",
     "async-trait",
@@ -25,6 +30,8 @@ pub(crate) fn description(python: Option<&Python>) -> Result<String> {
         Some(python) => python.versions()?,
         None => "without Python".to_owned(),
     };
+    let installed = [PUMA, NGINX].into_iter().filter_map(Kind::version);
+    let others: Vec<String> = iter::once(python).chain(installed).collect();
     let versions: Vec<String> = PEERS
         .iter()
         .map(|name| {
@@ -36,11 +43,12 @@ pub(crate) fn description(python: Option<&Python>) -> Result<String> {
         .collect();
     let cores = thread::available_parallelism().map_or(0, usize::from);
     Ok(format!(
-        "{}, {cores} cores, Linux {}; {}; {}; {python}.",
+        "{}, {cores} cores, Linux {}; {}; {}; {}.",
         processor(),
         read("/proc/sys/kernel/osrelease").trim(),
         rustc(),
         versions.join(", "),
+        others.join(", "),
     ))
 }
 

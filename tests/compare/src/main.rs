@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p aioxide-compare`; `-- --help` lists what it can be told.
 
+mod failures;
+mod kinds;
 mod load;
 mod machine;
 mod measure;
@@ -13,6 +15,7 @@ mod running;
 mod serve;
 mod stats;
 mod table;
+mod timers;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -25,11 +28,12 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::load::Load;
-use crate::measure::{Part, Plan, Timers};
+use crate::load::{Load, Protocol};
+use crate::measure::{Part, Plan};
 use crate::page::Page;
 use crate::python::Python;
 use crate::serve::{Serve, runtime};
+use crate::timers::Timers;
 
 /// Compares aioxide with its peers, and writes comparison.md and comparison.svg.
 #[derive(Parser)]
@@ -67,7 +71,7 @@ struct Compare {
     /// The folder to write to; `compare` in the target folder unless told otherwise.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Leaves aiotools and trio out.
+    /// Leaves all that runs on Python out.
     #[arg(long)]
     without_python: bool,
     /// Fails when a bound is exceeded.
@@ -78,6 +82,9 @@ struct Compare {
 #[derive(Args)]
 struct LoadArgs {
     address: SocketAddr,
+    /// By HTTP/1.1, as a query that comes back.
+    #[arg(long)]
+    http: bool,
     /// A connection for each request.
     #[arg(long)]
     fresh: bool,
@@ -109,11 +116,15 @@ fn main() -> Result<ExitCode> {
 
 impl LoadArgs {
     fn run(self) -> Result<ExitCode> {
+        let protocol = match self.http {
+            true => Protocol::Http,
+            false => Protocol::Bytes,
+        };
         let load = Load {
-            address: self.address,
             connections: self.connections,
             fresh: self.fresh,
             timeout: self.timeout,
+            ..Load::new(self.address, protocol)
         };
         let outcome = runtime()?.block_on(load.clients().run(self.seconds))?;
         writeln!(io::stdout(), "{}", outcome.json()?)?;

@@ -6,38 +6,88 @@ use crate::table::Table;
 
 const TEMPLATE: &str = include_str!("page.md");
 
-/// What a reader wants to know first: the work, the table, the row of ours, and the peers.
-const HEADLINES: &[(&str, &str, &str, &[&str])] = &[
-    (
-        "enter and leave a context",
-        "Context, enter and exit",
-        "aioxide guard",
-        &[
+/// What a reader wants to know first.
+struct Headline {
+    what: &'static str,
+    table: &'static str,
+    /// Of the figures; what was remarked if there is none.
+    column: Option<usize>,
+    who: &'static str,
+    peers: &'static [&'static str],
+}
+
+const HEADLINES: [Headline; 6] = [
+    Headline {
+        what: "an HTTP request, CPU",
+        table: "HTTP on persistent connections, 2 workers",
+        column: Some(0),
+        who: "aioxide threads",
+        peers: &[
+            "hyper on bare threads",
+            "axum, multi-thread runtime",
+            "actix-web",
+        ],
+    },
+    Headline {
+        what: "requests lost in reloads",
+        table: "Reloads under load by HTTP, 2 workers",
+        column: None,
+        who: "aioxide threads",
+        peers: &[
+            "axum, multi-thread runtime",
+            "gunicorn, uvicorn's workers",
+            "puma",
+            "nginx",
+        ],
+    },
+    Headline {
+        what: "a connection while a worker is blocked, p99.9",
+        table: "New connections while one of 4 workers is blocked",
+        column: Some(0),
+        who: "aioxide threads",
+        peers: &[
+            "hyper on bare threads",
+            "axum, multi-thread runtime",
+            "actix-web",
+        ],
+    },
+    Headline {
+        what: "a connection, CPU",
+        table: "Echo on fresh connections, 2 workers",
+        column: Some(0),
+        who: "aioxide threads",
+        peers: &["bare threads", "actix-server", "aiotools, uvloop"],
+    },
+    Headline {
+        what: "enter and leave a context",
+        table: "Context, enter and exit",
+        column: Some(0),
+        who: "aioxide guard",
+        peers: &[
             "boxed async-trait hooks",
             "a task per context",
             "aiotools, uvloop",
         ],
-    ),
-    (
-        "a request, CPU",
-        "Echo on persistent connections, 2 workers",
-        "aioxide threads",
-        SERVERS,
-    ),
-    (
-        "a connection, CPU",
-        "Echo on fresh connections, 2 workers",
-        "aioxide threads",
-        SERVERS,
-    ),
-    (
-        "a tick of 10,000 timers, CPU",
-        "10000 timers of 100ms, one thread",
-        "aioxide timers",
-        &["interval loops", "a task per tick"],
-    ),
+    },
+    Headline {
+        what: "a tick of 10,000 timers, CPU",
+        table: "10000 timers of 100ms, one thread",
+        column: Some(0),
+        who: "aioxide timers",
+        peers: &["interval loops", "a task per tick"],
+    },
 ];
-const SERVERS: &[&str] = &["bare threads", "actix-server", "aiotools, uvloop"];
+
+impl Headline {
+    /// If it was measured.
+    fn row(&self, tables: &[Table]) -> Option<String> {
+        let table = tables.iter().find(|table| table.title == self.table)?;
+        Some(match self.column {
+            Some(column) => table.headline(self.what, column, self.who, self.peers),
+            None => table.told_headline(self.what, self.who, self.peers),
+        })
+    }
+}
 
 pub(crate) struct Page<'a> {
     pub(crate) command: String,
@@ -70,13 +120,10 @@ impl Page<'_> {
             .iter()
             .map(Table::bounds)
             .fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1));
-        let headlines: Vec<String> = HEADLINES
+        let headlines = HEADLINES
             .iter()
-            .filter_map(|(what, title, who, peers)| {
-                let table = self.tables.iter().find(|table| table.title == *title)?;
-                table.headline(what, who, peers)
-            })
-            .collect();
+            .filter_map(|headline| headline.row(self.tables));
+        let headlines: Vec<String> = headlines.collect();
         let page = TEMPLATE
             .replace("{bounds}", &bounds.to_string())
             .replace("{kept}", &kept.to_string())

@@ -13,7 +13,7 @@ const WIDTH: u32 = 620;
 const ROW: u32 = 20;
 /// Of a panel, besides its rows: its title and its axis.
 const FRAME: u32 = 64;
-const LABELS: u32 = 150;
+const LABELS: u32 = 200;
 
 const OURS: RGBColor = RGBColor(0xc2, 0x41, 0x0c);
 const PEERS: RGBColor = RGBColor(0x33, 0x55, 0x77);

@@ -1,4 +1,4 @@
-//! aiotools and trio, in a Python environment of its own.
+//! The peers that run on Python, in an environment of its own.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,14 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-const INSTEAD: &str = "`--without-python` leaves aiotools and trio out";
+const INSTEAD: &str = "`--without-python` leaves all that runs on Python out";
 
 pub(crate) struct Python {
     program: PathBuf,
 }
 
-fn peers() -> PathBuf {
+/// The programs beside this package's sources.
+pub(crate) fn peers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }
 
@@ -26,14 +27,8 @@ impl Python {
         }
         let python = Python { program };
         let requirements = peers().join("requirements.txt");
-        let mut pip = Command::new(&python.program);
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]);
+        let mut pip = python.module("pip");
+        pip.args(["install", "--quiet", "--disable-pip-version-check"]);
         run(pip.arg("-r").arg(requirements))?;
         Ok(python)
     }
@@ -45,11 +40,19 @@ impl Python {
         command
     }
 
+    /// One of what is installed.
+    pub(crate) fn module(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["-m", name]);
+        command
+    }
+
     /// Of Python itself and of what is installed.
     pub(crate) fn versions(&self) -> Result<String> {
         const VERSIONS: &str = "
 import importlib.metadata, platform
-peers = [name + ' ' + importlib.metadata.version(name) for name in ('aiotools', 'uvloop', 'trio')]
+names = 'aiotools', 'uvloop', 'trio', 'gunicorn', 'uvicorn'
+peers = [name + ' ' + importlib.metadata.version(name) for name in names]
 print(', '.join(['Python ' + platform.python_version(), *peers]))";
         let mut python = Command::new(&self.program);
         Ok(run(python.args(["-c", VERSIONS]))?.trim().to_owned())
@@ -83,7 +86,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "\"sh\" \"-c\" \"echo no venv >&2; exit 3\" ended with exit status: 3; \
-             `--without-python` leaves aiotools and trio out:\nno venv"
+             `--without-python` leaves all that runs on Python out:\nno venv"
         );
         let error = run(&mut Command::new("/nowhere/python3")).unwrap_err();
         assert!(error.to_string().ends_with(INSTEAD));

@@ -5,16 +5,17 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use tempfile::TempDir;
 
+use crate::kinds::Kind;
 use crate::processes;
 use crate::python::Python;
-use crate::serve::READY;
 
 /// A program that says or does nothing for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -129,52 +130,12 @@ impl Drop for Program {
     }
 }
 
-/// A kind of echo server.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) struct Kind {
-    pub(crate) name: &'static str,
-    how: How,
-    pub(crate) processes: bool,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum How {
-    /// By this program.
-    Serve(&'static str),
-    /// By aiotools, on this loop.
-    Python(&'static str),
-}
-
-const fn kind(name: &'static str, how: How, processes: bool) -> Kind {
-    Kind {
-        name,
-        how,
-        processes,
-    }
-}
-
-pub(crate) const BARE_THREADS: Kind = kind("bare threads", How::Serve("bare-threads"), false);
-pub(crate) const BARE_PROCESSES: Kind = kind("bare processes", How::Serve("bare-processes"), true);
-pub(crate) const THREADS: Kind = kind("aioxide threads", How::Serve("aioxide-threads"), false);
-pub(crate) const PROCESSES: Kind = kind("aioxide processes", How::Serve("aioxide-processes"), true);
-pub(crate) const ACTIX: Kind = kind("actix-server", How::Serve("actix"), false);
-const AIOTOOLS: [Kind; 2] = [
-    kind("aiotools, asyncio", How::Python("asyncio"), true),
-    kind("aiotools, uvloop", How::Python("uvloop"), true),
-];
-
-/// All of them, or all but aiotools.
-pub(crate) fn kinds(python: Option<&Python>) -> Vec<Kind> {
-    let mut kinds = vec![BARE_THREADS, THREADS, ACTIX, BARE_PROCESSES, PROCESSES];
-    kinds.extend(python.into_iter().flat_map(|_| AIOTOOLS));
-    kinds
-}
-
 pub(crate) struct Server {
     pub(crate) program: Program,
     pub(crate) address: SocketAddr,
     /// From its start until all its workers could be reached.
     pub(crate) start: Duration,
+    _folder: Option<TempDir>,
 }
 
 impl Server {
@@ -188,38 +149,31 @@ impl Server {
         python: Option<&Python>,
         options: &[&str],
     ) -> Result<Server> {
-        let address = free_address()?;
-        let (mut command, ready) = match kind.how {
-            How::Serve(name) => {
-                let mut command = this_program()?;
-                command.args(["serve", name]);
-                (command, 1)
-            }
-            // aiotools has no word for all workers; each tells for itself.
-            How::Python(event_loop) => {
-                let python = python.with_context(|| format!("{} needs Python", kind.name))?;
-                let mut command = python.program("server.py");
-                command.arg(event_loop);
-                (command, workers)
-            }
-        };
-        command.args([address.port().to_string(), workers.to_string()]);
-        command.args(options);
+        Server::start_at(free_address()?, kind, workers, python, options)
+    }
+
+    pub(crate) fn start_at(
+        address: SocketAddr,
+        kind: Kind,
+        workers: usize,
+        python: Option<&Python>,
+        options: &[&str],
+    ) -> Result<Server> {
+        let mut launch = kind.launch(address, workers, python)?;
+        launch.command.args(options);
         let started = Instant::now();
-        let program = Program::start(kind.name, command)?;
-        for _ in 0..ready {
-            program.line_with(READY)?;
+        let program = Program::start(kind.name, launch.command)?;
+        let (ready, times) = launch.ready;
+        for _ in 0..times {
+            program.line_with(ready)?;
         }
         Ok(Server {
             program,
             address,
             start: started.elapsed(),
+            _folder: launch.folder,
         })
     }
-}
-
-pub(crate) fn this_program() -> Result<Command> {
-    Ok(Command::new(env::current_exe()?))
 }
 
 fn free_address() -> Result<SocketAddr> {

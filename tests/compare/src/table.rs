@@ -41,12 +41,11 @@ enum Isolation {
 
 impl Isolation {
     fn of(who: &str) -> Option<Isolation> {
-        match who.rsplit(' ').next() {
-            Some("threads" | "actix-server") => Some(Isolation::Threads),
-            Some("processes") => Some(Isolation::Processes),
-            _ if who.starts_with("aiotools") => Some(Isolation::Processes),
+        who.split([' ', ',', '-']).find_map(|word| match word {
+            "threads" | "thread" | "actix" => Some(Isolation::Threads),
+            "processes" | "aiotools" => Some(Isolation::Processes),
             _ => None,
-        }
+        })
     }
 
     /// Processes cost what threads don't, whoever starts them.
@@ -171,22 +170,30 @@ impl Table {
         (self.bounds.len(), kept)
     }
 
-    /// A row of the table of what matters most: a row's first figure, and its ratios to the peers that were measured.
-    pub(crate) fn headline(&self, what: &str, who: &str, peers: &[&str]) -> Option<String> {
-        if self.samples(who, 0).is_empty() {
-            return None;
-        }
-        let ratios: Vec<String> = peers
-            .iter()
-            .filter(|peer| !self.samples(peer, 0).is_empty())
-            .map(|peer| {
-                let ratio = figure(self.ratio(who, peer, 0).median);
-                format!("{ratio} of {peer}")
-            })
-            .collect();
-        let is = figure(self.spread(who, 0).median);
-        let unit = self.columns[0].name.rsplit(", ").next().unwrap_or_default();
-        Some(format!("| {what} | {is} {unit} | {} |", ratios.join(", ")))
+    /// A row of the table of what matters most: a figure of one row, and its ratios to the peers that were measured.
+    pub(crate) fn headline(&self, what: &str, column: usize, who: &str, peers: &[&str]) -> String {
+        let measured = |peer: &&&str| !self.samples(peer, column).is_empty();
+        let ratio = |peer: &&str| {
+            let ratio = figure(self.ratio(who, peer, column).median);
+            format!("{ratio} of {peer}")
+        };
+        let ratios: Vec<String> = peers.iter().filter(measured).map(ratio).collect();
+        let is = figure(self.spread(who, column).median);
+        let unit = self.columns[column].name.rsplit(", ").next();
+        let unit = unit.unwrap_or_default();
+        format!("| {what} | {is} {unit} | {} |", ratios.join(", "))
+    }
+
+    /// The same of what was remarked on the rows.
+    pub(crate) fn told_headline(&self, what: &str, who: &str, peers: &[&str]) -> String {
+        let remark = |who: &str| {
+            let row = self.rows.iter().find(|row| row.who == who)?;
+            Some(row.remark.as_str())
+        };
+        let told = |peer: &&str| Some(format!("{peer}: {}", remark(peer)?));
+        let peers: Vec<String> = peers.iter().filter_map(told).collect();
+        let is = remark(who).unwrap_or_default();
+        format!("| {what} | {is} | {} |", peers.join(", "))
     }
 
     pub(crate) fn kept(&self) -> bool {
@@ -336,6 +343,7 @@ pub(crate) mod tests {
         for _ in 0..4 {
             table.add("bare threads", [1.0]);
             table.add("actix-server", [1.0]);
+            table.add("axum, multi-thread runtime", [1.0]);
             table.add("bare processes", [2.0]);
             table.add("aiotools, uvloop", [2.0]);
             table.add("aioxide threads", [3.0]);
@@ -344,7 +352,7 @@ pub(crate) mod tests {
         assert_eq!(
             table.behind(),
             [
-                "Start, start, ms: aioxide threads, 3.00 of bare threads; 3.00 of actix-server",
+                "Start, start, ms: aioxide threads, 3.00 of bare threads; 3.00 of actix-server; 3.00 of axum, multi-thread runtime",
                 "Start, start, ms: aioxide processes, 2.00 of bare processes; 2.00 of aiotools, uvloop",
             ]
         );
@@ -352,11 +360,11 @@ pub(crate) mod tests {
 
     #[test]
     fn a_headline_has_the_peers_that_were_measured() {
-        let row = table().headline("a request", "aioxide", &["bare", "aiotools"]);
-        assert_eq!(
-            row.as_deref(),
-            Some("| a request | 2.80 µs | 1.50 of bare |")
-        );
-        assert_eq!(table().headline("a request", "nobody", &["bare"]), None);
+        let mut table = table();
+        let row = table.headline("a request", 0, "aioxide", &["bare", "aiotools"]);
+        assert_eq!(row, "| a request | 2.80 µs | 1.50 of bare |");
+        table.remark("failed", "bare", "2 of 7".to_owned());
+        let row = table.told_headline("failed", "aioxide", &["bare", "aiotools"]);
+        assert_eq!(row, "| failed | none | bare: 2 of 7 |");
     }
 }

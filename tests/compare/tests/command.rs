@@ -17,9 +17,11 @@ fn it_writes_a_page_and_a_plot() {
     let output = command()
         .args([
             "--only",
-            "context,memory",
+            "context,threads,http,memory",
             "--rounds",
             "1",
+            "--seconds",
+            "0.1",
             "--without-python",
             "--out",
         ])
@@ -33,8 +35,11 @@ fn it_writes_a_page_and_a_plot() {
     for part in [
         "## Context, enter and exit",
         "## Group of 1000",
+        "## Context on two threads, in a loop",
+        "## HTTP on fresh connections",
         "## Memory",
         "| aioxide guard |",
+        "| an HTTP request, CPU |",
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }
@@ -76,16 +81,13 @@ fn none_is_left_behind_when_it_is_stopped() {
         .unwrap();
 }
 
-#[test]
-fn a_load_is_told_in_json() {
-    let mut server = command();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let mut server = server
-        .args(["serve", "bare-threads", &port.to_string(), "1"])
+/// What `load` with these options tells of a server of this kind.
+fn load(kind: &str, options: &[&str]) -> serde_json::Value {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut server = command()
+        .args(["serve", kind, &address.port().to_string(), "1"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -94,16 +96,23 @@ fn a_load_is_told_in_json() {
         .read_line(&mut ready)
         .unwrap();
     let output = command()
-        .args(["load", &format!("127.0.0.1:{port}"), "--seconds", "0.1"])
+        .args(["load", &address.to_string(), "--seconds", "0.1"])
+        .args(options)
         .output();
     server.kill().unwrap();
     server.wait().unwrap();
+    serde_json::from_slice(&output.unwrap().stdout).unwrap()
+}
 
-    let told: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
-    assert!(told["requests"].as_u64() > Some(64), "{told}");
-    assert_eq!(told["connections"], 64);
-    assert_eq!(told["failed"]["reset"], 0);
-    assert!(told["latency_us"]["p99"].as_f64() > Some(0.0), "{told}");
+#[test]
+fn a_load_is_told_in_json() {
+    for (kind, options) in [("bare-threads", &[][..]), ("hyper-threads", &["--http"])] {
+        let told = load(kind, options);
+        assert!(told["requests"].as_u64() > Some(64), "{told}");
+        assert_eq!(told["connections"], 64);
+        assert_eq!(told["failed"]["reset"], 0);
+        assert!(told["latency_us"]["p99"].as_f64() > Some(0.0), "{told}");
+    }
 }
 
 #[test]
@@ -111,7 +120,7 @@ fn a_wrong_argument_is_told() {
     for (args, told) in [
         (
             ["--only", "contexts"],
-            "possible values: context, scope, echo",
+            "possible values: context, threads, scope, echo",
         ),
         (
             ["--seconds", "0"],

@@ -1,7 +1,7 @@
 //! A server with an asynchronous and a synchronous extra beside its workers.
 //!
-//! `AIOXIDE_FAULT` in the environment says what goes wrong with those: `router`, `slow-start`, `ends`, `exit-handler`,
-//! `successor`, `start` or nothing.
+//! `AIOXIDE_FAULT` in the environment says what goes wrong with those: `router`, `router-ends`, `slow-start`, `ends`,
+//! `exit-handler`, `successor`, `start` or nothing.
 
 use std::io;
 use std::process::ExitCode;
@@ -71,6 +71,9 @@ async fn metrics(worker: Worker) -> io::Result<()> {
 /// With `AIOXIDE_FAULT=router` in the environment it fails when it is to stop, for which it doesn't wait.
 fn router(worker: Worker) -> io::Result<()> {
     info!(index = ?worker_index(), pid = std::process::id(), "router: set up");
+    if has_fault("router-ends") {
+        return Ok(());
+    }
     if has_fault("router") {
         while !worker.is_stopping() {
             std::thread::sleep(Duration::from_millis(5));

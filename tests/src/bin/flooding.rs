@@ -11,6 +11,7 @@ use clap::{Parser, ValueEnum};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use serde_json::json;
 use tracing::info;
 
 #[derive(Clone, Parser)]
@@ -27,43 +28,50 @@ enum Says {
     Ready,
     Pong,
     Signalled,
+    Blocked,
+    Accepted,
     /// A line for the log, as long as a frame takes.
     Reported,
+    /// That it has one more accept loop.
+    Accepts,
+    TakesTurns,
+    /// That it wants a timer of one more name to be its own.
+    Single,
+    /// That it wants to listen on a path as long as a frame takes.
+    Listen,
     /// That it wants to give up a socket with a name as long as a frame takes, which it hasn't got.
     Unlisten,
     /// As `Unlisten`, by the handle: from a thousand tasks at once.
     Requests,
 }
 
-/// A message as the control socket carries it: its length, and itself in MessagePack.
-fn frame(says: Says) -> Vec<u8> {
-    let text = |text: &str| {
-        let mut bytes = match u8::try_from(text.len()) {
-            Ok(length @ ..32) => vec![0xa0 | length],
-            _ => [&[0xda][..], &(text.len() as u16).to_be_bytes()].concat(),
-        };
-        bytes.extend_from_slice(text.as_bytes());
-        bytes
-    };
-    let long = "x".repeat(60_000);
-    let map = |name: &str, value: Vec<u8>| [vec![0x81], text(name), value].concat();
+/// The `number`th message as the control socket carries it: its length, and itself in MessagePack.
+fn frame(says: Says, number: u64) -> io::Result<Vec<u8>> {
+    let long = || "x".repeat(60_000);
     let message = match says {
-        Says::Ready => text("Ready"),
-        Says::Pong => map("Pong", vec![7]),
-        Says::Signalled => map("Signalled", vec![15]),
-        Says::Reported => map("Reported", text(&long)),
+        Says::Ready => json!("Ready"),
+        Says::Pong => json!({"Pong": 7}),
+        Says::Signalled => json!({"Signalled": 15}),
+        Says::Blocked => json!({"Blocked": number % 2 == 0}),
+        Says::Accepted => json!({"Accepted": number}),
+        Says::Reported => json!({"Reported": long()}),
+        Says::Accepts => json!({"Accepts": {"serving": number, "socket": number}}),
+        Says::TakesTurns => json!({"TakesTurns": {"serving": number, "socket": number}}),
+        Says::Single => {
+            let name = format!("{}{number}", "x".repeat(1000));
+            let call = json!({"Hold": {"name": name, "owner": "fixture"}});
+            json!({"Single": {"request": number, "call": call}})
+        }
+        Says::Listen => {
+            let wanted = json!({"Tcp": {"text": long(), "addresses": [], "all": false}});
+            json!({"Listen": {"request": number, "wanted": wanted}})
+        }
         Says::Unlisten | Says::Requests => {
-            let fields = [
-                vec![0x82],
-                text("request"),
-                vec![1],
-                text("text"),
-                text(&long),
-            ];
-            map("Unlisten", fields.concat())
+            json!({"Unlisten": {"request": number, "text": long()}})
         }
     };
-    [(message.len() as u32).to_le_bytes().to_vec(), message].concat()
+    let message = rmp_serde::to_vec_named(&message).map_err(io::Error::other)?;
+    Ok([&(message.len() as u32).to_le_bytes()[..], &message].concat())
 }
 
 /// The socket that this worker was started with: the one whose inode its role names.
@@ -86,13 +94,22 @@ fn control_socket() -> io::Result<OwnedFd> {
     Err(io::Error::other("no control socket"))
 }
 
+/// As many as the control socket doesn't take at once.
+fn frames(says: Says) -> io::Result<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut number = 0;
+    while frames.len() < 256 * 1024 {
+        frames.extend(frame(says, number)?);
+        number += 1;
+    }
+    Ok(frames)
+}
+
 /// Returns only when nobody takes it any more.
-fn flood(says: Says) -> io::Result<()> {
+fn flood(frames: &[u8]) -> io::Result<()> {
     let socket = control_socket()?;
-    let frame = frame(says);
-    let frames = frame.repeat((64 * 1024 / frame.len()).max(1));
     loop {
-        let mut rest = &frames[..];
+        let mut rest = frames;
         while !rest.is_empty() {
             match rustix::io::write(&socket, rest) {
                 Ok(written) => rest = &rest[written..],
@@ -114,6 +131,8 @@ async fn flooding(worker: Worker, options: Options) -> io::Result<()> {
         pid = std::process::id(),
         "set up"
     );
+    // Made before, so that they come as fast as they can.
+    let frames = tokio::task::spawn_blocking(move || frames(options.says)).await??;
     let mut reloads = worker.reloads();
     let mut ready = std::pin::pin!(yield_());
     let stop = loop {
@@ -131,7 +150,10 @@ async fn flooding(worker: Worker, options: Options) -> io::Result<()> {
                         });
                     },
                     // Beside the event loop, which would be told as blocked amid a frame of the flood.
-                    says => tokio::task::spawn_blocking(move || flood(says)).await??,
+                    _ => {
+                        let frames = frames.clone();
+                        tokio::task::spawn_blocking(move || flood(&frames)).await??;
+                    }
                 }
             },
         }

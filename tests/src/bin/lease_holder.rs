@@ -191,7 +191,7 @@ fn tell(what: &str, due: SystemTime, interval: Duration, token: Token) {
     let since = due.duration_since(UNIX_EPOCH).expect("none is earlier");
     let (since, interval) = (since.as_nanos(), interval.as_nanos());
     let (n, rest) = (since / interval, since % interval);
-    // Where a lease begins is no due time.
+    // Where a lease begins isn't a due time.
     if rest == 0 {
         let line = format!("{} {what} {n} {token}\n", std::process::id());
         let stdout = io::stdout().as_fd().try_clone_to_owned();

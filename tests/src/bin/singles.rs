@@ -27,6 +27,9 @@ struct Options {
     /// In milliseconds.
     #[arg(long, default_value_t = 50)]
     interval: u64,
+    /// Each second of the calendar instead.
+    #[arg(long)]
+    calendar: bool,
     /// How long a tick takes, in milliseconds.
     #[arg(long, default_value_t = 5)]
     length: u64,
@@ -78,13 +81,17 @@ async fn tick(tick: Tick, options: Options, who: String, mine: Arc<AtomicBool>) 
 }
 
 fn start(worker: &Worker, options: &Options) -> (Timer, Arc<AtomicBool>) {
+    let timer = match options.calendar {
+        true => Timer::calendar("* * * * * *", "UTC").expect("both are right"),
+        false => Timer::every(Duration::from_millis(options.interval)),
+    };
     let (index, generation) = (worker.index(), worker.generation());
     let who = format!(
         "worker={index} generation={generation} pid={}",
         std::process::id()
     );
     let mine = Arc::<AtomicBool>::default();
-    let timer = Timer::every(Duration::from_millis(options.interval))
+    let timer = timer
         .single()
         .name("sweep")
         .overlap(Overlap::Queue(1000))

@@ -231,7 +231,7 @@ impl Command {
             ("scale", [number]) => Command::Scale(
                 number
                     .parse()
-                    .map_err(|_| Refused::wrong(format!("`{number}` is no number of workers")))?,
+                    .map_err(|_| Refused::wrong(format!("`{number}` isn't a number of workers")))?,
             ),
             ("drain", []) => Command::Drain,
             ("stop", []) => Command::Stop,
@@ -335,7 +335,7 @@ mod tests {
             error("frobnicate"),
             "unknown command `frobnicate`; `help` lists them"
         );
-        assert_eq!(error("scale many"), "`many` is no number of workers");
+        assert_eq!(error("scale many"), "`many` isn't a number of workers");
         assert_eq!(
             error("restart"),
             "`restart` is used as `restart WORKER`, not with ``"

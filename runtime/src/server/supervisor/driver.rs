@@ -476,7 +476,7 @@ impl Supervisor {
 impl Supervisor {
     fn why_no_upgrade(&self) -> Option<String> {
         Some(
-            "it takes a new process; build the program with the feature `process` of aioxide"
+            "an upgrade starts a new process: build the program with aioxide's feature `process`"
                 .to_owned(),
         )
     }

@@ -56,8 +56,10 @@ impl Turns {
             blocked: false,
             rests: None,
         };
-        self.sockets.entry(socket).or_default().push_back(waiter);
-        self.settle();
+        let waiters = self.sockets.entry(socket).or_default();
+        waiters.push_back(waiter);
+        // At no other socket has anything changed, of which there may be many.
+        self.orders.extend(settle(waiters));
     }
 
     /// An accept loop has ended.
@@ -116,38 +118,41 @@ impl Turns {
     }
 
     fn settle(&mut self) {
-        for waiters in self.sockets.values_mut() {
-            let mut orders = Vec::new();
-            let takes_turns = waiters.len() > FEW;
-            let mut left = match takes_turns {
-                true => AT_ONCE,
-                false => usize::MAX,
+        self.orders
+            .extend(self.sockets.values_mut().flat_map(settle));
+    }
+}
+
+/// What those at a socket are to be told: nobody rests before somebody else accepts.
+fn settle(waiters: &mut VecDeque<Waiter>) -> Vec<Turn> {
+    let mut orders = Vec::new();
+    let takes_turns = waiters.len() > FEW;
+    let mut left = match takes_turns {
+        true => AT_ONCE,
+        false => usize::MAX,
+    };
+    // Those who can't may be able again before anybody knows.
+    for able in [true, false] {
+        let all = waiters.iter_mut();
+        for waiter in all.filter(|waiter| waiter.is_able() == able) {
+            let rests = left == 0;
+            left = left.saturating_sub(1);
+            let knows = match waiter.rests {
+                Some(told) => told == rests,
+                None => !takes_turns,
             };
-            // Those who can't may be able again before anybody knows.
-            for able in [true, false] {
-                let all = waiters.iter_mut();
-                for waiter in all.filter(|waiter| waiter.is_able() == able) {
-                    let rests = left == 0;
-                    left = left.saturating_sub(1);
-                    let knows = match waiter.rests {
-                        Some(told) => told == rests,
-                        None => !takes_turns,
-                    };
-                    if !knows {
-                        waiter.rests = Some(rests);
-                        orders.push(Turn {
-                            worker: waiter.worker,
-                            serving: waiter.serving,
-                            rests,
-                        });
-                    }
-                }
+            if !knows {
+                waiter.rests = Some(rests);
+                orders.push(Turn {
+                    worker: waiter.worker,
+                    serving: waiter.serving,
+                    rests,
+                });
             }
-            // Nobody rests before somebody else accepts.
-            orders.sort_by_key(|order| order.rests);
-            self.orders.extend(orders);
         }
     }
+    orders.sort_by_key(|order| order.rests);
+    orders
 }
 
 #[cfg(test)]

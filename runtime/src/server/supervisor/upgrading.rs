@@ -32,7 +32,7 @@ impl Supervisor {
             return Some(text.to_owned());
         };
         let text = if self.config.run_to_completion {
-            "a server that runs to completion has nothing to go on with; wait for its end"
+            "a server that runs to completion can't be upgraded: wait until it ends"
         } else if !upgrader.is_first || registry::runs_several() {
             "the program runs several servers, and a new supervisor would have the sockets of one of them only; restart \
              the program"
@@ -140,10 +140,7 @@ impl Supervisor {
             }
             Other::Named(number, passed) if Some(number) == current => {
                 if !passed {
-                    report::log!(
-                        warn,
-                        "upgrading: systemd doesn't say that it knows the new pid"
-                    );
+                    report::log!(warn, "upgrading: systemd doesn't confirm the new pid");
                 }
                 self.handover(Event::Named);
             }

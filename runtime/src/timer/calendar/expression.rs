@@ -110,7 +110,7 @@ impl Expression {
             .find(|(name, _)| text.trim().eq_ignore_ascii_case(name));
         if named.is_none() && text.trim().starts_with('@') {
             return Err(Fault {
-                what: format!("`{}` is no name of an expression", text.trim()),
+                what: format!("`{}` isn't the name of an expression", text.trim()),
                 help: "the names are `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly` and `@annually`".to_owned(),
             });
         }
@@ -134,7 +134,7 @@ impl Expression {
         }
         let wild = |field: &str| field.contains(['*', '/']);
         let pattern = pattern(&fields).map_err(|error| Fault {
-            what: format!("`{text}` is no cron expression: {error}"),
+            what: format!("`{text}` isn't a cron expression: {error}"),
             help: "write for example `0 3 * * mon-fri`".to_owned(),
         })?;
         let bits = |matches: &dyn Fn(u32) -> Result<bool, croner::errors::CronError>, count| {
@@ -333,7 +333,7 @@ mod tests {
             ("0 0 0 1 1 * 2030", "has 7 fields"),
             ("0 0 30 2 *", "never comes"),
             ("0 0 31 4,6,9,11 *", "never comes"),
-            ("@often", "is no name of an expression"),
+            ("@often", "isn't the name of an expression"),
         ] {
             let fault = Expression::parse(text).expect_err(text);
             assert!(fault.what.contains(says), "{text}: {fault}");

@@ -282,5 +282,5 @@ fn two(answers: Vec<TxnOpResponse>) -> Result<[Option<KeyValue>; 2], BoxError> {
 
 fn decoded(last: &KeyValue) -> Result<(SystemTime, Progress), BoxError> {
     let text = last.value_str()?;
-    text::decode(text).ok_or_else(|| format!("`{text}` is no due time").into())
+    text::decode(text).ok_or_else(|| format!("`{text}` isn't a due time").into())
 }

@@ -28,8 +28,11 @@ const LOOK: Duration = Duration::from_millis(50);
 ///
 /// The lock doesn't expire: [`left`](Held::left) is [`Duration::MAX`]. The system gives it up when the holder's process
 /// ends, however that comes about, so it is handed over after a crash within 50 ms. **A holder that is stopped (SIGSTOP)
-/// or hangs keeps it.** The folder must be on a file system of the host, not on NFS, and not where something removes old
-/// files; a lease whose file is removed is lost at its next renewal, and its tokens start anew.
+/// or hangs keeps it.** So does one that is gone without a [`release`](Lease::release), such as a timer of a thread worker
+/// that has panicked, for as long as a clone of the store lives: make the store in the worker.
+///
+/// The folder must be on a file system of the host, not on NFS, and not where something removes old files; a lease whose
+/// file is removed is lost at its next renewal, and its tokens start anew.
 ///
 /// Files are read, written and synced on tokio's threads for blocking work. A dropped [`hold`](Lease::hold) gives up what
 /// it has taken.

@@ -2,7 +2,7 @@
 
 #[allow(dead_code, reason = "the benches measure more of them")]
 #[path = "../../../../runtime/benches/context/ways.rs"]
-mod ways;
+pub(super) mod ways;
 
 use std::io;
 
@@ -13,9 +13,9 @@ use super::timing::{Way, rounds};
 use crate::python::Python;
 use crate::table::{Column, Table, compared};
 
-const HOOKS: &str = "boxed async-trait hooks";
-const GUARD: &str = "aioxide guard";
-const WITH: &str = "aioxide with";
+pub(super) const HOOKS: &str = "boxed async-trait hooks";
+pub(super) const GUARD: &str = "aioxide guard";
+pub(super) const WITH: &str = "aioxide with";
 const JOINED: &str = "join_all of boxed hooks";
 const GROUP: &str = "aioxide group";
 

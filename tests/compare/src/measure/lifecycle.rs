@@ -3,7 +3,8 @@
 use anyhow::Result;
 
 use super::plan::{Plan, in_turn};
-use crate::running::{BARE_PROCESSES, BARE_THREADS, PROCESSES, Server, THREADS, kinds};
+use crate::kinds::{BARE_PROCESSES, BARE_THREADS, PROCESSES, THREADS, echoing};
+use crate::running::Server;
 use crate::table::{Column, Table, compared};
 
 const COLUMNS: &[Column] = &[compared("start, ms"), compared("stop, ms")];
@@ -24,7 +25,7 @@ fn with_workers(plan: &Plan, workers: usize) -> Result<Table> {
     let plural = if workers == 1 { "" } else { "s" };
     let title = format!("Start and stop, {workers} worker{plural}");
     let mut table = Table::new(title, BARE_PROCESSES.name, COLUMNS, LIMITS);
-    let mut kinds = kinds(plan.python.as_ref());
+    let mut kinds = echoing(plan.python.as_ref());
     for round in 0..plan.rounds {
         for kind in in_turn(&mut kinds, round) {
             let server = Server::start(*kind, workers, plan.python.as_ref())?;

@@ -3,8 +3,9 @@
 use anyhow::Result;
 
 use super::plan::{Plan, in_turn};
+use crate::kinds::{BARE_THREADS, Kind, PROCESSES, echoing};
 use crate::processes::memory;
-use crate::running::{BARE_THREADS, Kind, PROCESSES, Server, kinds};
+use crate::running::Server;
 use crate::stats::Spread;
 use crate::table::{Column, Table, compared, told};
 
@@ -28,7 +29,7 @@ const PRIVATE: f64 = 1024.0;
 
 pub(super) fn measure(plan: &Plan) -> Result<Vec<Table>> {
     let mut table = Table::new("Memory", BARE_THREADS.name, COLUMNS, LIMITS);
-    let mut kinds = kinds(plan.python.as_ref());
+    let mut kinds = echoing(plan.python.as_ref());
     for round in 0..plan.few_rounds() {
         for kind in in_turn(&mut kinds, round) {
             let kind = *kind;

@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
 use super::plan::{Plan, in_turn};
-use crate::load::{Failed, Load, Outcome};
-use crate::running::{Kind, PROCESSES, Server, THREADS};
+use crate::kinds::{Kind, PROCESSES, THREADS};
+use crate::load::{Load, Outcome, Protocol};
+use crate::running::Server;
 use crate::serve::runtime;
 use crate::stats::Spread;
 use crate::table::{Column, Table, told};
@@ -16,7 +17,6 @@ use crate::table::{Column, Table, told};
 const WORKERS: usize = 2;
 /// Between two of them.
 const REST: Duration = Duration::from_millis(100);
-const TIMEOUT: Duration = Duration::from_secs(5);
 const DONE: &str = "rolling restart done";
 
 const COLUMNS: &[Column] = &[
@@ -37,11 +37,11 @@ connections, the machine's cores, which the successors' start shares.";
 pub(super) fn measure(plan: &Plan) -> Result<Vec<Table>> {
     let title = format!("Rolling restart under load, {WORKERS} workers");
     let mut table = Table::new(title, THREADS.name, COLUMNS, LIMITS);
-    let mut kinds = [THREADS, PROCESSES].map(|kind| (kind, Failed::default()));
+    let mut kinds = [(THREADS, Outcome::none()?), (PROCESSES, Outcome::none()?)];
     for round in 0..plan.few_rounds() {
         for (kind, lost) in in_turn(&mut kinds, round) {
             let (outcome, restarts) = restarted(*kind, plan.time * 4)?;
-            lost.add(&outcome);
+            lost.add(&outcome)?;
             let each = Spread::of(&restarts).median;
             let [p50, p99] = [0.5, 0.99].map(|quantile| outcome.latency(quantile));
             let (count, made) = (restarts.len() as f64, outcome.connections as f64);
@@ -49,7 +49,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Table>> {
         }
     }
     for (kind, lost) in kinds {
-        table.remark("lost connections", kind.name, lost.to_string());
+        table.remark("lost connections", kind.name, lost.failed_connections());
         let claim = format!("{}, lost connections", kind.name);
         table.bound(claim, Spread::of(&[lost.failures.sum() as f64]), 0.0);
     }
@@ -60,10 +60,8 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Table>> {
 fn restarted(kind: Kind, time: Duration) -> Result<(Outcome, Vec<f64>)> {
     let server = Server::start(kind, WORKERS, None)?;
     let load = Load {
-        address: server.address,
-        connections: 64,
         fresh: true,
-        timeout: TIMEOUT,
+        ..Load::new(server.address, Protocol::Bytes)
     };
     let loading = thread::spawn(move || runtime()?.block_on(load.clients().run(time)));
     let mut restarts = Vec::new();

@@ -1,23 +1,16 @@
 //! Timers: what many of them cost, and whether they drift.
 
-use std::io::{self, BufRead, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use std::{fmt, hint, thread};
+use std::{hint, thread};
 
-use aioxide::{Tick, Timer, timer};
 use anyhow::{Context as _, Result};
-use clap::{Args, ValueEnum};
-use tokio::runtime::Builder;
-use tokio::sync::oneshot;
-use tokio::task::JoinSet;
-use tokio::time;
-use tokio_util::task::TaskTracker;
 
 use super::plan::{Plan, in_turn};
+use crate::kinds::this_program;
 use crate::processes::{cpu_nanos, memory};
-use crate::running::{Program, this_program};
+use crate::running::Program;
 use crate::table::{Column, Table, compared, told};
 
 const SIZES: [usize; 3] = [1, 1_000, 10_000];
@@ -49,199 +42,18 @@ const LIMITS_DRIFT: &str = "
 1,000 ticks of 10 ms, all kinds at once, all cores but one busy. The place on the grid is that of the first tick and as
 many intervals as ticks have been. What limits: the 1 ms of tokio's timers, and the scheduler.";
 
-// As its own process.
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Kind {
-    Aioxide,
-    Arguments,
-    Interval,
-    TaskPerTick,
-    Sleep,
-}
-
-#[derive(Args)]
-pub(crate) struct Timers {
-    kind: Kind,
-    count: usize,
-    seconds: f64,
-    /// On a runtime of many threads.
-    #[arg(long)]
-    multi: bool,
-}
-
-/// Of all timers, and of the first one of them.
-struct Ticks {
-    interval: OnceLock<Duration>,
-    all: AtomicU64,
-    first: OnceLock<Instant>,
-    /// Nanoseconds behind the grid.
-    behind: AtomicU64,
-}
-
-/// Not an argument of the ticks, which are to be empty.
-static TICKS: Ticks = Ticks {
-    interval: OnceLock::new(),
-    all: AtomicU64::new(0),
-    first: OnceLock::new(),
-    behind: AtomicU64::new(0),
-};
-
-impl Ticks {
-    fn interval(&self) -> Duration {
-        *self.interval.get().expect("set before timers start")
-    }
-
-    fn of_all(&self) {
-        self.all.fetch_add(1, Relaxed);
-    }
-
-    /// `index`: its place on the grid.
-    fn of_first(&self, index: u64) {
-        let now = Instant::now();
-        let due = *self.first.get_or_init(|| now) + self.interval().mul_f64(index as f64);
-        let behind = now.saturating_duration_since(due).as_nanos();
-        self.behind
-            .store(u64::try_from(behind).unwrap_or(u64::MAX), Relaxed);
-        self.of_all();
-    }
-
-    fn of(&self, is_first: bool, index: u64) {
-        match is_first {
-            true => self.of_first(index),
-            false => self.of_all(),
-        }
-    }
-}
-
-impl fmt::Display for Ticks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}",
-            self.all.load(Relaxed),
-            self.behind.load(Relaxed)
-        )
-    }
-}
-
-impl Timers {
-    /// The second line on stdin starts them; each is answered by the ticks until then.
-    pub(crate) fn run(&self) -> Result<()> {
-        let interval = Duration::try_from_secs_f64(self.seconds).context("an interval")?;
-        TICKS
-            .interval
-            .set(interval)
-            .ok()
-            .context("timers run already")?;
-        let mut lines = io::stdin().lock().lines();
-        let runtime = match self.multi {
-            true => Builder::new_multi_thread().enable_time().build()?,
-            false => Builder::new_current_thread().enable_time().build()?,
-        };
-        for _ in 0..2 {
-            lines
-                .next()
-                .context("stdin has ended before they were started")??;
-            writeln!(io::stdout(), "{TICKS}")?;
-        }
-        drop(lines);
-        let (ended, end) = oneshot::channel::<()>();
-        // Beside the runtime, whose thread has its timers to run.
-        let answering = thread::spawn(move || -> io::Result<()> {
-            // Held until stdin ends.
-            let _ended = ended;
-            for line in io::stdin().lock().lines() {
-                line?;
-                writeln!(io::stdout(), "{TICKS}")?;
-            }
-            Ok(())
-        });
-        runtime.block_on(async {
-            let _running = self.start(interval);
-            // Nothing is sent: it only ever ends.
-            let _ = end.await;
-        });
-        answering
-            .join()
-            .ok()
-            .context("the answering thread panicked")??;
-        Ok(())
-    }
-
-    /// Whatever keeps them running.
-    fn start(&self, interval: Duration) -> (Vec<Timer>, JoinSet<()>) {
-        let mut timers = Vec::new();
-        let mut tasks = JoinSet::new();
-        let argument = Arc::new(());
-        for number in 0..self.count {
-            let is_first = number == 0;
-            match self.kind {
-                Kind::Aioxide | Kind::Arguments if is_first => timers.push(first_timer()),
-                Kind::Aioxide => timers.push(next_timer()),
-                Kind::Arguments => timers.push(with_arguments(interval, Arc::clone(&argument))),
-                Kind::Interval => drop(tasks.spawn(interval_loop(interval, is_first))),
-                Kind::TaskPerTick => drop(tasks.spawn(task_per_tick(interval, is_first))),
-                Kind::Sleep => drop(tasks.spawn(sleep_loop(interval, is_first))),
-            }
-        }
-        (timers, tasks)
-    }
-}
-
-#[timer(TICKS.interval())]
-async fn first_timer(tick: Tick) {
-    TICKS.of_first(tick.index());
-}
-
-#[timer(TICKS.interval())]
-async fn next_timer() {
-    TICKS.of_all();
-}
-
-#[timer(interval)]
-async fn with_arguments(interval: Duration, _argument: Arc<()>) {
-    TICKS.of_all();
-}
-
-async fn interval_loop(interval: Duration, is_first: bool) {
-    let mut due = time::interval(interval);
-    for index in 0.. {
-        due.tick().await;
-        TICKS.of(is_first, index);
-    }
-}
-
-async fn task_per_tick(interval: Duration, is_first: bool) {
-    let tasks = TaskTracker::new();
-    let mut due = time::interval(interval);
-    for index in 0.. {
-        due.tick().await;
-        tasks.spawn(async move { TICKS.of(is_first, index) });
-    }
-}
-
-async fn sleep_loop(interval: Duration, is_first: bool) {
-    for index in 0.. {
-        TICKS.of(is_first, index);
-        time::sleep(interval).await;
-    }
-}
-
-// As the one that measures.
-
-struct Side {
-    name: &'static str,
+pub(super) struct Side {
+    pub(super) name: &'static str,
     how: How,
 }
 
-enum How {
+pub(super) enum How {
     Timers(&'static str, &'static [&'static str]),
     Python(&'static str),
 }
 
-const LOOPS: &str = "interval loops";
-const AIOXIDE: &str = "aioxide timers";
+pub(super) const LOOPS: &str = "interval loops";
+pub(super) const AIOXIDE: &str = "aioxide timers";
 const WITH_ARGUMENTS: &str = "aioxide timers with arguments";
 const MULTI: &[&str] = &["--multi"];
 
@@ -265,11 +77,11 @@ const AIOTOOLS: [Side; 2] = [
 ];
 
 impl Side {
-    const fn new(name: &'static str, how: How) -> Side {
+    pub(super) const fn new(name: &'static str, how: How) -> Side {
         Side { name, how }
     }
 
-    fn start(&self, count: usize, interval: Duration, plan: &Plan) -> Result<Program> {
+    pub(super) fn start(&self, count: usize, interval: Duration, plan: &Plan) -> Result<Program> {
         let mut command = match self.how {
             How::Timers(kind, options) => {
                 let mut command = this_program()?;

@@ -57,19 +57,27 @@ impl Way {
     }
 }
 
+/// How long an iteration of each takes in this round, in nanoseconds.
+pub(super) fn in_round(ways: &mut [Way], round: usize) -> Result<Vec<f64>> {
+    let mut took = vec![Duration::ZERO; ways.len()];
+    for turn in 0..TURNS {
+        let all: &mut Vec<_> = &mut ways.iter_mut().zip(&mut took).collect();
+        for (way, took) in in_turn(all, round + turn) {
+            **took += (way.timed)(way.iterations)?;
+        }
+    }
+    let each = |(way, took): (&Way, Duration)| {
+        took.as_nanos() as f64 / (way.iterations * TURNS as u64) as f64
+    };
+    Ok(ways.iter().zip(took).map(each).collect())
+}
+
 /// Adds the time of an iteration to `table`, in units of so many nanoseconds.
 pub(super) fn rounds(plan: &Plan, table: &mut Table, mut ways: Vec<Way>, unit: f64) -> Result<()> {
     for round in 0..plan.rounds {
-        let mut took = vec![Duration::ZERO; ways.len()];
-        for turn in 0..TURNS {
-            let all: &mut Vec<_> = &mut ways.iter_mut().zip(&mut took).collect();
-            for (way, took) in in_turn(all, round + turn) {
-                **took += (way.timed)(way.iterations)?;
-            }
-        }
-        for (way, took) in ways.iter().zip(took) {
-            let each = took.as_nanos() as f64 / (way.iterations * TURNS as u64) as f64;
-            table.add(&way.name, [each / unit]);
+        let took = in_round(&mut ways, round)?;
+        for (way, nanos) in ways.iter().zip(took) {
+            table.add(&way.name, [nanos / unit]);
         }
     }
     Ok(())

@@ -80,7 +80,7 @@ fn take(descriptors: &mut ListenFd, nth: usize) -> io::Result<OwnedFd> {
         Ok(None) => Err(io::ErrorKind::NotFound.into()),
         Err(_) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "it is no TCP, UDP or Unix stream socket",
+            "it isn't a TCP, UDP or Unix stream socket",
         )),
     }
 }

@@ -67,7 +67,7 @@ fn of_abstract(name: &[u8]) -> io::Result<SocketAddrUnix> {
 fn of_abstract(_: &[u8]) -> io::Result<SocketAddrUnix> {
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
-        "abstract names of sockets are Linux's",
+        "only Linux has abstract names of sockets",
     ))
 }
 

@@ -190,7 +190,7 @@ impl Handover {
         } = self.timeouts;
         match self.stage {
             Stage::Greeting { by } if by <= now => {
-                let text = "what is on disk is no server that can take over: it has not greeted";
+                let text = "what is on disk isn't a server that can take over: it has not greeted";
                 self.fail(now, format!("{text} within {greeting:?}"))
             }
             Stage::Starting { by } if by <= now => {

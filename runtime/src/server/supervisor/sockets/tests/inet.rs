@@ -353,10 +353,11 @@ fn ipv6_is_left_as_the_system_has_it() {
 /// Until a second slot asks, no program of this user can share the address by asking for that.
 #[test]
 fn only_an_address_of_several_workers_can_be_shared() {
-    use rustix::net::{AddressFamily, SocketType, sockopt};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
     let intrude = |address: SocketAddr| {
-        let intruder = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+        let intruder = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
         sockopt::set_socket_reuseaddr(&intruder, true)?;
         sockopt::set_socket_reuseport(&intruder, true)?;
         rustix::net::bind(&intruder, &address)?;
