@@ -10,6 +10,7 @@ pub mod notify;
 pub mod open;
 #[cfg(feature = "stores")]
 pub mod proxy;
+pub mod replaced;
 pub mod scopes;
 #[cfg(feature = "stores")]
 pub mod stores;
@@ -28,6 +29,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 pub use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -129,14 +131,14 @@ pub fn rounds(usual: u64) -> u64 {
 
 /// The process id at the end of, or inside, a line of a fixture's log.
 #[track_caller]
-pub fn pid_in(line: &str) -> rustix::process::Pid {
+pub fn pid_in(line: &str) -> Pid {
     let number = line
         .split("pid=")
         .nth(1)
         .and_then(|rest| rest.split(' ').next());
     number
         .and_then(|number| number.parse().ok())
-        .and_then(rustix::process::Pid::from_raw)
+        .and_then(Pid::from_raw)
         .unwrap_or_else(|| panic!("no pid in `{line}`"))
 }
 
@@ -147,6 +149,22 @@ pub fn address_in(line: &str) -> SocketAddr {
     rest.and_then(|rest| rest.split(' ').next())
         .and_then(|address| address.parse().ok())
         .unwrap_or_else(|| panic!("no address in `{line}`"))
+}
+
+/// Whether it is there, and no zombie.
+pub fn is_alive(pid: Pid) -> bool {
+    parent_of(pid).is_some()
+}
+
+/// The parent of a process that has not ended. One that nobody has waited for yet has.
+fn parent_of(pid: Pid) -> Option<Pid> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, which stands before, may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    // That of a process in a namespace of its own may be unknown.
+    (!matches!(state, "Z" | "X")).then_some(Pid::from_raw(parent).unwrap_or(Pid::INIT))
 }
 
 /// The server ended with success, and had no error to tell.
@@ -219,10 +237,21 @@ fn hear_hang_ups() {
 /// end of the last of them.
 pub struct Running {
     child: Child,
+    /// In the environment of all of its processes.
+    address: Ipv4Addr,
     lines: Receiver<String>,
     log: Vec<String>,
     /// How many lines of the log `wait_for` has gone through.
     read: usize,
+}
+
+/// A process of a server under test.
+#[derive(Clone, Copy, Debug)]
+pub struct Process {
+    /// Its id.
+    pub pid: Pid,
+    /// That of whoever it was started by, or was left to.
+    pub parent: Pid,
 }
 
 /// How a server came to its end.
@@ -256,9 +285,10 @@ impl Running {
         stdout: impl Into<Stdio>,
     ) -> Running {
         hear_hang_ups();
+        let address = address_of_its_own();
         let mut child = command
             .env_remove("AIOXIDE_WORKERS")
-            .env(ADDRESS, address_of_its_own().to_string())
+            .env(ADDRESS, address.to_string())
             .env("RUST_LOG", "info,aioxide=debug")
             .env("NO_COLOR", "1")
             .env_remove("RUST_BACKTRACE")
@@ -282,6 +312,7 @@ impl Running {
         });
         Running {
             child,
+            address,
             lines,
             log: Vec::new(),
             read: 0,
@@ -289,8 +320,8 @@ impl Running {
     }
 
     /// The process's id.
-    pub fn pid(&self) -> rustix::process::Pid {
-        rustix::process::Pid::from_child(&self.child)
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Waits until a line that contains `text` is logged; each line serves one call.
@@ -356,7 +387,7 @@ impl Running {
     }
 
     /// Waits until the server has started a process, and gives that.
-    pub fn wait_for_child(&self) -> rustix::process::Pid {
+    pub fn wait_for_child(&self) -> Pid {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.children().first() {
@@ -368,12 +399,33 @@ impl Running {
     }
 
     /// The processes that the server's main thread has started and that are there now.
-    pub fn children(&self) -> Vec<rustix::process::Pid> {
+    pub fn children(&self) -> Vec<Pid> {
         let children = format!("/proc/{0}/task/{0}/children", self.pid());
         let text = std::fs::read_to_string(children).unwrap_or_default();
         text.split_whitespace()
-            .filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?))
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
             .collect()
+    }
+
+    /// All processes of the server that have not ended, whoever has started them.
+    pub fn processes(&self) -> Vec<Process> {
+        let mark = format!("{ADDRESS}={}", self.address);
+        let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let all = all.filter_map(|entry| {
+            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            let environment = std::fs::read(entry.path().join("environ")).ok()?;
+            let mut variables = environment.split(|byte| *byte == 0);
+            variables.find(|variable| *variable == mark.as_bytes())?;
+            let parent = parent_of(pid)?;
+            Some(Process { pid, parent })
+        });
+        all.collect()
+    }
+
+    /// Every line that has been logged until now.
+    pub fn logged(&mut self) -> &[String] {
+        self.log.extend(self.lines.try_iter());
+        &self.log
     }
 
     /// Sends a signal to the server's first process.

@@ -1,109 +1,13 @@
 //! A supervisor is replaced by a new one, and no connection is lost.
-//!
-//! `AIOXIDE_TEST_ROUNDS=200` makes the rounds with random signals and kills as many.
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
-use aioxide_tests::{Ended, Folder, PATIENCE, Running, Signal, assert_closed, connect};
-use rustix::process::{Pid, kill_process, test_kill_process};
-
-/// A server that is started by a link, so that what is on disk can be changed.
-struct Linked {
-    folder: Folder,
-    server: Option<Running>,
-    /// The supervisors, the last one first.
-    pids: Vec<Pid>,
-}
-
-impl Linked {
-    fn start(program: &str, args: &str, variables: &[(&str, &str)]) -> Linked {
-        let folder = Folder::new();
-        let link = folder.file("server");
-        put(&link, program);
-        let args = args.replace("FOLDER", folder.path().to_str().expect("a plain path"));
-        let mut command = Command::new(link);
-        command
-            .args(args.split_whitespace())
-            .envs(variables.iter().copied());
-        let server = Running::start(&mut command);
-        Linked {
-            folder,
-            pids: vec![server.pid()],
-            server: Some(server),
-        }
-    }
-
-    fn log(&mut self) -> &mut Running {
-        self.server.as_mut().expect("it hasn't been waited for")
-    }
-
-    fn install(&self, program: &str) {
-        put(&self.folder.file("server"), program);
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(self.pids[0], signal).expect("the supervisor can be signalled");
-    }
-
-    /// Asks for an upgrade, and waits until a new supervisor is started.
-    fn begin(&mut self) -> Pid {
-        self.signal(Signal::USR2);
-        let line = self
-            .log()
-            .wait_for("upgrading: the new supervisor is process");
-        let pid = aioxide_tests::pid_in(&line);
-        self.pids.insert(0, pid);
-        pid
-    }
-
-    fn upgrade(&mut self) {
-        self.begin();
-        self.log().wait_for("upgraded: this supervisor serves");
-    }
-
-    /// The new one did not make it.
-    fn forget_newest(&mut self) {
-        self.pids.remove(0);
-    }
-
-    fn wait(mut self) -> Ended {
-        self.server.take().expect("it is waited for once").wait()
-    }
-
-    fn stop(self) -> Ended {
-        self.signal(Signal::TERM);
-        self.wait()
-    }
-}
-
-impl Drop for Linked {
-    /// Leaves nothing behind when a test fails.
-    fn drop(&mut self) {
-        if self.server.is_some() {
-            for pid in &self.pids {
-                let _ = kill_process(*pid, Signal::KILL);
-            }
-        }
-    }
-}
-
-/// At once, so that there always is one.
-fn put(link: &PathBuf, program: &str) {
-    let new = link.with_extension("new");
-    std::os::unix::fs::symlink(program, &new).expect("a link can be made");
-    std::fs::rename(&new, link).expect("a link can be moved");
-}
+use aioxide_tests::replaced::{Linked, Load, hold, short, wait_until_gone};
+use aioxide_tests::{PATIENCE, Signal, assert_closed, is_alive};
+use rustix::process::kill_process;
 
 fn traffic(isolation: &str, more: &str) -> Linked {
     traffic_with(isolation, more, &[])
@@ -112,99 +16,6 @@ fn traffic(isolation: &str, more: &str) -> Linked {
 fn traffic_with(isolation: &str, more: &str, variables: &[(&str, &str)]) -> Linked {
     let args = format!("--isolation {isolation} --upgrade new_pid {more}");
     Linked::start(env!("CARGO_BIN_EXE_traffic"), &args, variables)
-}
-
-/// One request: a byte that comes back.
-fn short(address: SocketAddr) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"e")?;
-    let mut reply = [0];
-    stream.read_exact(&mut reply)?;
-    assert_eq!(&reply, b"e");
-    match stream.read(&mut reply)? {
-        0 => Ok(()),
-        _ => panic!("more than was asked for"),
-    }
-}
-
-/// Clients that ask again and again.
-struct Load {
-    stop: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<BTreeMap<String, usize>>>,
-}
-
-impl Load {
-    fn on(address: SocketAddr) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let clients = (0..4).map(|_| {
-            let stop = Arc::clone(&stop);
-            thread::spawn(move || {
-                let mut outcomes = BTreeMap::new();
-                loop {
-                    let outcome = match short(address) {
-                        Ok(()) => "served".to_owned(),
-                        Err(error) => error.kind().to_string(),
-                    };
-                    *outcomes.entry(outcome).or_default() += 1;
-                    // After a request, however busy the machine is.
-                    if stop.load(Relaxed) {
-                        return outcomes;
-                    }
-                }
-            })
-        });
-        Load {
-            clients: clients.collect(),
-            stop,
-        }
-    }
-
-    /// How often what came of a request.
-    fn end(self) -> BTreeMap<String, usize> {
-        self.stop.store(true, Relaxed);
-        let mut all = BTreeMap::new();
-        for client in self.clients {
-            for (outcome, count) in client.join().expect("no client panics") {
-                *all.entry(outcome).or_default() += count;
-            }
-        }
-        all
-    }
-
-    #[track_caller]
-    fn lost_nothing(self) {
-        let outcomes = self.end();
-        assert_eq!(
-            outcomes.keys().collect::<Vec<_>>(),
-            ["served"],
-            "{outcomes:?}"
-        );
-    }
-}
-
-/// The file in the proc file system is gone, or that of a zombie.
-fn is_alive(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
-    test_kill_process(pid).is_ok() && state.is_some_and(|state| !state.starts_with('Z'))
-}
-
-#[track_caller]
-fn wait_until_gone(pid: Pid) {
-    let deadline = Instant::now() + PATIENCE;
-    while is_alive(pid) {
-        assert!(Instant::now() < deadline, "{pid} is still there");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A connection on which the old workers wait until their deadline.
-fn holds(address: SocketAddr) -> TcpStream {
-    let mut stream = connect(address);
-    stream.write_all(b"i").expect("it is sent");
-    stream.read_exact(&mut [0]).expect("it is answered");
-    stream
 }
 
 fn an_upgrade_under_load_loses_nothing(isolation: &str) {
@@ -288,7 +99,7 @@ fn an_orphan_goes_on(isolation: &str) {
 fn the_rest_ends_with_1_when_the_new_one_dies(isolation: &str) {
     let mut server = traffic(isolation, "");
     let address = server.log().wait_until_ready();
-    let (old, held) = (server.pids[0], holds(address));
+    let (old, held) = (server.pids[0], hold(address));
     server.upgrade();
     assert!(is_alive(old), "it waits for a connection");
     server.signal(Signal::KILL);
@@ -302,7 +113,7 @@ fn the_rest_ends_with_1_when_the_new_one_dies(isolation: &str) {
 fn a_stop_of_the_old_one_changes_nothing_while_it_drains(isolation: &str) {
     let mut server = traffic(isolation, "");
     let address = server.log().wait_until_ready();
-    let (old, held) = (server.pids[0], holds(address));
+    let (old, held) = (server.pids[0], hold(address));
     server.upgrade();
     // To the old one alone: it changes nothing.
     kill_process(old, Signal::TERM).expect("it can be signalled");
@@ -319,7 +130,7 @@ fn a_stop_of_the_old_one_changes_nothing_while_it_drains(isolation: &str) {
 fn a_stop_of_the_new_one_is_no_death(isolation: &str) {
     let mut server = traffic(isolation, "--shutdown-timeout 3000");
     let address = server.log().wait_until_ready();
-    let held = holds(address);
+    let held = hold(address);
     let old = server.pids[0];
     server.upgrade();
     let new = server.pids[0];
@@ -350,10 +161,7 @@ fn every_kind_of_socket_goes_over(isolation: &str) {
             let door = door.clone();
             move || ask(&door, "upgrade")
         });
-        let line = server
-            .log()
-            .wait_for("upgrading: the new supervisor is process");
-        server.pids.insert(0, aioxide_tests::pid_in(&line));
+        server.begun();
         assert_eq!(listens(server.log().wait_for("listens")), before);
         let done = done.join().expect("the client ends");
         let new = server.pids[0];
@@ -447,92 +255,6 @@ fn without_the_signal_it_is_the_programs_own() {
     );
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Blow {
-    None,
-    Old(Signal),
-    New(Signal),
-}
-
-/// What there is after a blow at a random instant: one server, or none if one was asked to stop, or if the new one
-/// was killed when it alone served.
-fn it_always_ends_with_one_server_or_none(isolation: &str) {
-    let rounds = std::env::var("AIOXIDE_TEST_ROUNDS").ok();
-    let rounds: u32 = rounds.map_or(5, |rounds| rounds.parse().expect("a number"));
-    for round in 0..rounds {
-        let blows = [
-            Blow::None,
-            Blow::Old(Signal::KILL),
-            Blow::New(Signal::KILL),
-            Blow::Old(Signal::TERM),
-            Blow::New(Signal::TERM),
-        ];
-        let random = RandomState::new().build_hasher().finish();
-        let (blow, after) = (blows[round as usize % 5], random % 400);
-        one_round(isolation, blow, Duration::from_millis(after));
-    }
-}
-
-fn one_round(isolation: &str, blow: Blow, after: Duration) {
-    let mut server = traffic(isolation, "--slow-start 100 --shutdown-timeout 5000");
-    let address = server.log().wait_until_ready();
-    let old = server.pids[0];
-    let new = server.begin();
-    // An instant like any other.
-    thread::sleep(after);
-    let (hit, signal) = match blow {
-        Blow::None => (None, Signal::TERM),
-        Blow::Old(signal) => (Some(old), signal),
-        Blow::New(signal) => (Some(new), signal),
-    };
-    if let Some(hit) = hit {
-        let _ = kill_process(hit, signal);
-    }
-    let deadline = Instant::now() + PATIENCE;
-    let alive = loop {
-        let alive: Vec<Pid> = [old, new]
-            .into_iter()
-            .filter(|pid| is_alive(*pid))
-            .collect();
-        if alive.len() < 2 {
-            break alive;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "{blow:?} after {after:?}: two servers"
-        );
-        thread::sleep(Duration::from_millis(10));
-    };
-    server.pids = vec![old, new];
-    match &alive[..] {
-        [] => assert!(
-            !matches!(blow, Blow::None | Blow::Old(Signal::KILL)),
-            "{blow:?} after {after:?}: no server"
-        ),
-        [one] => {
-            // One that was asked to stop may have yet to end.
-            match short(address) {
-                Ok(()) => {}
-                Err(error) => {
-                    let asked = matches!(blow, Blow::Old(Signal::TERM) | Blow::New(_));
-                    let orphan = matches!(blow, Blow::Old(Signal::KILL));
-                    assert!(asked || orphan, "{blow:?} after {after:?}: {error}");
-                    if orphan {
-                        server.log().wait_for("ready, listening on");
-                        short(address).expect("the orphan serves");
-                    }
-                }
-            }
-            let _ = kill_process(*one, Signal::TERM);
-        }
-        both => panic!("{blow:?} after {after:?}: {both:?}"),
-    }
-    let ended = server.wait();
-    let panics = ended.lines("panicked at").count();
-    assert_eq!(panics, 0, "{blow:?} after {after:?}: {:#?}", ended.log);
-    assert_closed(address);
-}
-
 aioxide_tests::under_both_isolations!(
     an_upgrade_under_load_loses_nothing,
     what_cannot_take_over_changes_nothing,
@@ -544,5 +266,4 @@ aioxide_tests::under_both_isolations!(
     every_kind_of_socket_goes_over,
     the_number_of_workers_goes_over_where_it_was_changed,
     it_is_refused_where_it_would_be_the_end,
-    it_always_ends_with_one_server_or_none,
 );
