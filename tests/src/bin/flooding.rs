@@ -52,7 +52,7 @@ fn frame(says: Says, number: u64) -> io::Result<Vec<u8>> {
         Says::Ready => json!("Ready"),
         Says::Pong => json!({"Pong": 7}),
         Says::Signalled => json!({"Signalled": 15}),
-        Says::Blocked => json!({"Blocked": number % 2 == 0}),
+        Says::Blocked => json!({"Blocked": number.is_multiple_of(2)}),
         Says::Accepted => json!({"Accepted": number}),
         Says::Reported => json!({"Reported": long()}),
         Says::Accepts => json!({"Accepts": {"serving": number, "socket": number}}),
