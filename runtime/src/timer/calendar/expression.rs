@@ -99,7 +99,9 @@ pub(crate) struct Expression {
     seconds: u64,
     minutes: u64,
     hours: u64,
-    days: CronPattern,
+    /// Of an expression that is due on some days only: a pattern takes kilobytes, which thousands of timers are not to have
+    /// spread over memory for nothing.
+    days: Option<Box<CronPattern>>,
     by_elapsed_time: bool,
 }
 
@@ -147,7 +149,10 @@ impl Expression {
             minutes: bits(&|value| pattern.minute_match(value), 60),
             hours: bits(&|value| pattern.hour_match(value), 24),
             by_elapsed_time: wild(fields[1]) || wild(fields[2]),
-            days: pattern,
+            days: fields[3..]
+                .iter()
+                .any(|field| *field != "*")
+                .then(|| Box::new(pattern)),
         };
         let (from, to) = YEARS;
         let years = days_before(from, 1, 1)..days_before(to, 1, 1);
@@ -185,9 +190,11 @@ impl Expression {
     }
 
     fn is_on(&self, day: Day) -> bool {
+        let Some(days) = &self.days else {
+            return true;
+        };
         let (year, month, of_month) = date_of(day);
         let weekday = WEEK[(day + 4).rem_euclid(7) as usize];
-        let days = &self.days;
         // What croner can't tell is no match: the search goes on with the next day.
         days.month_match(month).unwrap_or(false)
             && days
@@ -369,6 +376,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_is_kept_of_some_days_only() {
+        for text in ["* * * * *", "@hourly", "30 */2 3 * * *"] {
+            assert!(Expression::parse(text).unwrap().days.is_none(), "{text}");
+        }
+        for text in ["@monthly", "0 0 * jan *", "0 0 * * mon"] {
+            assert!(Expression::parse(text).unwrap().days.is_some(), "{text}");
+        }
+        assert!(size_of::<Expression>() <= 40);
+    }
+
+    #[test]
     fn the_first_match_is_that_of_a_search_second_by_second() {
         for text in [
             "*/7 1-3 * * *",
@@ -377,17 +395,25 @@ mod tests {
             "*/20 * 2 29 2 *",
         ] {
             let expression = Expression::parse(text).unwrap();
+            let mut fields: Vec<&str> = text.split_whitespace().collect();
+            if fields.len() == 5 {
+                fields.insert(0, "0");
+            }
+            let pattern = pattern(&fields).unwrap();
             let mut at = 951_700_000; // 2000-02-28
             let until = at + 3 * DAY;
             while at < until {
                 let slow = (at..until).find(|&at| {
                     let (day, second) = (at.div_euclid(DAY), at.rem_euclid(DAY));
                     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-                    let days = &expression.days;
-                    days.second_match(second as u32).unwrap()
-                        && days.minute_match(minute as u32).unwrap()
-                        && days.hour_match(hour as u32).unwrap()
-                        && expression.is_on(day)
+                    let (year, month, of_month) = date_of(day);
+                    let weekday = WEEK[(day + 4).rem_euclid(7) as usize];
+                    let on = |day| pattern.day_match(year as i32, month, day, weekday);
+                    pattern.second_match(second as u32).unwrap()
+                        && pattern.minute_match(minute as u32).unwrap()
+                        && pattern.hour_match(hour as u32).unwrap()
+                        && pattern.month_match(month).unwrap()
+                        && on(of_month).unwrap()
                 });
                 assert_eq!(expression.first_within(at, until), slow, "{text} from {at}");
                 at = slow.map_or(until, |slow| slow + 1);
