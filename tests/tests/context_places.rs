@@ -7,6 +7,7 @@ use std::time::Duration;
 use aioxide::{Always, Exit, ExitStack, Guard, actxmgr, drain, group, settle};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
+use tokio::runtime::{self, Handle};
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
@@ -242,6 +243,23 @@ async fn the_end_of_a_body_waits_for_what_the_body_has_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_a_with_waits_for_what_its_body_has_given_away() {
+    let log = Log::default();
+    let given_away = Mutex::new(None);
+    let outer = peer(log.clone(), "outer", LONG).with(async |_| {
+        *given_away.lock().unwrap() = Some(peer(log.clone(), "inner", LONG).await?);
+        Ok::<_, io::Error>(())
+    });
+    let dropped_meanwhile = async {
+        sleep(SHORT).await;
+        drop(given_away.lock().unwrap().take());
+    };
+    let (ended, ()) = tokio::join!(outer, dropped_meanwhile);
+    ended.unwrap();
+    assert_eq!(log.take(), ["outer", "inner"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_of_a_body_waits_for_nothing_outside() {
     let log = Log::default();
     let (_, outer) = tokio::join!(
@@ -430,6 +448,54 @@ async fn a_nested_runtimes_tasks_dont_inherit_a_place() {
         .await
         .expect("it isn't inside")
         .unwrap();
+    tokio::task::block_in_place(|| drop(nested));
+}
+
+/// Tells on which runtime it is torn down.
+#[actxmgr]
+async fn at_home(seen: Arc<Mutex<Vec<runtime::Id>>>) {
+    yield_().await;
+    seen.lock().unwrap().push(Handle::current().id());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_a_nested_runtimes_task_enters_is_torn_down_there() {
+    let nested = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let seen: Arc<Mutex<Vec<runtime::Id>>> = Arc::default();
+    let take = |seen: &Mutex<Vec<_>>| std::mem::take(&mut *seen.lock().unwrap());
+    let (own, other) = (Handle::current().id(), nested.handle().id());
+    let handle = nested.handle().clone();
+    let outer = tokio::spawn(async move {
+        let enter_and_drop = |seen| async { drop(at_home(seen).await) };
+        enter_and_drop(Arc::clone(&seen)).await;
+        drain(DEADLINE).await;
+        assert_eq!(take(&seen), [own]);
+
+        let task = enter_and_drop(Arc::clone(&seen));
+        tokio::task::block_in_place(|| {
+            handle.block_on(async {
+                tokio::spawn(task).await.unwrap();
+                assert_eq!(drain(DEADLINE).await.abandoned, [""; 0]);
+            });
+        });
+        assert_eq!(take(&seen), [other], "a task of the other runtime");
+        enter_and_drop(Arc::clone(&seen)).await;
+        drain(DEADLINE).await;
+        assert_eq!(take(&seen), [own], "the task goes on where it was");
+
+        // The task itself is of its own runtime also while it blocks on another one; see `aioxide::teardown`.
+        tokio::task::block_in_place(|| handle.block_on(enter_and_drop(Arc::clone(&seen))));
+        while seen.lock().unwrap().is_empty() {
+            yield_now().await;
+        }
+        let there = take(&seen);
+        assert!(there == [own] || there == [other], "{there:?}");
+    });
+    timeout(DEADLINE, outer).await.unwrap().unwrap();
     tokio::task::block_in_place(|| drop(nested));
 }
 

@@ -17,7 +17,7 @@ use super::{Elapsed, Exit, Outcome, Return};
 #[cfg(feature = "monitor")]
 use crate::census;
 use crate::panic;
-use crate::teardown::{self, Home, InnerPlace, Origin, Place, TeardownError, Wait};
+use crate::teardown::{self, Home, InnerPlace, Node, Origin, Place, TeardownError, Wait};
 
 /// What is known about the context.
 pub(super) struct Meta<'a, R: Return> {
@@ -27,6 +27,8 @@ pub(super) struct Meta<'a, R: Return> {
     armed: bool,
     /// Its own, inside the one that it is entered in.
     place: InnerPlace,
+    /// That of the body of its `with`, once that has ended.
+    body: Option<Arc<Node>>,
     /// It is known where it is entered.
     placed: bool,
     home: Home,
@@ -233,6 +235,7 @@ impl<'a, R: Return> Frame<'a, R> {
             finish_setup: false,
             armed: false,
             place: InnerPlace::nowhere(),
+            body: None,
             placed: false,
             home: Home::Nowhere,
             span: tracing::Span::none(),
@@ -343,6 +346,19 @@ impl<'a, R: Return> Meta<'a, R> {
                 Before::Nothing => return Poll::Ready(()),
             }
         }
+    }
+
+    /// Whether something inside it is pending, of what its function has entered or the body of its `with`.
+    #[inline(always)]
+    fn has_pending(&self) -> bool {
+        self.place.has_pending() || self.body.as_ref().is_some_and(|body| body.has_pending())
+    }
+
+    /// A wait for what is inside it, if something of that is pending.
+    fn wait_inside(&self) -> Option<Wait> {
+        self.has_pending()
+            .then(|| self.place.wait_inside())
+            .flatten()
     }
 
     /// There is nothing left to wait for.
@@ -539,7 +555,7 @@ impl<'a, R: Return> Frame<'a, R> {
         let meta = self.meta();
         match meta.before {
             Before::Nothing => Poll::Ready(()),
-            Before::Inside if !meta.place.has_pending() => {
+            Before::Inside if !meta.has_pending() => {
                 meta.before = meta.begin();
                 Poll::Ready(())
             }
@@ -553,13 +569,10 @@ impl<'a, R: Return> Frame<'a, R> {
     }
 
     /// What is pending in `body`, which has just ended, is torn down first.
-    pub(super) fn contain(&mut self, body: &InnerPlace) {
+    pub(super) fn contain(&mut self, body: InnerPlace) {
         let meta = self.meta();
-        if let Some(wait) = body
-            .has_pending()
-            .then(|| meta.place.wait_inside())
-            .flatten()
-        {
+        meta.body = body.into_node();
+        if let Some(wait) = meta.wait_inside() {
             meta.before = Before::Waiting(Box::new(wait));
         }
     }
@@ -584,11 +597,12 @@ impl<'a, R: Return> Frame<'a, R> {
         self.meta().place.place()
     }
 
-    /// Drops the function, wherever it stands. What it has dropped itself may then be pending.
+    /// Drops the function, wherever it stands. What it has dropped itself, or what was taken out of the body and dropped
+    /// meanwhile, may then be pending.
     #[inline(always)]
     pub(super) fn discard(mut self) -> Option<Wait> {
         let meta = self.meta();
-        if meta.over && meta.place.is_empty() {
+        if meta.over && meta.place.is_empty() && meta.body.is_none() {
             return None;
         }
         self.discard_in_place()
@@ -596,9 +610,12 @@ impl<'a, R: Return> Frame<'a, R> {
 
     #[cold]
     fn discard_in_place(mut self) -> Option<Wait> {
-        let mut place = std::mem::replace(&mut self.meta().place, InnerPlace::nowhere());
+        let meta = self.meta();
+        let mut place = std::mem::replace(&mut meta.place, InnerPlace::nowhere());
+        let body = meta.body.take();
         place.run(|| drop(self));
-        place.has_pending().then(|| place.wait_inside()).flatten()
+        let has_pending = place.has_pending() || body.is_some_and(|body| body.has_pending());
+        has_pending.then(|| place.wait_inside()).flatten()
     }
 
     /// The guard's end: gives the value back. From here on the function is tearing down.

@@ -245,7 +245,7 @@ impl<R: Return> Leaving<'_, R> {
     }
 
     /// What is pending in `body`, which has just ended, is torn down first.
-    pub(super) fn after_body(mut self, body: &InnerPlace) -> Self {
+    pub(super) fn after_body(mut self, body: InnerPlace) -> Self {
         if let Some(frame) = self.frame.get_mut() {
             frame.contain(body);
         }

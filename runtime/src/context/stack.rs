@@ -354,17 +354,17 @@ impl ExitStack {
         match outcome {
             Ok(Ok(output)) => {
                 let leaving = self.guard.take().leave(Exit::Completed);
-                leaving.after_body(&place).await.into_body()?;
+                leaving.after_body(place).await.into_body()?;
                 Ok(output)
             }
             Ok(Err(error)) => {
                 let leaving = self.guard.take().leave(Exit::Failed(in_full(&error)));
-                leaving.after_body(&place).reported().await;
+                leaving.after_body(place).reported().await;
                 Err(error)
             }
             Err(panic) => {
                 let leaving = self.guard.take().leave(Exit::Panicked);
-                leaving.after_body(&place).reported().await;
+                leaving.after_body(place).reported().await;
                 resume_unwind(panic)
             }
         }

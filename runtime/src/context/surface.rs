@@ -288,7 +288,7 @@ macro_rules! surface {
                 let body = InPlace::new(&mut place, body(&mut guard));
                 match catch(watched(watch, body)).await {
                     Ok(Run::Ended(Ok(output))) => {
-                        let leaving = guard.0.leave(Exit::Completed).after_body(&place);
+                        let leaving = guard.0.leave(Exit::Completed).after_body(place);
                         leaving.await.into_body()?;
                         Ok(output)
                     }
@@ -299,17 +299,17 @@ macro_rules! surface {
                                 tracing::error!(context, "the body of `{context}` failed too: {error:#}");
                             });
                         }
-                        let leaving = guard.0.leave(Exit::Cancelled).after_body(&place);
+                        let leaving = guard.0.leave(Exit::Cancelled).after_body(place);
                         leaving.await.into_body()?;
                         unreachable!("the body is interrupted when the teardown is going to fail")
                     }
                     Ok(Run::Ended(Err(error))) => {
                         let exit = Exit::Failed(in_full(&error));
-                        guard.0.leave(exit).after_body(&place).reported().await;
+                        guard.0.leave(exit).after_body(place).reported().await;
                         Err(error)
                     }
                     Err(panic) => {
-                        guard.0.leave(Exit::Panicked).after_body(&place).reported().await;
+                        guard.0.leave(Exit::Panicked).after_body(place).reported().await;
                         resume_unwind(panic)
                     }
                 }
@@ -338,12 +338,12 @@ macro_rules! surface {
                 let outcome = catch(InPlace::new(&mut place, body(&mut guard))).await;
                 match outcome {
                     Ok(output) => {
-                        let leaving = guard.0.leave(Exit::Completed).after_body(&place);
+                        let leaving = guard.0.leave(Exit::Completed).after_body(place);
                         leaving.await.into_body();
                         output
                     }
                     Err(panic) => {
-                        guard.0.leave(Exit::Panicked).after_body(&place).reported().await;
+                        guard.0.leave(Exit::Panicked).after_body(place).reported().await;
                         resume_unwind(panic)
                     }
                 }

@@ -3,6 +3,9 @@
 //! A tokio `Handle` counts its clones in one place for all threads, which makes two threads that enter contexts as
 //! slow as one. Here each thread has a count of its own, and remembers for which tasks it is right: a task never
 //! changes its runtime.
+//!
+//! What a task enters in a `block_on` of another runtime can't be told from what it enters elsewhere, since the task is
+//! the same and tokio tells the current runtime by a clone of its handle only. The page of `teardown` says so.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;

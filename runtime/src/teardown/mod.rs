@@ -5,6 +5,11 @@
 //! take its error, so what goes wrong is logged with `tracing::error!`, passed to the hook installed with
 //! [`on_error`], and counted in [`stats`]. [`drain`] waits for detached teardowns before a runtime ends.
 //!
+//! That runtime is known by the task, which never changes it. A task that blocks on *another* runtime, in
+//! [`block_in_place`](tokio::task::block_in_place) or [`spawn_blocking`](tokio::task::spawn_blocking), is still the same
+//! task: a context that it enters in that `block_on` itself may be torn down on either of the two runtimes, and so may those
+//! that it enters later on. Spawn a task on the other runtime, and enter contexts in that: theirs is always the right one.
+//!
 //! # Order
 //!
 //! Teardowns are ordered within *places*, which nest:
@@ -26,7 +31,8 @@
 //!    begun before it was dropped goes on at once: others may wait for a lock that it holds.
 //! 3. **Errors settle.** `exit_as(Err(..))`, and `exit_with` of anything but success, first wait for what is pending in
 //!    the place that they are awaited in, as [`settle`] does.
-//! 4. A context is over only when its function has ended and all that this has dropped is torn down.
+//! 4. A context is over only when its function has ended, and all is torn down that was entered inside it and had been
+//!    dropped by then.
 //!
 //! Waits form no circle. A stuck teardown delays only what contains it and what its own place entered before it. Fields
 //! of a struct and elements of a `Vec` drop first-entered first and are therefore not ordered;
@@ -54,5 +60,5 @@ pub(crate) use home::Home;
 #[cfg(feature = "monitor")]
 pub(crate) use order::pending;
 pub(crate) use order::{Wait, entered, is_later_pending};
-pub(crate) use place::{InPlace, InnerPlace, Place};
+pub(crate) use place::{InPlace, InnerPlace, Node, Place};
 pub(crate) use report::{report, report_panic};

@@ -193,6 +193,14 @@ impl Place {
     }
 }
 
+impl Node {
+    /// Whether detached teardowns are pending inside.
+    #[inline(always)]
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending.load(Ordering::Acquire) != 0
+    }
+}
+
 impl Drop for Node {
     /// A long way in, which is undone step by step instead of call by call.
     fn drop(&mut self) {
@@ -300,8 +308,13 @@ impl InnerPlace {
     /// Whether detached teardowns are pending inside.
     #[inline(always)]
     pub(crate) fn has_pending(&self) -> bool {
-        let node = self.node.as_ref();
-        node.is_some_and(|node| node.pending.load(Ordering::Acquire) != 0)
+        self.node.as_ref().is_some_and(|node| node.has_pending())
+    }
+
+    /// What is left of a place that nothing is polled in any more, if something was entered in it.
+    #[inline(always)]
+    pub(crate) fn into_node(self) -> Option<Arc<Node>> {
+        self.node
     }
 }
 
