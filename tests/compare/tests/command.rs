@@ -96,7 +96,7 @@ fn load(kind: &str, options: &[&str]) -> serde_json::Value {
         .read_line(&mut ready)
         .unwrap();
     let output = command()
-        .args(["load", &address.to_string(), "--seconds", "0.1"])
+        .args(["load", &address.to_string(), "--seconds", "1"])
         .args(options)
         .output();
     server.kill().unwrap();
