@@ -101,8 +101,8 @@ impl World {
         })
     }
 
-    pub(crate) fn has_nested(&self) -> bool {
-        self.nested.is_some()
+    pub(crate) fn nested(&self) -> Option<&Handle> {
+        self.nested.as_ref()
     }
 
     fn with<T>(&self, of: impl FnOnce(&mut Inner) -> T) -> T {
