@@ -212,7 +212,7 @@ impl Driver {
                 self.tell(spot, how, |_| Order::Local(held, dropped));
             }
             Move::Nested => {
-                if !self.world.nested().is_some() {
+                if self.world.nested().is_none() {
                     return;
                 }
                 let task = self.model.task();
