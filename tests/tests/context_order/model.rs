@@ -205,6 +205,11 @@ impl Model {
         all.filter(|&id| self.is_pending(id) && which(id)).collect()
     }
 
+    /// How many detached teardowns are pending.
+    pub(crate) fn count(&self) -> usize {
+        self.pending(|_| true).len()
+    }
+
     fn pending_inside(&self, outer: Id) -> BTreeSet<Id> {
         self.pending(|id| self.is_inside(id, outer))
     }

@@ -80,6 +80,9 @@ struct Inner {
     done: BTreeSet<OrderId>,
     alive: BTreeSet<SpotId>,
     cuts: Vec<Cut>,
+    /// How many orders were given, and how many have been begun.
+    told: usize,
+    begun: usize,
 }
 
 pub(crate) struct World {
@@ -98,8 +101,8 @@ impl World {
         })
     }
 
-    pub(crate) fn has_nested(&self) -> bool {
-        self.nested.is_some()
+    pub(crate) fn nested(&self) -> Option<&Handle> {
+        self.nested.as_ref()
     }
 
     fn with<T>(&self, of: impl FnOnce(&mut Inner) -> T) -> T {
@@ -113,6 +116,7 @@ impl World {
                 inner.unread.insert(spot, receiver);
             }
             let sender = inner.orders.entry(spot).or_insert(sender);
+            inner.told += 1;
             let _ = sender.send((id, how, order));
         });
     }
@@ -123,6 +127,15 @@ impl World {
 
     pub(crate) fn drop_held(&self, id: Id) {
         drop(self.take(id));
+    }
+
+    /// Whether all that was told has been begun, so that what it waits for is settled.
+    pub(crate) fn has_begun_all(&self) -> bool {
+        self.with(|inner| inner.told == inner.begun)
+    }
+
+    fn begun(&self) {
+        self.with(|inner| inner.begun += 1);
     }
 
     pub(crate) fn cuts(&self) -> Vec<Cut> {
@@ -211,6 +224,7 @@ impl Future for Live {
                 Poll::Pending | Poll::Ready(None) => return Poll::Pending,
                 Poll::Ready(Some((_, _, Order::End(success)))) => {
                     assert!(this.children.is_empty());
+                    this.world.begun();
                     return Poll::Ready(success);
                 }
                 Poll::Ready(Some((_, _, Order::Cut(id)))) => {
@@ -219,10 +233,15 @@ impl Future for Live {
                     let _cutting = this.world.cutting.lock().unwrap();
                     this.world.with(|inner| inner.cuts.push(Cut::Order(id)));
                     drop(child);
+                    this.world.begun();
                 }
                 Poll::Ready(Some((id, how, order))) => {
                     let child = obey(Arc::clone(&this.world), id, order);
-                    this.children.push((id, combined(how, child)));
+                    let mut child = combined(how, child);
+                    if child.as_mut().poll(cx).is_pending() {
+                        this.children.push((id, child));
+                    }
+                    this.world.begun();
                 }
             }
         }
