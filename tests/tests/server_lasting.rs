@@ -1,6 +1,13 @@
-//! What shows only after a while: recycling, which no worker is due for in its first minute, many stops, many rolls.
+//! What shows only after a while: recycling, which no worker is due for in its first minute, many stops, and what many
+//! rolls, upgrades and recyclings leave behind.
 //!
-//! `AIOXIDE_TEST_STOPS=100` and `AIOXIDE_TEST_ROLLS=1000` make it last.
+//! `AIOXIDE_TEST_STOPS=100`, `AIOXIDE_TEST_ROLLS=1000`, `AIOXIDE_TEST_UPGRADES=1000` and `AIOXIDE_TEST_RECYCLINGS=1000` make
+//! it last: a thousand rolls or upgrades about five minutes, a thousand recyclings, of a hundred workers, eleven.
+//!
+//! ```sh
+//! AIOXIDE_TEST_UPGRADES=1000 cargo test -p aioxide-tests --test server_lasting upgrades_leave -- --nocapture
+//! AIOXIDE_TEST_RECYCLINGS=1000 cargo test -p aioxide-tests --test server_lasting recycled -- --nocapture
+//! ```
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +17,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aioxide_tests::door::{http_at, json, line_at};
+use aioxide_tests::replaced::{Linked, wait_until_gone};
 use aioxide_tests::{Folder, PATIENCE, Running, SetOnDrop, Signal, address_in};
+use rustix::process::Pid;
 
 /// A connection that isn't served within this time has been forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(10);
@@ -128,6 +137,9 @@ fn workers_are_recycled_by_their_time_their_connections_and_their_memory() {
         ] {
             scope.spawn(move || recycled(isolation, limit));
         }
+        for isolation in ["thread", "process"] {
+            scope.spawn(move || recyclings_leave_nothing_behind(isolation));
+        }
     });
 }
 
@@ -176,12 +188,14 @@ fn who_looks_at_readyz_loses_nothing_when_the_server_stops(isolation: &str) {
     assert_eq!(all.lost, []);
 }
 
-/// What a process has at a moment.
-#[derive(Clone, Copy, Debug)]
+/// What a server has at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
+    /// Those of the supervisor.
     descriptors: usize,
     threads: usize,
-    children: usize,
+    /// All that belong to the server.
+    processes: usize,
     files: usize,
 }
 
@@ -189,74 +203,161 @@ impl Held {
     fn is_no_more_than(self, before: Held) -> bool {
         self.descriptors <= before.descriptors
             && self.threads <= before.threads
-            && self.children <= before.children
+            && self.processes <= before.processes
             && self.files <= before.files
     }
 }
 
-fn held(server: &Running, folder: &Folder) -> Held {
+/// What is held by the newest supervisor and its server.
+fn held(server: &mut Linked) -> Held {
+    let supervisor = server.pids[0];
     let count = |path: &str| std::fs::read_dir(path).map_or(0, Iterator::count);
-    let pid = server.pid();
     Held {
-        descriptors: count(&format!("/proc/{pid}/fd")),
-        threads: count(&format!("/proc/{pid}/task")),
-        children: server.children().len(),
-        files: std::fs::read_dir(folder.path()).map_or(0, Iterator::count),
+        descriptors: count(&format!("/proc/{supervisor}/fd")),
+        threads: count(&format!("/proc/{supervisor}/task")),
+        processes: server.log().processes().len(),
+        files: std::fs::read_dir(server.folder.path()).map_or(0, Iterator::count),
     }
 }
 
 /// In KiB.
-fn resident(server: &Running) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()));
+fn resident(supervisor: Pid) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{supervisor}/status"));
     let status = status.expect("the server runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     number.expect("a number")
 }
 
+/// What a server has before something is done to it again and again.
+struct Before {
+    held: Held,
+    memory: usize,
+}
+
+impl Before {
+    /// Once the last of what was done before that has gone.
+    fn now(server: &mut Linked) -> Before {
+        let supervisor = server.pids[0];
+        let mut held_now = held(server);
+        loop {
+            // Nothing tells when threads and descriptors of the past are gone.
+            thread::sleep(Duration::from_millis(200));
+            let last = std::mem::replace(&mut held_now, held(server));
+            if last == held_now {
+                return Before {
+                    held: held_now,
+                    memory: resident(supervisor),
+                };
+            }
+        }
+    }
+
+    /// What was done has left nothing behind.
+    #[track_caller]
+    #[expect(clippy::print_stdout, reason = "the figures, for who asks for them")]
+    fn assert_no_more_is_held(self, server: &mut Linked, done: &str) {
+        let supervisor = server.pids[0];
+        let Before {
+            held: before,
+            memory,
+        } = self;
+        // The last predecessors' threads and descriptors go when their ends have been heard, now as before.
+        let deadline = Instant::now() + PATIENCE;
+        let now = loop {
+            let now = held(server);
+            if now.is_no_more_than(before) {
+                break now;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{done}: {before:?} became {now:?}"
+            );
+            thread::sleep(Duration::from_millis(20));
+        };
+        let memory_now = resident(supervisor);
+        println!("{done}: {before:?} became {now:?}, {memory} KiB became {memory_now} KiB");
+        assert!(
+            memory_now < memory + memory / 4 + 2048,
+            "{done}: {memory} KiB became {memory_now} KiB"
+        );
+    }
+}
+
 /// On sockets of each kind.
-#[expect(clippy::print_stdout, reason = "the figures, for who asks for them")]
+fn sockets(isolation: &str, more: &str) -> Linked {
+    let args = format!("--isolation {isolation} --unix FOLDER/unix {more}");
+    let mut server = Linked::start(env!("CARGO_BIN_EXE_sockets"), &args, &[]);
+    server.log().wait_for("ready, listening on");
+    server
+}
+
+const WARM_UP: usize = 2;
+
+fn roll(server: &mut Linked) {
+    server.signal(Signal::HUP);
+    server.log().wait_for("rolling restart done");
+}
+
 fn rolls_leave_nothing_behind(isolation: &str) {
-    const WARM_UP: usize = 2;
     let rolls = rounds("AIOXIDE_TEST_ROLLS", 20);
-    let folder = Folder::new();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sockets"));
-    command
-        .args(["--isolation", isolation, "--workers", "2", "--unix"])
-        .arg(folder.file("unix"));
-    let mut server = Running::start(&mut command);
-    server.wait_for("ready, listening on");
-    let roll = |server: &mut Running| {
-        server.signal(Signal::HUP);
-        server.wait_for("rolling restart done");
+    let mut server = sockets(isolation, "");
+    (0..WARM_UP).for_each(|_| roll(&mut server));
+    let before = Before::now(&mut server);
+    (0..rolls).for_each(|_| roll(&mut server));
+    before.assert_no_more_is_held(&mut server, &format!("{isolation}: {rolls} rolls"));
+    aioxide_tests::assert_graceful(&server.stop());
+}
+
+/// The last supervisor has what one of the first had.
+fn upgrades_leave_nothing_behind(isolation: &str) {
+    let upgrades = rounds("AIOXIDE_TEST_UPGRADES", 10);
+    let mut server = sockets(isolation, "--upgrade new_pid --monitor FOLDER/door");
+    let upgrade = |server: &mut Linked| {
+        server.upgrade();
+        let old = server.pids.pop().expect("the one before");
+        wait_until_gone(old);
     };
-    for _ in 0..WARM_UP {
-        roll(&mut server);
-    }
-    let (before, memory) = (held(&server, &folder), resident(&server));
-    for _ in 0..rolls {
-        roll(&mut server);
-    }
-    // The last predecessors' threads and descriptors go when their ends have been heard, now as before.
-    let deadline = Instant::now() + PATIENCE;
+    (0..WARM_UP).for_each(|_| upgrade(&mut server));
+    let before = Before::now(&mut server);
+    (0..upgrades).for_each(|_| upgrade(&mut server));
+    before.assert_no_more_is_held(&mut server, &format!("{isolation}: {upgrades} upgrades"));
+    aioxide_tests::assert_graceful(&server.stop());
+}
+
+/// Many at once are due each minute.
+fn recyclings_leave_nothing_behind(isolation: &str) {
+    let recyclings = rounds("AIOXIDE_TEST_RECYCLINGS", 4);
+    let workers = recyclings.min(100);
+    let more = format!("--workers {workers} --recycle-after 1000");
+    let mut server = sockets(isolation, &more);
+    (0..WARM_UP).for_each(|_| roll(&mut server));
+    let before = Before::now(&mut server);
+    let minutes = recyclings.div_ceil(workers) as u32;
+    let deadline = Instant::now() + Duration::from_secs(90) * minutes + PATIENCE;
+    let log = server.log();
+    let start = log.logged().len();
     loop {
-        let now = held(&server, &folder);
-        if now.is_no_more_than(before) {
+        let mut count = |text: &str| {
+            let lines = log.logged()[start..].iter();
+            lines.filter(|line| line.contains(text)).count()
+        };
+        let begun = count("is recycled: ");
+        if begun >= recyclings && count("rolling restart done") >= begun {
             break;
         }
-        assert!(Instant::now() < deadline, "{before:?} became {now:?}");
-        thread::yield_now();
+        assert!(Instant::now() < deadline, "{begun} of {recyclings}");
+        thread::sleep(Duration::from_millis(100));
     }
-    let now = resident(&server);
-    println!("{isolation}: {rolls} rolls, {before:?}, {memory} KiB became {now} KiB");
-    assert!(
-        now < memory + memory / 4 + 2048,
-        "{memory} KiB became {now} KiB"
+    before.assert_no_more_is_held(
+        &mut server,
+        &format!("{isolation}: {recyclings} recyclings"),
     );
-    assert_graceful(server, Signal::TERM);
+    aioxide_tests::assert_graceful(&server.stop());
 }
 
 aioxide_tests::under_both_isolations!(
     who_looks_at_readyz_loses_nothing_when_the_server_stops,
     rolls_leave_nothing_behind,
+    upgrades_leave_nothing_behind,
 );

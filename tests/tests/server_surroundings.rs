@@ -157,6 +157,19 @@ fn a_closed_terminal_stops_the_server(isolation: &str) {
     assert_closed(address);
 }
 
+/// Also one that has said that nobody waits for its pid: the shell does.
+fn a_supervisor_on_a_terminal_is_not_replaced(isolation: &str) {
+    let (_controller, device) = terminal();
+    let server = command(PLAIN, isolation, "--upgrade new_pid");
+    let mut server = Running::start_with(&mut on_terminal(&server), device);
+    let address = server.wait_until_ready();
+    server.signal(Signal::USR2);
+    let line = server.wait_for("upgrade refused");
+    assert!(line.contains("has a controlling terminal"), "{line}");
+    assert_graceful(&server.stop(Signal::TERM), "SIGTERM");
+    assert_closed(address);
+}
+
 /// Not even a line of the log can be written any more.
 fn a_closed_terminal_stops_a_server_that_logs_to_it(isolation: &str) {
     let (controller, device) = terminal();
@@ -579,6 +592,7 @@ fn a_stopped_worker_is_reported_and_goes_on() {
 
 aioxide_tests::under_both_isolations! {
     a_closed_terminal_stops_the_server,
+    a_supervisor_on_a_terminal_is_not_replaced,
     a_closed_terminal_stops_a_server_that_logs_to_it,
     a_log_that_nobody_reads_does_not_outlast_the_deadline,
     ctrl_c_on_a_terminal_stops_the_server,

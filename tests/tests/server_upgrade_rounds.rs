@@ -4,7 +4,8 @@
 //! A server that serves alone and is killed leaves none, too, be it a moment after an upgrade: with `upgrade = new_pid`
 //! nobody starts it again, as systemd does (`systemd.rs`).
 //!
-//! More rounds than the usual few, and those of a run that failed, which tells its seed, once more:
+//! More rounds than the usual few; and with the seed that a run tells when it fails the same signals once more, at about the
+//! same instants:
 //!
 //! ```sh
 //! AIOXIDE_TEST_ROUNDS=200 cargo test -p aioxide-tests --test server_upgrade_rounds -- --nocapture
@@ -96,7 +97,7 @@ fn name(signal: Signal) -> &'static str {
 
 /// What is done during one upgrade.
 struct Plan {
-    /// After the one before.
+    /// Each with its instant, from the beginning of the round.
     blows: Vec<(Duration, Blow)>,
     /// A client keeps a connection to the old workers until all blows are dealt.
     holds: bool,
@@ -399,7 +400,7 @@ impl Rounds {
         }
     }
 
-    fn run(&mut self, number: usize) {
+    fn run(&mut self, number: u64) {
         let processes = self.isolation == "process";
         let plan = Plan::roll(&mut self.dice, processes, self.undisturbed);
         let mut server = self.server.take().unwrap_or_else(|| {
@@ -424,7 +425,7 @@ impl Rounds {
 
     fn round(
         &mut self,
-        number: usize,
+        number: u64,
         server: &mut Server,
         plan: Plan,
     ) -> (&'static str, Option<Pid>) {
@@ -549,8 +550,7 @@ impl Drop for Rounds {
 
 #[expect(clippy::print_stdout, reason = "the figures, for who asks for them")]
 fn it_always_ends_with_one_server_or_none(isolation: &'static str) {
-    let wanted = std::env::var("AIOXIDE_TEST_ROUNDS").ok();
-    let wanted = wanted.map_or(10, |wanted| wanted.parse().expect("a number"));
+    let wanted = aioxide_tests::rounds(20);
     let mut rounds = Rounds::new(isolation);
     for number in 0..wanted {
         rounds.run(number);
