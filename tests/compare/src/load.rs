@@ -255,7 +255,7 @@ mod tests {
 
     use super::*;
 
-    const TIME: Duration = Duration::from_millis(100);
+    const TIME: Duration = Duration::from_millis(500);
 
     fn load(address: SocketAddr, fresh: bool) -> Load {
         Load {
@@ -355,7 +355,7 @@ mod tests {
             connections: 4,
             ..Load::new(address, Protocol::Http)
         };
-        let outcome = load.clients().run(10 * TIME).await.unwrap();
+        let outcome = load.clients().run(TIME).await.unwrap();
         server.abort();
         assert!(outcome.requests > 4);
         assert_eq!(outcome.connections, outcome.requests);
