@@ -255,19 +255,26 @@ mod tests {
 
     use super::*;
 
-    const TIME: Duration = Duration::from_millis(100);
+    const TIME: Duration = Duration::from_millis(500);
 
     fn load(address: SocketAddr, fresh: bool) -> Load {
         Load {
             connections: 4,
             fresh,
-            timeout: Duration::from_millis(50),
             ..Load::new(address, Protocol::Bytes)
         }
     }
 
     /// What becomes of a load on a server that does this with its connections.
     async fn outcome<F, Fut>(fresh: bool, handle: F) -> Outcome
+    where
+        F: Fn(TcpStream) -> Fut + Send + 'static,
+        Fut: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        outcome_within(Duration::from_secs(60), fresh, handle).await
+    }
+
+    async fn outcome_within<F, Fut>(timeout: Duration, fresh: bool, handle: F) -> Outcome
     where
         F: Fn(TcpStream) -> Fut + Send + 'static,
         Fut: Future<Output = io::Result<()>> + Send + 'static,
@@ -279,7 +286,11 @@ mod tests {
                 tokio::spawn(handle(stream));
             }
         });
-        let outcome = load(address, fresh).clients().run(TIME).await.unwrap();
+        let load = Load {
+            timeout,
+            ..load(address, fresh)
+        };
+        let outcome = load.clients().run(TIME).await.unwrap();
         server.abort();
         outcome
     }
@@ -369,7 +380,8 @@ mod tests {
 
     #[tokio::test]
     async fn silence_times_out() {
-        let outcome = outcome(false, async |mut stream: TcpStream| {
+        let patience = Duration::from_millis(50);
+        let outcome = outcome_within(patience, false, async |mut stream: TcpStream| {
             message(&mut stream).await?;
             std::future::pending().await
         });
