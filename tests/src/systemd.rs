@@ -84,15 +84,26 @@ impl Systemd {
     /// Waits until a unit's property is this.
     #[track_caller]
     pub fn wait_for(&self, unit: &str, name: &str, value: &str) {
+        self.wait_until(unit, name, value, |is| is == value);
+    }
+
+    /// As [`wait_for`](Systemd::wait_for), until it contains this.
+    #[track_caller]
+    pub fn wait_for_part(&self, unit: &str, name: &str, part: &str) {
+        self.wait_until(unit, name, part, |is| is.contains(part));
+    }
+
+    #[track_caller]
+    fn wait_until(&self, unit: &str, name: &str, wanted: &str, suits: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let is = self.property(unit, name);
-            if is == value {
+            if suits(&is) {
                 return;
             }
             assert!(
                 Instant::now() < deadline,
-                "{name} of {unit} is `{is}`, not `{value}`"
+                "{name} of {unit} is `{is}`, not `{wanted}`"
             );
             thread::sleep(Duration::from_millis(50));
         }

@@ -365,8 +365,9 @@ fn linked_service(systemd: &Systemd, name: &str, args: &str, more: &str) {
     );
     install(systemd, name, env!("CARGO_BIN_EXE_traffic"));
     let text = format!(
-        "[Service]\nType=notify\nEnvironment=RUST_LOG=info AIOXIDE_TEST_SUCCESSOR=fails\nExecStart={} {args}\n\
+        "[Service]\nType=notify\nEnvironment=RUST_LOG=info,aioxide=debug AIOXIDE_TEST_SUCCESSOR={}\nExecStart={} {args}\n\
          StandardError=append:{}\n{more}",
+        systemd.file(&format!("{name}-successor")).display(),
         link.display(),
         log.display()
     );
@@ -410,53 +411,140 @@ fn upgraded(systemd: &Systemd, name: &str) -> String {
     }
 }
 
+/// Waits until so many new supervisors that failed have ended.
+fn wait_until_gone(systemd: &Systemd, name: &str, count: usize) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let log = std::fs::read_to_string(systemd.file(&format!("{name}.log")));
+        let log = log.expect("the service has a log");
+        if log.matches(") is gone").count() == count {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{log}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Nothing is lost when the supervisor is replaced, and nothing happens where what is on disk can't replace it.
 #[test]
 fn a_service_whose_supervisor_is_replaced_goes_on() {
+    let Some(systemd) = Systemd::boot() else {
+        return;
+    };
+    thread::scope(|scope| {
+        for isolation in ["thread", "process"] {
+            let systemd = &systemd;
+            scope.spawn(move || goes_on_when_its_supervisor_is_replaced(systemd, isolation));
+        }
+    });
+}
+
+fn goes_on_when_its_supervisor_is_replaced(systemd: &Systemd, isolation: &str) {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let args = format!("--isolation {isolation} --listen {address}");
+    linked_service(systemd, isolation, &args, "WatchdogSec=2\n");
+    systemd.must(&format!("start {isolation}"));
+    let done = AtomicBool::new(false);
+    let (served, lost) = thread::scope(|scope| {
+        let end = SetOnDrop(&done);
+        let load = scope.spawn(|| {
+            let (mut served, mut lost) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                match is_echoed(address) {
+                    true => served += 1,
+                    false => lost += 1,
+                }
+            }
+            (served, lost)
+        });
+        let ready = format!("2 workers are ready, listening on {address}");
+        for _ in 0..3 {
+            upgraded(systemd, isolation);
+            systemd.wait_for(isolation, "StatusText", &ready);
+        }
+        install(systemd, isolation, env!("CARGO_BIN_EXE_no_successor"));
+        let main = systemd.property(isolation, "MainPID");
+        let failures = [
+            ("fails", "it has ended: exit status: 7"),
+            ("crashes", "it has ended: signal: 6"),
+            ("another-format", "aioxide 9.9.9 (handover format 999)"),
+            // For longer than the watchdog takes to find that nobody feeds it.
+            ("hangs", "it has not greeted within 10s"),
+        ];
+        for (number, (what, told)) in failures.into_iter().enumerate() {
+            let successor = systemd.file(&format!("{isolation}-successor"));
+            std::fs::write(successor, what).expect("a file can be written");
+            assert!(systemd.run(&format!("kill -USR2 {main}")).status.success());
+            systemd.wait_for_part(isolation, "StatusText", told);
+            let failed = format!("{ready}; upgrade failed: ");
+            let status = systemd.property(isolation, "StatusText");
+            assert!(status.starts_with(&failed), "{status}");
+            assert_eq!(systemd.property(isolation, "MainPID"), main);
+            wait_until_gone(systemd, isolation, number + 1);
+        }
+        // And what is there now can.
+        install(systemd, isolation, env!("CARGO_BIN_EXE_traffic"));
+        let new = upgraded(systemd, isolation);
+        systemd.wait_for(isolation, "StatusText", &ready);
+        make_known(systemd, &new);
+        drop(end);
+        load.join().expect("the load ends")
+    });
+    assert!(served > 0);
+    assert_eq!(lost, 0, "of {served}");
+    assert_eq!(systemd.property(isolation, "ActiveState"), "active");
+    assert_eq!(systemd.property(isolation, "NRestarts"), "0");
+    systemd.must(&format!("stop {isolation}"));
+    assert_eq!(systemd.property(isolation, "Result"), "success");
+}
+
+/// As the guide has it, with the `KillMode` of its unit.
+#[test]
+fn a_service_whose_supervisor_was_replaced_has_its_time_to_stop() {
     let Some(systemd) = Systemd::boot() else {
         return;
     };
     for isolation in ["thread", "process"] {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let args = format!("--isolation {isolation} --listen {address}");
-        linked_service(&systemd, isolation, &args, "WatchdogSec=2\n");
+        linked_service(&systemd, isolation, &args, "KillMode=mixed\n");
         systemd.must(&format!("start {isolation}"));
-        let stop = AtomicBool::new(false);
-        let (served, lost) = thread::scope(|scope| {
-            let load = scope.spawn(|| {
-                let (mut served, mut lost) = (0, 0);
-                while !stop.load(Ordering::Relaxed) {
-                    match is_echoed(address) {
-                        true => served += 1,
-                        false => lost += 1,
-                    }
-                }
-                (served, lost)
-            });
-            for _ in 0..3 {
-                upgraded(&systemd, isolation);
-                let ready = format!("2 workers are ready, listening on {address}");
-                systemd.wait_for(isolation, "StatusText", &ready);
-            }
-            install(&systemd, isolation, env!("CARGO_BIN_EXE_no_successor"));
-            let main = systemd.property(isolation, "MainPID");
-            assert!(systemd.run(&format!("kill -USR2 {main}")).status.success());
-            let failed = format!(
-                "2 workers are ready, listening on {address}; upgrade failed: it has ended: exit status: 7"
-            );
-            systemd.wait_for(isolation, "StatusText", &failed);
-            assert_eq!(systemd.property(isolation, "MainPID"), main);
-            // For as long as the watchdog would take to find that nobody feeds it.
-            thread::sleep(std::time::Duration::from_secs(3));
-            stop.store(true, Ordering::Relaxed);
-            load.join().expect("the load ends")
-        });
-        assert!(served > 0);
-        assert_eq!(lost, 0, "of {served}");
-        assert_eq!(systemd.property(isolation, "ActiveState"), "active");
-        assert_eq!(systemd.property(isolation, "NRestarts"), "0");
-        systemd.must(&format!("stop {isolation}"));
+        let new = upgraded(&systemd, isolation);
+        let ready = format!("2 workers are ready, listening on {address}");
+        systemd.wait_for(isolation, "StatusText", &ready);
+        make_known(&systemd, &new);
+        let mut held = connect(address);
+        held.write_all(b"i").expect("it is sent");
+        held.read_exact(&mut [0]).expect("it is answered");
+        systemd.must(&format!("stop --no-block {isolation}"));
+        systemd.wait_for(isolation, "ActiveState", "deactivating");
+        // If it were killed, this is when.
+        thread::sleep(Duration::from_millis(500));
+        held.write_all(b"e").expect("it is still served");
+        held.read_exact(&mut [0]).expect("it is still served");
+        drop(held);
+        systemd.wait_for(isolation, "ActiveState", "inactive");
         assert_eq!(systemd.property(isolation, "Result"), "success");
     }
+}
+
+/// Has systemd see that the new supervisor is its own child, which it is once the old one has gone.
+fn make_known(systemd: &Systemd, supervisor: &str) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let parent = || {
+        let stat = systemd.run(&format!("cat /proc/{supervisor}/stat")).stdout;
+        let stat = String::from_utf8_lossy(&stat).into_owned();
+        let parent = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.split(' ').nth(1));
+        parent.map(str::to_owned)
+    };
+    while parent().as_deref() != Some("1") {
+        assert!(std::time::Instant::now() < deadline, "{:?}", parent());
+        thread::sleep(Duration::from_millis(20));
+    }
+    systemd.must("daemon-reload");
 }
 
 #[test]

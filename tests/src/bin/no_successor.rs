@@ -1,4 +1,4 @@
-//! What a supervisor may find on disk that can't replace it, as `AIOXIDE_TEST_SUCCESSOR` says.
+//! What a supervisor may find on disk that can't replace it, as `AIOXIDE_TEST_SUCCESSOR` says, or the file of that path.
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     let socket = stdin.as_fd().try_clone_to_owned().map(UnixStream::from);
     let mut socket = socket.expect("stdin can be duplicated");
     let what = std::env::var("AIOXIDE_TEST_SUCCESSOR").unwrap_or_default();
+    let what = std::fs::read_to_string(&what).unwrap_or(what);
     match what.as_str() {
         "crashes" => std::process::abort(),
         "fails" => return ExitCode::from(7),
