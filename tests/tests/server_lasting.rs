@@ -353,7 +353,11 @@ fn recyclings_leave_nothing_behind(isolation: &str) {
         &mut server,
         &format!("{isolation}: {recyclings} recyclings"),
     );
-    aioxide_tests::assert_graceful(&server.stop());
+    let ended = server.stop();
+    // A hundred workers that start on a busy machine are told to be blocked, as they are.
+    let mut errors = ended.errors();
+    errors.retain(|line| !line.contains("has been blocked for"));
+    assert_eq!((ended.code, errors), (Some(0), Vec::new()));
 }
 
 aioxide_tests::under_both_isolations!(
