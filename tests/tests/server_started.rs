@@ -392,7 +392,7 @@ async fn an_extra_that_takes_another_main_value_fails() {
     let error = running.ready().await;
     let text = error.map_or_else(|error| error.to_string(), |()| String::new());
     assert!(
-        text.is_empty() || text.contains("wrong failed: the main context's value is no `"),
+        text.is_empty() || text.contains("wrong failed: the main context's value isn't a `"),
         "{text}"
     );
 }
