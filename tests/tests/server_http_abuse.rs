@@ -276,7 +276,8 @@ fn no_worker_has_more_connections_than_it_may(isolation: &str) {
         })
         .collect();
     assert_eq!(most.len(), 6, "{most:?}");
-    assert!(most.iter().all(|most| (1..=8).contains(most)), "{most:?}");
+    // One that is replaced at once may have had none.
+    assert!(most.iter().all(|most| *most <= 8), "{most:?}");
     assert!(most.contains(&8), "they are full: {most:?}");
 }
 

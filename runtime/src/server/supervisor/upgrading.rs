@@ -291,7 +291,10 @@ impl Supervisor {
             "upgraded: the new supervisor (process {pid}) serves, and this one stops its workers"
         );
         #[cfg(feature = "monitor")]
-        self.note_upgraded(pid);
+        {
+            self.upgrading.released = true;
+            self.note_upgraded(pid);
+        }
         self.arisen.push_back(policy::Event::Succeeded);
     }
 
