@@ -89,7 +89,7 @@ async fn respond(request: Request<Incoming>, desk: &Rc<Desk>) -> Response<Conten
     };
     let healthy = match path {
         "/livez" => is_live(&view),
-        "/readyz" => is_ready(view.was_ready, ready(&view), view.going),
+        "/readyz" => is_ready(view.replaced, view.was_ready, ready(&view), view.going),
         _ => return response(StatusCode::OK, METRICS, desk.metrics(&view).await),
     };
     match healthy {
@@ -99,10 +99,17 @@ async fn respond(request: Request<Incoming>, desk: &Rc<Desk>) -> Response<Conten
 }
 
 /// Whether clients are to be sent here, or why not.
-fn is_ready(was_ready: bool, ready: usize, going: bool) -> Result<(), &'static str> {
-    match (going, was_ready, ready) {
-        (true, ..) => Err("the server is stopping"),
-        (_, false, _) => Err("the server is starting"),
+fn is_ready(
+    replaced: bool,
+    was_ready: bool,
+    ready: usize,
+    going: bool,
+) -> Result<(), &'static str> {
+    match (replaced, going, was_ready, ready) {
+        // This supervisor is on its way out; clients are served by its successor.
+        (true, ..) => Ok(()),
+        (_, true, ..) => Err("the server is stopping"),
+        (_, _, false, _) => Err("the server is starting"),
         (.., 0) => Err("no worker is ready"),
         _ => Ok(()),
     }
@@ -127,9 +134,16 @@ mod tests {
 
     #[test]
     fn readiness_needs_a_start_a_worker_and_no_stop() {
+        let is_ready = |was_ready, ready, going| is_ready(false, was_ready, ready, going);
         assert_eq!(is_ready(true, 1, false), Ok(()));
         assert_eq!(is_ready(false, 1, false), Err("the server is starting"));
         assert_eq!(is_ready(true, 0, false), Err("no worker is ready"));
         assert_eq!(is_ready(true, 2, true), Err("the server is stopping"));
+    }
+
+    #[test]
+    fn a_replaced_supervisor_speaks_for_its_successor() {
+        assert_eq!(is_ready(true, true, 2, true), Ok(()));
+        assert_eq!(is_ready(true, true, 0, true), Ok(()));
     }
 }

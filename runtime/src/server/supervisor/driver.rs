@@ -480,6 +480,11 @@ impl Supervisor {
                 .to_owned(),
         )
     }
+
+    #[cfg(feature = "monitor")]
+    pub(super) fn is_replaced(&self) -> bool {
+        false
+    }
 }
 
 /// Whether a debugger holds the process, which then can't answer.

@@ -121,15 +121,11 @@ impl Supervisor {
                 .map(|(role, holding)| (role, self.holding(holding)))
                 .collect(),
         });
-        // Who is answered here asks the successor next, and is not to be sent elsewhere.
-        #[cfg(feature = "process")]
-        let replaced = self.upgrading.released;
-        #[cfg(not(feature = "process"))]
-        let replaced = false;
         View {
             state: phase.name(),
             was_ready: self.was_ready,
-            going: phase.is_going() && !replaced,
+            going: phase.is_going(),
+            replaced: self.is_replaced(),
             target: self.policy.target(),
             wanted,
             most,

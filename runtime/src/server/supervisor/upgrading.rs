@@ -199,6 +199,13 @@ impl Supervisor {
         }
     }
 
+    /// Whether another supervisor serves in the place of this one.
+    #[cfg(feature = "monitor")]
+    pub(super) fn is_replaced(&self) -> bool {
+        let ongoing = self.upgrading.ongoing.as_ref();
+        ongoing.is_some_and(|ongoing| ongoing.handover.is_released())
+    }
+
     fn upgrade_failed(&mut self, cause: &str) {
         report::failed!(
             { cause },
@@ -291,10 +298,7 @@ impl Supervisor {
             "upgraded: the new supervisor (process {pid}) serves, and this one stops its workers"
         );
         #[cfg(feature = "monitor")]
-        {
-            self.upgrading.released = true;
-            self.note_upgraded(pid);
-        }
+        self.note_upgraded(pid);
         self.arisen.push_back(policy::Event::Succeeded);
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct View {
     pub(crate) was_ready: bool,
     /// A stop has been asked for; it may have yet to begin.
     pub(crate) going: bool,
+    /// Another supervisor serves in the place of this one.
+    pub(crate) replaced: bool,
     /// How many workers there are to be, and how many once the present roll is over.
     pub(crate) target: usize,
     pub(crate) wanted: usize,

@@ -238,6 +238,12 @@ impl Handover {
         matches!(self.stage, Stage::Released | Stage::Over)
     }
 
+    /// Whether the successor serves in the place of this supervisor.
+    #[cfg(feature = "monitor")]
+    pub(crate) fn is_released(&self) -> bool {
+        matches!(self.stage, Stage::Released)
+    }
+
     fn release(&mut self) -> Vec<Action> {
         self.stage = Stage::Released;
         vec![Action::Release]
@@ -305,6 +311,8 @@ mod tests {
         assert_eq!(actions, [Action::Name]);
         assert_eq!(handover.on(SECOND, Event::Named), [Action::Release]);
         assert!(handover.is_settled());
+        #[cfg(feature = "monitor")]
+        assert!(handover.is_released());
         let died = Action::Died("exit status: 1".to_owned());
         assert_eq!(handover.on(SECOND, ended()), [died]);
         assert_eq!(ready(false).1, [Action::Release]);

@@ -34,9 +34,6 @@ pub(in crate::server::supervisor) struct Upgrading {
     /// How many successors have been started.
     pub(in crate::server::supervisor) number: u64,
     pub(in crate::server::supervisor) ongoing: Option<Ongoing>,
-    /// The successor serves.
-    #[cfg(feature = "monitor")]
-    pub(in crate::server::supervisor) released: bool,
     /// Where those come in who look into the server.
     #[cfg(feature = "monitor")]
     pub(in crate::server::supervisor) reception: Option<(Entrances, Gate)>,
