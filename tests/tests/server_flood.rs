@@ -48,13 +48,8 @@ const SAID: [&str; 11] = [
     "unlisten",
 ];
 
-/// The second if something of the worker itself comes amid a frame of the flood.
-const FOUND_OUT: [&str; 2] = [
-    "failed: a flood of messages",
-    "failed: a message cannot be decoded",
-];
-
-/// What a worker says costs at most 4 MiB, where it has as many accept loops as it may say.
+/// What a worker says costs at most 1 MiB, and what it may have in the supervisor: timers, of which each has a name of a KiB
+/// here.
 #[test]
 fn a_worker_that_floods_the_supervisor_has_failed() {
     for says in SAID {
@@ -65,22 +60,17 @@ fn a_worker_that_floods_the_supervisor_has_failed() {
         server.signal(Signal::USR1);
         server.wait_for("floods");
         let flooded = Instant::now();
-        server.wait_for_any(&FOUND_OUT);
+        server.wait_for("failed: a flood of messages");
         let took = flooded.elapsed();
-        assert!(took < Duration::from_secs(15), "{says}: took {took:?}");
+        assert!(took < Duration::from_secs(5), "{says}: took {took:?}");
         let grown = kib(server.pid(), "VmHWM:").saturating_sub(before);
-        assert!(grown <= 4096, "{says}: {grown} KiB");
+        let may_have = if says == "single" { 2 * 1024 } else { 0 };
+        assert!(grown <= 1024 + may_have, "{says}: {grown} KiB");
         server.wait_until_logged("set up worker=0 generation=1");
         // Its successor is ready by then, or stops as it starts.
         let ended = server.stop(Signal::TERM);
         assert_eq!(ended.code, Some(0), "{says}: {:#?}", ended.log);
-        let found_out = FOUND_OUT.map(|told| ended.lines(told).count());
-        assert_eq!(
-            found_out.iter().sum::<usize>(),
-            1,
-            "{says}: {:#?}",
-            ended.log
-        );
+        assert_eq!(ended.lines("a flood of messages").count(), 1, "{says}");
         for told in ["worker=0 generation=1", "worker=1 generation=0"] {
             let told = format!("torn down: SIGTERM {told}");
             assert_eq!(ended.lines(&told).count(), 1, "{says}: {:#?}", ended.log);
@@ -88,7 +78,7 @@ fn a_worker_that_floods_the_supervisor_has_failed() {
     }
 }
 
-/// Whether the flood is found out before the deadline, or what the worker says of its end comes amid a frame of it.
+/// Whether it is found out before the deadline, or its worker overruns it.
 #[test]
 fn a_flood_delays_no_stop() {
     for says in SAID {
@@ -97,11 +87,9 @@ fn a_flood_delays_no_stop() {
         server.signal(Signal::USR1);
         server.wait_for("floods");
         let ended = server.stop(Signal::TERM);
-        assert!(
-            matches!(ended.code, Some(1 | 3)),
-            "{says}: {:#?}",
-            ended.log
-        );
+        let told = ended.lines("a flood of messages").count();
+        let code = if told == 1 { 1 } else { 3 };
+        assert_eq!(ended.code, Some(code), "{says}: {:#?}", ended.log);
         assert!(
             ended.took < Duration::from_millis(3500),
             "{says}: took {:?}",

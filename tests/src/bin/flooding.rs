@@ -30,24 +30,27 @@ enum Says {
     Signalled,
     Blocked,
     Accepted,
-    /// A line for the log, as long as a frame takes.
+    /// A long line for the log.
     Reported,
     /// That it has one more accept loop.
     Accepts,
     TakesTurns,
     /// That it wants a timer of one more name to be its own.
     Single,
-    /// That it wants to listen on a path as long as a frame takes.
+    /// That it wants to listen on what has a long name.
     Listen,
-    /// That it wants to give up a socket with a name as long as a frame takes, which it hasn't got.
+    /// That it wants to give up a socket with a long name, which it hasn't got.
     Unlisten,
     /// As `Unlisten`, by the handle: from a thousand tasks at once.
     Requests,
 }
 
+/// A third of what a frame takes: what Linux puts into a Unix socket in one piece.
+const LONG: usize = 20_000;
+
 /// The `number`th message as the control socket carries it: its length, and itself in MessagePack.
 fn frame(says: Says, number: u64) -> io::Result<Vec<u8>> {
-    let long = || "x".repeat(60_000);
+    let long = || "x".repeat(LONG);
     let message = match says {
         Says::Ready => json!("Ready"),
         Says::Pong => json!({"Pong": 7}),
@@ -94,32 +97,28 @@ fn control_socket() -> io::Result<OwnedFd> {
     Err(io::Error::other("no control socket"))
 }
 
-/// As many as the control socket doesn't take at once.
-fn frames(says: Says) -> io::Result<Vec<u8>> {
-    let mut frames = Vec::new();
-    let mut number = 0;
-    while frames.len() < 256 * 1024 {
-        frames.extend(frame(says, number)?);
-        number += 1;
-    }
-    Ok(frames)
+/// What is said again and again.
+fn frames(says: Says) -> io::Result<Vec<Vec<u8>>> {
+    let count = match says {
+        Says::Reported | Says::Listen | Says::Unlisten | Says::Requests => 16,
+        _ => 10_000,
+    };
+    (0..count).map(|number| frame(says, number)).collect()
 }
 
 /// Returns only when nobody takes it any more.
-fn flood(frames: &[u8]) -> io::Result<()> {
+fn flood(frames: &[Vec<u8>]) -> io::Result<()> {
     let socket = control_socket()?;
-    loop {
-        let mut rest = frames;
-        while !rest.is_empty() {
-            match rustix::io::write(&socket, rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(Errno::AGAIN) => {
-                    poll(&mut [PollFd::new(&socket, PollFlags::OUT)], None)?;
-                }
-                Err(error) => return Err(error.into()),
-            }
+    for frame in frames.iter().cycle() {
+        // The socket takes it as a whole or not at all, so that nothing that the worker itself says comes amid it.
+        while let Err(error) = rustix::io::write(&socket, frame) {
+            match error {
+                Errno::AGAIN => poll(&mut [PollFd::new(&socket, PollFlags::OUT)], None)?,
+                error => return Err(error.into()),
+            };
         }
     }
+    Ok(())
 }
 
 #[server]
@@ -132,7 +131,7 @@ async fn flooding(worker: Worker, options: Options) -> io::Result<()> {
         "set up"
     );
     // Made before, so that they come as fast as they can.
-    let frames = tokio::task::spawn_blocking(move || frames(options.says)).await??;
+    let mut frames = tokio::task::spawn_blocking(move || frames(options.says)).await??;
     let mut reloads = worker.reloads();
     let mut ready = std::pin::pin!(yield_());
     let stop = loop {
@@ -151,7 +150,7 @@ async fn flooding(worker: Worker, options: Options) -> io::Result<()> {
                     },
                     // Beside the event loop, which would be told as blocked amid a frame of the flood.
                     _ => {
-                        let frames = frames.clone();
+                        let frames = std::mem::take(&mut frames);
                         tokio::task::spawn_blocking(move || flood(&frames)).await??;
                     }
                 }

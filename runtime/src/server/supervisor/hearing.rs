@@ -98,10 +98,11 @@ impl Supervisor {
                 self.sockets.accepts_no_more(id, serving);
                 self.turns.end(id, serving);
             }
-            // One that was to stop by then has no turn any more.
+            // One that was to stop by then has no turn any more, and nobody has one at a socket that isn't ours.
             Message::TakesTurns { serving, socket } => {
                 let live = self.workers.get(&id);
-                if live.is_some_and(|live| !live.seat.is_stopping()) {
+                let goes_on = live.is_some_and(|live| !live.seat.is_stopping());
+                if goes_on && self.sockets.name_of(id, socket).is_some() {
                     self.turns.begin(id, serving, socket);
                 }
             }

@@ -12,21 +12,26 @@ use crate::server::supervisor::sockets::name::{Kind, Name};
 use crate::server::supervisor::sockets::system::System;
 
 impl<S: System> Table<S> {
+    /// The name of the socket with this [identity](System::identity), if the worker was given it.
+    pub(crate) fn name_of(&self, worker: WorkerId, identity: u64) -> Option<&Name> {
+        let slot = self.workers.get(&worker)?.slot;
+        self.names.iter().find_map(|(name, shared)| {
+            let held = shared.slots.get(&slot)?;
+            (held.identity == identity && held.workers.contains(&worker)).then_some(name)
+        })
+    }
+
     /// An accept loop of a worker, `serving`, accepts from the socket with this [identity](System::identity), and can take
     /// others. It gets the further addresses of the name that it has asked for.
     pub(crate) fn accepts(&mut self, worker: WorkerId, serving: u64, identity: u64) {
+        let own = self.name_of(worker, identity).and_then(Name::inet);
+        let Some((Kind::Tcp, first)) = own else {
+            return;
+        };
         let Some(claim) = self.workers.get_mut(&worker).filter(|claim| !claim.closed) else {
             return;
         };
         let slot = claim.slot;
-        let own = self.names.iter().find_map(|(name, shared)| {
-            let held = shared.slots.get(&slot)?;
-            let (Kind::Tcp, address) = name.inet()? else {
-                return None;
-            };
-            (held.identity == identity && held.workers.contains(&worker)).then_some(address)
-        });
-        let Some(first) = own else { return };
 
         let mut names = vec![Name::Inet(Kind::Tcp, first)];
         for pinned in self.pins.values().filter(|to| to.first() == Some(&first)) {
