@@ -3,6 +3,7 @@
 #[cfg(feature = "chromium")]
 pub mod chromium;
 pub mod cut;
+pub mod dice;
 pub mod door;
 pub mod fixture;
 pub mod http;
@@ -23,6 +24,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -125,8 +127,18 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 
 /// How many rounds a race is run: as many as `AIOXIDE_TEST_ROUNDS` says, or `usual`.
 pub fn rounds(usual: u64) -> u64 {
-    let asked = std::env::var("AIOXIDE_TEST_ROUNDS").ok();
-    asked.map_or(usual, |asked| asked.parse().expect("a number of rounds"))
+    asked("AIOXIDE_TEST_ROUNDS", usual)
+}
+
+/// What whoever runs the tests asks for by this variable, or else what is usual.
+pub fn asked<T: FromStr>(variable: &str, usual: T) -> T {
+    match std::env::var(variable) {
+        Ok(asked) => match asked.parse() {
+            Ok(asked) => asked,
+            Err(_) => panic!("{variable} is `{asked}`, which isn't a number"),
+        },
+        Err(_) => usual,
+    }
 }
 
 /// The process id at the end of, or inside, a line of a fixture's log.

@@ -18,16 +18,11 @@ use std::time::{Duration, Instant};
 
 use aioxide_tests::door::{http_at, json, line_at};
 use aioxide_tests::replaced::{Linked, wait_until_gone};
-use aioxide_tests::{Folder, PATIENCE, Running, SetOnDrop, Signal, address_in};
+use aioxide_tests::{Folder, PATIENCE, Running, SetOnDrop, Signal, address_in, asked};
 use rustix::process::Pid;
 
 /// A connection that isn't served within this time has been forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(10);
-
-fn rounds(variable: &str, few: usize) -> usize {
-    let wanted = std::env::var(variable).ok();
-    wanted.map_or(few, |wanted| wanted.parse().expect("a number"))
-}
 
 fn traffic(isolation: &str, args: &str, variables: &[(&str, &str)]) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_traffic"));
@@ -147,7 +142,7 @@ fn workers_are_recycled_by_their_time_their_connections_and_their_memory() {
 #[expect(clippy::print_stdout, reason = "the figures, for who asks for them")]
 fn who_looks_at_readyz_loses_nothing_when_the_server_stops(isolation: &str) {
     const CLIENTS: usize = 4;
-    let stops = rounds("AIOXIDE_TEST_STOPS", 3);
+    let stops = asked("AIOXIDE_TEST_STOPS", 3);
     let mut all = Outcomes::default();
     for _ in 0..stops {
         let args = "--workers 2 --drain-delay 2000";
@@ -300,7 +295,7 @@ fn roll(server: &mut Linked) {
 }
 
 fn rolls_leave_nothing_behind(isolation: &str) {
-    let rolls = rounds("AIOXIDE_TEST_ROLLS", 20);
+    let rolls = asked("AIOXIDE_TEST_ROLLS", 20);
     let mut server = sockets(isolation, "");
     (0..WARM_UP).for_each(|_| roll(&mut server));
     let before = Before::now(&mut server);
@@ -311,7 +306,7 @@ fn rolls_leave_nothing_behind(isolation: &str) {
 
 /// The last supervisor has what one of the first had.
 fn upgrades_leave_nothing_behind(isolation: &str) {
-    let upgrades = rounds("AIOXIDE_TEST_UPGRADES", 10);
+    let upgrades = asked("AIOXIDE_TEST_UPGRADES", 10);
     let mut server = sockets(isolation, "--upgrade new_pid --monitor FOLDER/door");
     let upgrade = |server: &mut Linked| {
         server.upgrade();
@@ -327,7 +322,7 @@ fn upgrades_leave_nothing_behind(isolation: &str) {
 
 /// Many at once are due each minute.
 fn recyclings_leave_nothing_behind(isolation: &str) {
-    let recyclings = rounds("AIOXIDE_TEST_RECYCLINGS", 4);
+    let recyclings: usize = asked("AIOXIDE_TEST_RECYCLINGS", 4);
     let workers = recyclings.min(100);
     let more = format!("--workers {workers} --recycle-after 1000");
     let mut server = sockets(isolation, &more);

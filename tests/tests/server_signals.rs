@@ -10,6 +10,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use aioxide_tests::dice::Dice;
 use aioxide_tests::{
     Ended, Running, Signal, assert_closed, assert_graceful, outlast_repeated_signals, pid_in,
 };
@@ -43,24 +44,11 @@ fn assert_torn_down(ended: &Ended, workers: usize, why: &str) {
     );
 }
 
-/// Numbers that look random and are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % sides
-    }
-}
-
 /// Up to four signals of which the last asks to stop. In half of the rounds that one is sent to the workers too,
 /// and in every tenth the server is ready, too slow, and asked a second time.
 fn signals_at_random_times_always_end_it(isolation: &str) {
     let rounds = aioxide_tests::rounds(40);
-    let mut dice = Dice(rounds);
+    let mut dice = Dice::new(rounds);
     for round in 0..rounds {
         let (slow, is_forced) = (dice.roll(2) * 20, round % 10 == 9);
         let slow_stop = if is_forced { 15_000 } else { 0 };
@@ -74,8 +62,7 @@ fn signals_at_random_times_always_end_it(isolation: &str) {
         for _ in 0..dice.roll(4) {
             // That it comes at any time is what is tested.
             thread::sleep(Duration::from_micros(dice.roll(40_000)));
-            let signal =
-                [Signal::HUP, Signal::USR1, Signal::TTIN, Signal::TTOU][dice.roll(4) as usize];
+            let signal = dice.one_of(&[Signal::HUP, Signal::USR1, Signal::TTIN, Signal::TTOU]);
             server.signal(signal);
             sent.push(signal);
         }

@@ -92,8 +92,7 @@ fn total(all: impl IntoIterator<Item = Outcome>) -> Outcomes {
 }
 
 fn rolling_restarts_lose_nothing(isolation: &str) {
-    let wanted = std::env::var("AIOXIDE_TEST_CONNECTIONS").ok();
-    let connections = wanted.map_or(20_000, |wanted| wanted.parse().expect("a number"));
+    let connections = aioxide_tests::asked("AIOXIDE_TEST_CONNECTIONS", 20_000);
     let held = connections / 200;
 
     let mut server = traffic(isolation, "--workers 2");
@@ -233,8 +232,7 @@ fn a_crash_loop_loses_only_what_was_accepted(isolation: &str) {
     const CLIENTS: usize = 8;
     /// Nobody waits for a backoff: the third lasts 400 ms, those after it longer.
     const WAIT: Duration = Duration::from_millis(350);
-    let wanted = std::env::var("AIOXIDE_TEST_SECONDS").ok();
-    let lasts = Duration::from_secs(wanted.map_or(4, |wanted| wanted.parse().expect("a number")));
+    let lasts = Duration::from_secs(aioxide_tests::asked("AIOXIDE_TEST_SECONDS", 4));
     let args = "--workers 2 --on-failure restart --max-restarts 100 --broken-from 1";
     let mut server = traffic(isolation, args);
     let address = server.wait_until_ready();

@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aioxide_tests::dice::Dice;
 use aioxide_tests::replaced::{Linked, Load, hold, short};
 use aioxide_tests::{Process, Signal, address_in, assert_closed, pid_in};
 use rustix::process::{Pid, kill_process};
@@ -32,28 +33,6 @@ const UNDISTURBED: Duration = Duration::from_millis(300);
 
 /// A server is replaced at most so often; the next round begins with a new one.
 const LIVES: usize = 10;
-
-/// Numbers that look random, and are the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.roll(choices.len() as u64) as usize]
-    }
-
-    /// Below `most`.
-    fn time(&mut self, most: Duration) -> Duration {
-        Duration::from_micros(self.roll(most.as_micros().max(1) as u64))
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Side {
@@ -385,14 +364,12 @@ struct Rounds {
 
 impl Rounds {
     fn new(isolation: &'static str) -> Rounds {
-        let seed = match std::env::var("AIOXIDE_TEST_SEED") {
-            Ok(seed) => seed.parse().expect("a number"),
-            Err(_) => RandomState::new().build_hasher().finish(),
-        };
+        let random = RandomState::new().build_hasher().finish();
+        let seed = aioxide_tests::asked("AIOXIDE_TEST_SEED", random);
         Rounds {
             isolation,
             seed,
-            dice: Dice(seed),
+            dice: Dice::new(seed),
             undisturbed: UNDISTURBED,
             server: None,
             diary: Vec::new(),

@@ -16,17 +16,19 @@ struct Headline {
     peers: &'static [&'static str],
 }
 
+const HTTP_PEERS: &[&str] = &[
+    "hyper on bare threads",
+    "axum, multi-thread runtime",
+    "actix-web",
+];
+
 const HEADLINES: [Headline; 6] = [
     Headline {
         what: "an HTTP request, CPU",
         table: "HTTP on persistent connections, 2 workers",
         column: Some(0),
         who: "aioxide threads",
-        peers: &[
-            "hyper on bare threads",
-            "axum, multi-thread runtime",
-            "actix-web",
-        ],
+        peers: HTTP_PEERS,
     },
     Headline {
         what: "requests lost in reloads",
@@ -45,11 +47,7 @@ const HEADLINES: [Headline; 6] = [
         table: "New connections while one of 4 workers is blocked",
         column: Some(0),
         who: "aioxide threads",
-        peers: &[
-            "hyper on bare threads",
-            "axum, multi-thread runtime",
-            "actix-web",
-        ],
+        peers: HTTP_PEERS,
     },
     Headline {
         what: "a connection, CPU",

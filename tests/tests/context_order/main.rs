@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tokio::task::yield_now;
 
 use model::{Id, Model, OrderId, PlaceId, Role, SpotId, State};
-use program::{Cut, Order, World};
+use program::{Cut, Order, Seen, World};
 
 /// A random step: what to do, where and with what, and how.
 type Step = (Move, Index, Index, u8);
@@ -356,20 +356,13 @@ impl Driver {
         }
     }
 
-    fn expected(
-        &self,
-    ) -> (
-        BTreeSet<Id>,
-        BTreeSet<OrderId>,
-        BTreeSet<Id>,
-        BTreeSet<SpotId>,
-    ) {
-        (
-            self.model.running(),
-            self.model.done.clone(),
-            self.held.clone(),
-            self.alive(),
-        )
+    fn expected(&self) -> Seen {
+        Seen {
+            running: self.model.running(),
+            done: self.model.done.clone(),
+            held: self.held.clone(),
+            alive: self.alive(),
+        }
     }
 
     fn report(&self) -> String {

@@ -85,6 +85,19 @@ struct Inner {
     begun: usize,
 }
 
+/// What is to be seen of a program after each step.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Seen {
+    /// Teardowns that run.
+    pub(crate) running: BTreeSet<Id>,
+    /// What has been awaited to its end.
+    pub(crate) done: BTreeSet<OrderId>,
+    /// Whose guards are held.
+    pub(crate) held: BTreeSet<Id>,
+    /// The spots that are there.
+    pub(crate) alive: BTreeSet<SpotId>,
+}
+
 pub(crate) struct World {
     inner: Mutex<Inner>,
     /// Held while something is cut, so that nothing else is cut in between.
@@ -142,22 +155,12 @@ impl World {
         self.with(|inner| inner.cuts.clone())
     }
 
-    /// Which teardowns run, what has been awaited to its end, whose guards are held, and which spots are there.
-    pub(crate) fn seen(
-        &self,
-    ) -> (
-        BTreeSet<Id>,
-        BTreeSet<OrderId>,
-        BTreeSet<Id>,
-        BTreeSet<SpotId>,
-    ) {
-        self.with(|inner| {
-            (
-                inner.running.clone(),
-                inner.done.clone(),
-                inner.held.keys().copied().collect(),
-                inner.alive.clone(),
-            )
+    pub(crate) fn seen(&self) -> Seen {
+        self.with(|inner| Seen {
+            running: inner.running.clone(),
+            done: inner.done.clone(),
+            held: inner.held.keys().copied().collect(),
+            alive: inner.alive.clone(),
         })
     }
 

@@ -389,16 +389,13 @@ mod tests {
     #[test]
     fn the_first_match_is_that_of_a_search_second_by_second() {
         for text in [
-            "*/7 1-3 * * *",
-            "30 5 13 * fri",
+            "0 */7 1-3 * * *",
+            "0 30 5 13 * fri",
             "5,40 59 23 L * *",
             "*/20 * 2 29 2 *",
         ] {
             let expression = Expression::parse(text).unwrap();
-            let mut fields: Vec<&str> = text.split_whitespace().collect();
-            if fields.len() == 5 {
-                fields.insert(0, "0");
-            }
+            let fields: Vec<&str> = text.split_whitespace().collect();
             let pattern = pattern(&fields).unwrap();
             let mut at = 951_700_000; // 2000-02-28
             let until = at + 3 * DAY;
