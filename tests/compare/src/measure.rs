@@ -7,6 +7,7 @@ mod echo;
 mod http;
 mod lifecycle;
 mod memory;
+mod monitor;
 mod plan;
 mod reload;
 mod restart;
@@ -37,8 +38,10 @@ pub(crate) enum Part {
     Http,
     /// Reloads under load by HTTP, and what they lose.
     Reload,
-    /// New connections while a worker is blocked.
+    /// New connections while a worker is blocked, crashes, or is full.
     Blocked,
+    /// What it costs that a server may be looked into, and is.
+    Monitor,
     /// Start to ready, SIGTERM to exit.
     Lifecycle,
     /// Rolling restarts under load.
@@ -61,6 +64,7 @@ impl Part {
             Part::Http => http::measure(plan),
             Part::Reload => reload::measure(plan),
             Part::Blocked => blocked::measure(plan),
+            Part::Monitor => monitor::measure(plan),
             Part::Lifecycle => lifecycle::measure(plan),
             Part::Restart => restart::measure(plan),
             Part::Memory => memory::measure(plan),

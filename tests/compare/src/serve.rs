@@ -6,9 +6,10 @@ mod http;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use aioxide::{Isolation, Server};
+use aioxide::{Isolation, OnFailure, Server};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
@@ -45,7 +46,22 @@ pub(crate) struct Serve {
     /// Has connections handed to the worker with the fewest, in aioxide's.
     #[arg(long)]
     balance: bool,
+    /// Where the door of aioxide's monitor is.
+    #[arg(long)]
+    monitor: Option<PathBuf>,
+    /// Where aioxide's health checks are answered, and its metrics told.
+    #[arg(long)]
+    health: Option<SocketAddr>,
+    /// How many connections a worker has at most, where HTTP is served by workers.
+    #[arg(long)]
+    max_connections: Option<usize>,
+    /// One of the workers crashes again and again, where HTTP is served by workers.
+    #[arg(long)]
+    crash_loop: bool,
 }
+
+/// Of many: none fails the server.
+const RESTARTS: u32 = 1000;
 
 impl Serve {
     pub(crate) fn run(&self) -> Result<ExitCode> {
@@ -53,15 +69,24 @@ impl Serve {
         let workers = self.workers;
         let server = match self.kind {
             Kind::AioxideThreads | Kind::AioxideProcesses => echo::aioxide(address, self.ballast),
-            Kind::HttpThreads | Kind::HttpProcesses => http::aioxide(address),
+            Kind::HttpThreads | Kind::HttpProcesses => http::aioxide(address, self.crash_loop),
             Kind::HttpAxumThreads => http::axum_in_aioxide(address),
-            Kind::BareThreads => return done(bare::on_threads(address, workers, echo::accept)),
+            Kind::BareThreads => {
+                return done(bare::on_threads(address, workers, false, echo::accept));
+            }
             Kind::BareProcesses => return done(echo::bare_processes(address, workers)),
             Kind::BareProcess => return done(echo::bare_process(address)),
             Kind::Actix => return done(echo::actix(address, workers)),
-            Kind::HyperThreads => return done(bare::on_threads(address, workers, http::accept)),
+            Kind::HyperThreads => {
+                let max = self.max_connections;
+                let accept = move |listener| http::accept(listener, max);
+                return done(bare::on_threads(address, workers, self.crash_loop, accept));
+            }
             Kind::Axum => return done(http::axum(address, workers)),
-            Kind::ActixWeb => return done(http::actix_web(address, workers)),
+            Kind::ActixWeb => {
+                let max = self.max_connections;
+                return done(http::actix_web(address, workers, max, self.crash_loop));
+            }
         };
         let isolation = match self.kind {
             Kind::AioxideProcesses | Kind::HttpProcesses => Isolation::Process,
@@ -75,7 +100,20 @@ impl Serve {
             .with_writer(io::stdout)
             .with_ansi(false)
             .init();
-        server.workers(self.workers).balance(self.balance).run()
+        let mut server = server.workers(self.workers).balance(self.balance);
+        if let Some(path) = &self.monitor {
+            server = server.monitor(path.as_path());
+        }
+        if let Some(address) = self.health {
+            server = server.health(address.to_string());
+        }
+        if let Some(max) = self.max_connections {
+            server = server.max_connections(max);
+        }
+        if self.crash_loop {
+            server = server.on_failure(OnFailure::Restart).max_restarts(RESTARTS);
+        }
+        server.run()
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection;
 use super::peer::Peer;
-use super::service::{Exchange, HttpService};
+use super::service::{Exchange, HttpService, extensions};
 use super::settings::Settings;
 use super::streams::Executor;
 use super::wire::Wire;
@@ -179,9 +179,11 @@ impl<S: HttpService> Http<S> {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let stopping = Stopping::new(Arc::clone(&worker.shared), false);
         let exchange = Exchange {
             worker: worker.clone(),
-            stopping: Stopping::new(Arc::clone(&worker.shared), false),
+            extensions: extensions(&stopping, peer.as_ref()),
+            stopping,
             peer,
             on_request: self.settings.on_request.clone(),
             wire: Arc::new(Wire::default()),

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
+use hyper::http::Extensions;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::service::TowerToHyperService;
 use pin_project_lite::pin_project;
@@ -67,6 +68,8 @@ pub(super) struct Exchange {
     pub(super) worker: Worker,
     pub(super) stopping: Stopping,
     pub(super) peer: Option<Peer>,
+    /// What each request gets of it.
+    pub(super) extensions: Extensions,
     pub(super) on_request: Option<OnRequest>,
     pub(super) wire: Arc<Wire>,
     pub(super) requests: Rc<Requests>,
@@ -89,19 +92,26 @@ impl Exchange {
     }
 
     fn prepare(&self, request: &mut Request<Incoming>) {
-        let extensions = request.extensions_mut();
-        extensions.insert(self.stopping.clone());
-        if let Some(peer) = &self.peer {
-            #[cfg(feature = "axum")]
-            if let Some(address) = peer.addr() {
-                extensions.insert(axum::extract::ConnectInfo(address));
-            }
-            extensions.insert(peer.clone());
-        }
+        // Most requests have none yet, and take these as they are.
+        request.extensions_mut().extend(self.extensions.clone());
         if let Some(on_request) = &self.on_request {
             on_request(request);
         }
     }
+}
+
+/// What a connection's requests tell of it.
+pub(super) fn extensions(stopping: &Stopping, peer: Option<&Peer>) -> Extensions {
+    let mut extensions = Extensions::new();
+    extensions.insert(stopping.clone());
+    if let Some(peer) = peer {
+        #[cfg(feature = "axum")]
+        if let Some(address) = peer.addr() {
+            extensions.insert(axum::extract::ConnectInfo(address));
+        }
+        extensions.insert(peer.clone());
+    }
+    extensions
 }
 
 /// Held for as long as a request is handled and answered.

@@ -13,6 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Enough for most requests' heads, so that to look at the first bytes takes no further read.
 const FIRST_READ: usize = 1024;
+/// What is written in one piece at most if it comes in several: the head of a response and a short body for example. To copy
+/// them takes less than the kernel's way for several pieces, `writev`, takes longer than that for one.
+const ONE_PIECE: usize = 1024;
 
 /// What a connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,7 +247,19 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, |io, cx| io.poll_write_vectored(cx, bytes))
+        let length: usize = bytes.iter().map(|piece| piece.len()).sum();
+        self.poll_write_with(cx, |io, cx| {
+            if bytes.len() == 1 || length > ONE_PIECE {
+                return io.poll_write_vectored(cx, bytes);
+            }
+            let mut buffer = [0; ONE_PIECE];
+            let mut at = 0;
+            for piece in bytes {
+                buffer[at..][..piece.len()].copy_from_slice(piece);
+                at += piece.len();
+            }
+            io.poll_write(cx, &buffer[..at])
+        })
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What a worker has been told.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -101,6 +101,8 @@ impl Told {
 #[derive(Default)]
 pub(crate) struct StopCell {
     stop: Mutex<Option<Stop>>,
+    /// So that whoever looks again and again needn't lock.
+    is_set: AtomicBool,
     /// For threads that wait without a runtime.
     told: Condvar,
     /// For tasks; cancelled after `stop` is set.
@@ -114,6 +116,7 @@ impl StopCell {
         let mut slot = self.lock();
         if slot.is_none() {
             *slot = Some(stop);
+            self.is_set.store(true, Ordering::Release);
             self.told.notify_all();
             self.going.cancel();
             self.token.cancel();
@@ -135,7 +138,10 @@ impl StopCell {
     }
 
     pub(crate) fn get(&self) -> Option<Stop> {
-        *self.lock()
+        self.is_set
+            .load(Ordering::Acquire)
+            .then(|| *self.lock())
+            .flatten()
     }
 
     /// Ready once it is set.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -23,6 +23,8 @@ pub struct Stopping {
     announce: bool,
     at_once: Option<Stop>,
     waiting: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Whom `waiting` wakes.
+    waker: Option<Waker>,
 }
 
 impl Stopping {
@@ -34,6 +36,7 @@ impl Stopping {
             announce: true,
             at_once,
             waiting: None,
+            waker: None,
         }
     }
 
@@ -43,6 +46,7 @@ impl Stopping {
             announce,
             at_once: None,
             waiting: None,
+            waker: None,
         }
     }
 }
@@ -60,9 +64,20 @@ impl Future for Stopping {
             if let Some(stop) = cell.get().or(this.at_once) {
                 return Poll::Ready(stop);
             }
+            // A task that does something else as well polls it again and again.
+            if this
+                .waker
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
+                return Poll::Pending;
+            }
             let waiting = this.waiting.get_or_insert_with(|| Box::pin(cell.told()));
-            ready!(waiting.as_mut().poll(cx));
-            this.waiting = None;
+            if waiting.as_mut().poll(cx).is_pending() {
+                this.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            (this.waiting, this.waker) = (None, None);
         }
     }
 }
@@ -74,6 +89,7 @@ impl Clone for Stopping {
             announce: self.announce,
             at_once: self.at_once,
             waiting: None,
+            waker: None,
         }
     }
 }

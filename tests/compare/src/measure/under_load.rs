@@ -14,7 +14,7 @@ use crate::table::{Column, Table, compared, told};
 /// connections, because how evenly these fall on the workers makes a difference.
 const TURNS: u32 = 4;
 
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     compared("server CPU per request, µs"),
     told("requests/s"),
     told("p50, µs"),
@@ -83,7 +83,7 @@ pub(super) fn measure(
 }
 
 /// Of a round's turns, each with the nanoseconds of its server.
-fn figures(turns: Vec<(Outcome, u64)>) -> Result<[f64; 4]> {
+pub(super) fn figures(turns: Vec<(Outcome, u64)>) -> Result<[f64; 4]> {
     let nanos: u64 = turns.iter().map(|(_, nanos)| nanos).sum();
     let mut outcomes = turns.into_iter().map(|(outcome, _)| outcome);
     let mut all = outcomes.next().context("no turns")?;
