@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aioxide::{Ignore, Restart, drain, scope};
+use aioxide::{Ignore, Restart, actxmgr, drain, scope};
 use tokio::runtime::Builder;
 
 fn broken(text: &str) -> io::Error {
@@ -21,6 +21,12 @@ impl fmt::Display for Caused {
         let cause = if f.alternate() { ": the root" } else { "" };
         write!(f, "{}{cause}", self.0)
     }
+}
+
+#[actxmgr]
+async fn slow() {
+    yield_().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
 }
 
 #[test]
@@ -129,6 +135,20 @@ fn each_failure_that_is_not_returned_is_logged() {
             guard.cancelled().await;
             drop(guard);
             drain(Duration::from_secs(1)).await;
+
+            // The first one too, if the scope ends before it can be returned.
+            let ended = scope()
+                .teardown_timeout(Duration::from_secs(1))
+                .with(async |scope| {
+                    scope.spawn(async {
+                        let _slow = slow().await;
+                        Err::<(), _>(broken("disk full"))
+                    });
+                    Ok::<_, io::Error>(())
+                })
+                .await;
+            assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            drain(Duration::from_secs(20)).await;
         });
     });
     let mut text = String::new();
@@ -146,6 +166,7 @@ fn each_failure_that_is_not_returned_is_logged() {
         "WARN `feed` failed 2 times within 60s, more than 1 times task=\"feed\"",
         "ERROR `second`, a task of a scope, failed: no goodbye: the root task=\"second\"",
         "ERROR the teardown of `scope` failed: lost: the root context=\"scope\"",
+        "ERROR a task of a scope failed: disk full",
     ];
     assert_eq!(lines, expected);
 }

@@ -323,14 +323,15 @@ impl<E: fmt::Display + Send + 'static> Shared<E> {
         }
     }
 
-    /// The scope's own function was dropped half-way.
+    /// The scope's own function was dropped half-way, or has come to its end.
     pub(super) fn cut(self: &Arc<Self>) {
-        if self.state().members.is_over() {
-            return;
+        let is_over = self.state().members.is_over();
+        if !is_over {
+            self.state().because("the scope was dropped");
+            self.act(Members::abort);
+            self.act(|members| members.body_ended(false));
         }
-        self.state().because("the scope was dropped");
-        self.act(Members::abort);
-        self.act(|members| members.body_ended(false));
+        // It may have been dropped while it waited for the teardowns that its tasks have left.
         let first = self.state().first.take();
         if let Some(first) = first {
             first.report(&Name::Borrowed(""), format_args!(""));
