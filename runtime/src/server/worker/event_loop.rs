@@ -200,6 +200,14 @@ async fn to_its_end(
     }
     pings.abort();
     loop_answers.abort();
+    if let (Some(_), Some(failure)) = (&failure, &failure_in_scope) {
+        report::log!(
+            error,
+            worker = worker.identity.index,
+            role = worker.identity.role(),
+            "a task of the worker's scope has failed too: {failure}"
+        );
+    }
     failure.or(failure_in_scope)
 }
 
