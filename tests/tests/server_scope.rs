@@ -1,11 +1,13 @@
 //! The scope that each worker has: its tasks fail with the worker, and end with it.
 
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aioxide::{OnFailure, Restart, Running, Server, Worker, actxmgr};
 use aioxide_tests::PATIENCE;
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
@@ -158,6 +160,37 @@ async fn tasks_end_before_the_worker_and_supervised_ones_after_the_others() {
     let said = said(heard).await;
     assert_eq!(said.last(), Some(&"supervised"), "{said:?}");
     assert_eq!(said.len(), 3, "{said:?}");
+}
+
+#[tokio::test]
+async fn what_handlers_enter_is_inside_the_place_that_serves() {
+    let (server, heard) = server(async |worker, log| {
+        let listener = worker.listen("127.0.0.1:0").await.expect("an address");
+        let address = listener.local_addr().expect("an address");
+        let dropped = Rc::new(Notify::new());
+        let serving = worker.serve(listener, {
+            let (log, dropped) = (log.clone(), Rc::clone(&dropped));
+            move |_| {
+                let (log, dropped) = (log.clone(), Rc::clone(&dropped));
+                async move {
+                    drop(held(log, "connection").await);
+                    dropped.notify_one();
+                }
+            }
+        });
+        let _client = TcpStream::connect(address).await.expect("it is served");
+        dropped.notified().await;
+        aioxide::settle().await;
+        log.say("settled");
+        let stop = worker.ready().await;
+        serving.drain(&stop).await;
+        Ok(())
+    });
+    let running = server.start();
+    within(running.ready()).await.expect("it gets ready");
+    assert_eq!(within(running.stop()).await, 0);
+    drop(running);
+    assert_eq!(said(heard).await, ["connection", "settled"]);
 }
 
 #[tokio::test]

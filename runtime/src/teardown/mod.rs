@@ -18,7 +18,8 @@
 //! - the body of a context's `with`, each member of a [`group`](crate::group), the members of an
 //!   [`ExitStack`](crate::ExitStack) (one place for the stack);
 //! - a context's own function, in setup and in teardown, wherever it is polled;
-//! - a tick of a timer.
+//! - a task of a [`Scope`](crate::Scope), a tick of a timer, a handler of `Worker::serve`: inside the place that started
+//!   it.
 //!
 //! A context belongs to the place in which it was entered, for good, wherever its guard is moved. Tasks of a
 //! `LocalSet` or of a nested runtime have places of their own, also when they are polled or dropped within another.

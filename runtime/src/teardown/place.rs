@@ -122,7 +122,7 @@ impl Place {
     }
 
     /// A place inside this one, which begins now.
-    #[cfg(feature = "scope")]
+    #[cfg(any(feature = "scope", feature = "server"))]
     pub(crate) fn inner(&self) -> InnerPlace {
         InnerPlace::of(self.clone(), self.next())
     }

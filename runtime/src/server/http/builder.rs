@@ -53,7 +53,6 @@ pub struct Http<S> {
     service: S,
     settings: Rc<Settings>,
     peer: Option<Peer>,
-    requests: Rc<Requests>,
 }
 
 impl<S> Http<S> {
@@ -63,7 +62,6 @@ impl<S> Http<S> {
             service,
             settings: Rc::default(),
             peer: None,
-            requests: Rc::default(),
         }
     }
 
@@ -187,15 +185,11 @@ impl<S: HttpService> Http<S> {
             peer,
             on_request: self.settings.on_request.clone(),
             wire: Arc::new(Wire::default()),
-            requests: Rc::clone(&self.requests),
+            requests: Requests::current(),
             failure: Default::default(),
         };
         let settings = Rc::clone(&self.settings);
         connection::serve(io, self.service.clone(), settings, exchange)
-    }
-
-    pub(super) fn requests(&self) -> Rc<Requests> {
-        Rc::clone(&self.requests)
     }
 }
 
@@ -205,7 +199,6 @@ impl<S: Clone> Clone for Http<S> {
             service: self.service.clone(),
             settings: Rc::clone(&self.settings),
             peer: self.peer.clone(),
-            requests: Rc::clone(&self.requests),
         }
     }
 }

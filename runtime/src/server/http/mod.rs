@@ -90,12 +90,11 @@ impl Worker {
         H: IntoHttp<Kind>,
     {
         let http = service.into_http();
-        let requests = http.requests();
         let worker = self.clone();
         let handler = move |io, address| {
             let peer = Peer::of_address(&address);
             http.serve(io, &worker, peer)
         };
-        self.serve_each(listener, handler, Some(requests))
+        self.serve_each(listener, handler)
     }
 }

@@ -23,6 +23,7 @@ use super::shared::Shared;
 use crate::server::job::Outcome;
 use crate::server::stop::sleep_until;
 use crate::server::{Stop, Worker, report};
+use crate::teardown::{InPlace, Place};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -46,8 +47,7 @@ struct Counts {
     open: Cell<usize>,
     failed: Cell<u64>,
     failures: RefCell<Failures>,
-    /// Of connections that have such.
-    requests: Option<Rc<Requests>>,
+    requests: Rc<Requests>,
 }
 
 impl Counts {
@@ -87,11 +87,10 @@ impl Serving {
     /// which has their number and the text of the last one; panics at ERROR. A handler that takes a client that goes
     /// away for nothing worth a line returns `Ok` then.
     ///
-    /// With [`serve_http`](Worker::serve_http), connections that were closed because of what the client sent, or because
-    /// it didn't send it in time, are among them. These are logged at DEBUG.
+    /// Where HTTP is served, by [`serve_http`](Worker::serve_http) or in a handler, connections that were closed because of
+    /// what the client sent, or because it didn't send it in time, are among them. These are logged at DEBUG.
     pub fn failed(&self) -> u64 {
-        let requests = self.counts.requests.as_ref();
-        self.counts.failed.get() + requests.map_or(0, |requests| requests.refused())
+        self.counts.failed.get() + self.counts.requests.refused()
     }
 
     /// Stops accepting and waits for the handlers of the open connections, until the stop's
@@ -113,13 +112,12 @@ impl Serving {
         }
         let cut = self.counts.open.get();
         self.worker.overran.store(true, Ordering::Relaxed);
-        let requests = self.counts.requests.as_ref();
         report::log!(
             warn,
             worker = self.worker.identity.index,
             role = self.worker.identity.role(),
             connections = cut,
-            requests = requests.map(|requests| requests.in_flight()),
+            requests = self.counts.requests.in_flight(),
             "connections cut at the deadline of {stop}"
         );
         self.cut.cancel();
@@ -182,6 +180,8 @@ impl Worker {
     ///
     /// With [`max_connections`](crate::Server::max_connections) it stops accepting while so many are open.
     ///
+    /// What handlers enter is inside the place in which this is called: see [`teardown`](crate::teardown#order).
+    ///
     /// Takes a [`TcpListener`](tokio::net::TcpListener), a [`UnixListener`](tokio::net::UnixListener), or
     /// whatever else is a [`tokio_util::net::Listener`]. From tokio's `TcpListener` it accepts for other workers too, while
     /// those can't, and from every address of the name that was given to [`listen`](Worker::listen).
@@ -198,16 +198,11 @@ impl Worker {
         F: Future + 'static,
         F::Output: Outcome,
     {
-        self.serve_each(listener, move |stream, _| handler(stream), None)
+        self.serve_each(listener, move |stream, _| handler(stream))
     }
 
-    /// As [`serve`](Worker::serve), with the client's address for the handler, which may count its requests.
-    pub(crate) fn serve_each<L, H, F>(
-        &self,
-        listener: L,
-        handler: H,
-        requests: Option<Rc<Requests>>,
-    ) -> Serving
+    /// As [`serve`](Worker::serve), with the client's address for the handler.
+    pub(crate) fn serve_each<L, H, F>(&self, listener: L, handler: H) -> Serving
     where
         L: Listener + 'static,
         L::Io: 'static,
@@ -218,15 +213,12 @@ impl Worker {
     {
         let cut = self.shared.cut.child_token();
         let accepting = cut.child_token();
-        let counts = Rc::new(Counts {
-            requests,
-            ..Counts::default()
-        });
+        let counts = Rc::new(Counts::default());
         let accept_loop = self.shared.serving.spawn_local(accept_loop(
             Arc::clone(&self.shared),
             Handing::new(&self.shared, &listener),
             Listeners::new(&self.shared, listener),
-            handler,
+            (handler, Place::current()),
             accepting.clone(),
             cut.clone(),
             Rc::clone(&counts),
@@ -245,7 +237,7 @@ async fn accept_loop<L, H, F>(
     worker: Arc<Shared>,
     mut handing: Option<Handing<L>>,
     mut listeners: Listeners<L>,
-    handler: H,
+    (handler, place): (H, Place),
     accepting: CancellationToken,
     cut: CancellationToken,
     counts: Rc<Counts>,
@@ -272,13 +264,15 @@ async fn accept_loop<L, H, F>(
         let handler = Rc::clone(&handler);
         // Called inside its task, where its panic is one connection's. Boxed where it is made:
         // on its way into a task a future is moved a dozen times, its buffers with it.
-        handlers.spawn_local(Box::pin(async move {
+        let mut inside = place.inner();
+        handlers.spawn_local(Box::pin(Rc::clone(&counts.requests).of(async move {
             let _permit = permit;
-            let outcome = handler(stream, address).await.outcome();
+            let handling = async { handler(stream, address).await.outcome() };
+            let outcome = InPlace::new(&mut inside, handling).await;
             #[cfg(feature = "monitor")]
             handled.inspect(|handled| handled.end(&outcome));
             outcome
-        }));
+        })));
     };
     let mut pause = FIRST_PAUSE;
     let mut admission = Admission::new(worker.max_connections.clone());
