@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use aioxide_tests::http::{self, ask, assert_end, response, says_close};
-use aioxide_tests::{Folder, PATIENCE, Running, Signal, assert_graceful, connect};
+use aioxide_tests::{
+    Folder, PATIENCE, Running, Signal, assert_graceful, connect, outlast_repeated_signals,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn web(isolation: &str, args: &str) -> Running {
@@ -72,6 +74,34 @@ fn what_is_under_way_is_finished(isolation: &str) {
     }
 }
 
+/// As a load balancer wants it, which is still to hear of the end from a health check.
+fn a_server_that_is_going_has_clients_go_elsewhere(isolation: &str) {
+    let mut server = web(isolation, "--workers 1 --drain-delay 15000");
+    let address = server.wait_until_ready();
+    let mut kept = connect(address);
+    ask(&mut kept, "/");
+    assert!(!says_close(&response(&mut kept).unwrap().0));
+    server.signal(Signal::TERM);
+    server.wait_for("everything is still served, and the stop begins in");
+    // The worker hears of it a little later.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut fresh = connect(address);
+        ask(&mut fresh, "/");
+        if says_close(&response(&mut fresh).expect("all are served").0) {
+            assert_end(&mut fresh);
+            break;
+        }
+        assert!(Instant::now() < deadline, "it never says `close`");
+    }
+    ask(&mut kept, "/");
+    let (head, body) = response(&mut kept).expect("an idle connection is kept");
+    assert_eq!((says_close(&head), body.as_str()), (true, "hello"));
+    assert_end(&mut kept);
+    outlast_repeated_signals();
+    assert_graceful(&server.stop(Signal::TERM));
+}
+
 fn idle_connections_have_a_second_when_the_server_stops(isolation: &str) {
     let mut server = web(isolation, "--workers 1");
     let address = server.wait_until_ready();
@@ -109,119 +139,126 @@ fn idle_connections_have_the_time_that_is_set(isolation: &str) {
 }
 
 fn what_is_left_at_the_deadline_is_cut(isolation: &str) {
-    let mut server = web(isolation, "--workers 1 --shutdown-timeout 1500");
-    let address = server.wait_until_ready();
-    let [mut handled, mut body, mut upgraded] = [(); 3].map(|()| connect(address));
-    ask(&mut handled, "/after/600000");
-    server.wait_for("under way");
-    body.write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhel")
-        .unwrap();
-    ask(&mut upgraded, "/upgrade");
-    response(&mut upgraded).unwrap();
-    // So the one before has been read.
-    let mut last = connect(address);
-    ask(&mut last, "/");
-    response(&mut last).unwrap();
-    drop(last);
-    server.signal(Signal::TERM);
-    let cut = server.wait_for("connections cut at the deadline of SIGTERM");
-    assert!(cut.contains("connections=3 requests=2"), "{cut}");
-    let ended = server.wait();
-    assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
-    assert_eq!(ended.lines("cut=3").count(), 1, "{:#?}", ended.log);
-    for stream in [&mut handled, &mut body] {
-        assert!(response(stream).is_err());
+    for args in ["", "--by-hand"] {
+        let mut server = web(
+            isolation,
+            &format!("--workers 1 --shutdown-timeout 1500 {args}"),
+        );
+        let address = server.wait_until_ready();
+        let [mut handled, mut body, mut upgraded] = [(); 3].map(|()| connect(address));
+        ask(&mut handled, "/after/600000");
+        server.wait_for("under way");
+        body.write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhel")
+            .unwrap();
+        ask(&mut upgraded, "/upgrade");
+        response(&mut upgraded).unwrap();
+        // So the one before has been read.
+        let mut last = connect(address);
+        ask(&mut last, "/");
+        response(&mut last).unwrap();
+        drop(last);
+        server.signal(Signal::TERM);
+        let cut = server.wait_for("connections cut at the deadline of SIGTERM");
+        assert!(cut.contains("connections=3 requests=2"), "{cut}");
+        let ended = server.wait();
+        assert_eq!(ended.code, Some(3), "{:#?}", ended.log);
+        assert_eq!(ended.lines("cut=3").count(), 1, "{:#?}", ended.log);
+        for stream in [&mut handled, &mut body] {
+            assert!(response(stream).is_err());
+        }
+        let mut rest = Vec::new();
+        let _ = upgraded.read_to_end(&mut rest);
+        assert_eq!(rest, b"b");
     }
-    let mut rest = Vec::new();
-    let _ = upgraded.read_to_end(&mut rest);
-    assert_eq!(rest, b"b");
 }
 
 /// Each client does something wrong, another is served all the while, and the log says nothing of it.
 fn clients_that_do_wrong_are_counted_and_hurt_nobody(isolation: &str) {
-    let mut server = web(isolation, "--workers 1 --head-timeout 400");
-    let address = server.wait_until_ready();
-    let mut good = connect(address);
-    let mut still_served = || {
-        ask(&mut good, "/");
-        assert_eq!(response(&mut good).expect("it is served").1, "hello");
-    };
+    for args in ["", "--by-hand"] {
+        let mut server = web(isolation, &format!("--workers 1 --head-timeout 400 {args}"));
+        let address = server.wait_until_ready();
+        let mut good = connect(address);
+        let mut still_served = || {
+            ask(&mut good, "/");
+            assert_eq!(response(&mut good).expect("it is served").1, "hello");
+        };
 
-    // Malformed.
-    let mut stream = connect(address);
-    stream.write_all(b"no HTTP at all\r\n\r\n").unwrap();
-    assert!(response(&mut stream).unwrap().0.starts_with("http/1.1 400"));
-    assert_end(&mut stream);
-    still_served();
+        // Malformed.
+        let mut stream = connect(address);
+        stream.write_all(b"no HTTP at all\r\n\r\n").unwrap();
+        assert!(response(&mut stream).unwrap().0.starts_with("http/1.1 400"));
+        assert_end(&mut stream);
+        still_served();
 
-    // A head without an end, byte by byte.
-    let mut stream = connect(address);
-    stream.write_all(b"GET / HTTP/1.1\r\nx: ").unwrap();
-    let begun = Instant::now();
-    while stream.write_all(b"x").is_ok() {
-        let took = begun.elapsed();
-        assert!(took < PATIENCE, "a slow head is never closed");
-        std::thread::sleep(Duration::from_millis(20));
+        // A head without an end, byte by byte.
+        let mut stream = connect(address);
+        stream.write_all(b"GET / HTTP/1.1\r\nx: ").unwrap();
+        let begun = Instant::now();
+        while stream.write_all(b"x").is_ok() {
+            let took = begun.elapsed();
+            assert!(took < PATIENCE, "a slow head is never closed");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(begun.elapsed() > Duration::from_millis(390));
+        still_served();
+        // Its first bytes may be those of HTTP/2.
+        let mut stream = connect(address);
+        stream.write_all(b"PRI * HT").unwrap();
+        assert_end(&mut stream);
+        still_served();
+
+        // A head of megabytes, and one of many fields.
+        let mut stream = connect(address);
+        stream.write_all(b"GET / HTTP/1.1\r\nx: ").unwrap();
+        let megabyte = vec![b'x'; 1 << 20];
+        let _ = stream.write_all(&megabyte);
+        if let Ok((head, _)) = response(&mut stream) {
+            assert!(head.starts_with("http/1.1 431"), "{head}");
+        }
+        still_served();
+        let mut stream = connect(address);
+        let fields = "a: b\r\n".repeat(1000);
+        stream
+            .write_all(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes())
+            .unwrap();
+        assert!(response(&mut stream).unwrap().0.starts_with("http/1.1 431"));
+        still_served();
+
+        // Half-closed after the request, gone in the middle of it, silent.
+        let mut stream = connect(address);
+        ask(&mut stream, "/after/1");
+        stream.shutdown(Shutdown::Write).unwrap();
+        let _ = response(&mut stream);
+        let mut stream = connect(address);
+        stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        drop(stream);
+        drop(connect(address));
+        still_served();
+
+        // Pipelined.
+        let mut stream = connect(address);
+        let both = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(20);
+        stream.write_all(both.as_bytes()).unwrap();
+        for _ in 0..20 {
+            assert_eq!(response(&mut stream).unwrap().1, "hello");
+        }
+        // A body that never comes: its request waits, and its client goes away.
+        let mut stream = connect(address);
+        stream
+            .write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhel")
+            .unwrap();
+        drop(stream);
+        still_served();
+
+        // It does nothing for longer than a head may take.
+        std::thread::sleep(Duration::from_millis(800));
+        still_served();
+        drop(good);
+        let ended = server.stop(Signal::TERM);
+        assert_graceful(&ended);
+        assert_eq!(ended.lines(" failed=5 ").count(), 1, "{:#?}", ended.log);
+        assert_eq!(ended.lines("WARN").count(), 0, "{:#?}", ended.log);
     }
-    assert!(begun.elapsed() > Duration::from_millis(390));
-    still_served();
-    // Its first bytes may be those of HTTP/2.
-    let mut stream = connect(address);
-    stream.write_all(b"PRI * HT").unwrap();
-    assert_end(&mut stream);
-    still_served();
-
-    // A head of megabytes, and one of many fields.
-    let mut stream = connect(address);
-    stream.write_all(b"GET / HTTP/1.1\r\nx: ").unwrap();
-    let megabyte = vec![b'x'; 1 << 20];
-    let _ = stream.write_all(&megabyte);
-    if let Ok((head, _)) = response(&mut stream) {
-        assert!(head.starts_with("http/1.1 431"), "{head}");
-    }
-    still_served();
-    let mut stream = connect(address);
-    let fields = "a: b\r\n".repeat(1000);
-    stream
-        .write_all(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes())
-        .unwrap();
-    assert!(response(&mut stream).unwrap().0.starts_with("http/1.1 431"));
-    still_served();
-
-    // Half-closed after the request, gone in the middle of it, silent.
-    let mut stream = connect(address);
-    ask(&mut stream, "/after/1");
-    stream.shutdown(Shutdown::Write).unwrap();
-    let _ = response(&mut stream);
-    let mut stream = connect(address);
-    stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
-    drop(stream);
-    drop(connect(address));
-    still_served();
-
-    // Pipelined.
-    let mut stream = connect(address);
-    let both = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(20);
-    stream.write_all(both.as_bytes()).unwrap();
-    for _ in 0..20 {
-        assert_eq!(response(&mut stream).unwrap().1, "hello");
-    }
-    // A body that never comes: its request waits, and its client goes away.
-    let mut stream = connect(address);
-    stream
-        .write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhel")
-        .unwrap();
-    drop(stream);
-    still_served();
-
-    // It does nothing for longer than a head may take.
-    std::thread::sleep(Duration::from_millis(800));
-    still_served();
-    drop(good);
-    let ended = server.stop(Signal::TERM);
-    assert_graceful(&ended);
-    assert_eq!(ended.lines(" failed=5 ").count(), 1, "{:#?}", ended.log);
-    assert_eq!(ended.lines("WARN").count(), 0, "{:#?}", ended.log);
 }
 
 fn a_panic_ends_one_connection(isolation: &str) {
@@ -509,6 +546,7 @@ fn roll_and_lose_nothing(isolation: &str, args: &str) {
 
 aioxide_tests::under_both_isolations! {
     what_is_under_way_is_finished,
+    a_server_that_is_going_has_clients_go_elsewhere,
     idle_connections_have_a_second_when_the_server_stops,
     idle_connections_have_the_time_that_is_set,
     what_is_left_at_the_deadline_is_cut,

@@ -188,7 +188,7 @@ where
                     }
                 } else if is_tunnel || response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     exchange.wire.is_upgraded();
-                } else if exchange.worker.is_stopping() {
+                } else if exchange.worker.is_going() {
                     say_close(response.headers_mut());
                 }
                 Ok(response.map(|body| CountedBody { body, in_flight }))
