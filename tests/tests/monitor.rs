@@ -255,19 +255,34 @@ fn the_end_of_the_connection_is_the_end_of_the_server(isolation: &str) {
     assert_graceful(&ended);
     assert_eq!(ended.lines("stopping: ").count(), 1);
 
-    let watched = start(isolation, "");
-    assert_eq!(watched.http("POST", "/drain", "").status, 202);
-    assert_graceful(&watched.server.wait());
+    for accept in ["", "text/plain"] {
+        let watched = start(isolation, "--drain-delay 1500");
+        let asked = Instant::now();
+        let response = watched.http("POST", "/drain", accept);
+        assert!(response.body.contains("accepted"), "{response:?}");
+        assert!(asked.elapsed() >= Duration::from_millis(1500));
+        assert_graceful(&watched.server.wait());
+    }
 }
 
 fn a_drain_keeps_the_delay_and_a_stop_ends_it(isolation: &str) {
     let mut watched = start(isolation, "--drain-delay 15000");
-    assert_eq!(watched.http("POST", "/drain", "").status, 202);
+    let accepted = |path| {
+        let mut stream = watched.connect();
+        write!(stream, "POST {path} HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        let mut status = String::new();
+        let mut response = BufReader::new(stream);
+        response.read_line(&mut status).unwrap();
+        assert_eq!(status, "HTTP/1.1 202 Accepted\r\n");
+        response
+    };
+    let _first = accepted("/drain");
     let going = "going: stop requested; everything is still served, and the stop begins in 15s";
     watched.server.wait_for(going);
-    assert_eq!(watched.http("POST", "/drain", "").status, 202);
+    let _second = accepted("/drain");
     assert_eq!(watched.ask("server")["state"], "going");
-    assert_eq!(watched.http("POST", "/stop", "").status, 202);
+    // It goes away, and takes nothing with it.
+    drop(accepted("/stop"));
     let ended = watched.server.wait();
     assert_graceful(&ended);
     assert!(ended.took < std::time::Duration::from_secs(15));

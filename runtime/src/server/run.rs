@@ -12,7 +12,7 @@ use super::balance::Balance;
 use super::builder::Server;
 use super::job::Job;
 #[cfg(feature = "monitor")]
-use super::monitor::{About, Monitor, Opened, Options};
+use super::monitor::{About, Monitor, Opened, Options, Recycling};
 use super::recycle::Limits;
 use super::registry::{self, RunError, Turn};
 use super::running::Running;
@@ -362,16 +362,32 @@ impl Server {
     #[cfg(feature = "monitor")]
     fn open_monitor(&self, isolation: Isolation, handed: &mut Entrances, gate: &Gate) -> Opened {
         let seconds = |length: std::time::Duration| length.as_secs_f64();
+        let signal = |signal: &super::Signal| signal.to_string();
+        let recycle = Limits::of(&self.recycle);
         let about = About {
             name: self.name.clone(),
             isolation,
             options: Options {
+                stop_signals: self.stop_signals.iter().map(signal).collect(),
                 shutdown_timeout: seconds(self.shutdown_timeout),
+                drain_delay: seconds(self.drain_delay),
                 start_timeout: seconds(self.start_timeout),
                 on_failure: self.on_failure.to_string(),
                 max_restarts: self.max_restarts,
                 restart_window: seconds(self.restart_window),
                 hang_timeout: self.hang_timeout.map(seconds),
+                roll_overlap: (self.roll_overlap != usize::MAX).then_some(self.roll_overlap),
+                max_connections: self.max_connections,
+                balance: self.balance,
+                share_port: self.share_port,
+                recycle: Recycling {
+                    after: recycle.time.map(seconds),
+                    connections: recycle.connections,
+                    memory: recycle.memory,
+                },
+                upgrade: self.upgrade.to_string(),
+                upgrade_signal: self.upgrade_signal.as_ref().map(signal),
+                health: self.health.clone(),
             },
         };
         Monitor::open(about, &self.door, self.health.as_deref(), handed, gate)

@@ -87,6 +87,11 @@ impl Desk {
         }
     }
 
+    /// Until the server has ended.
+    pub(super) async fn ended(&self) {
+        self.watcher.ended().await;
+    }
+
     pub(super) async fn carry_out(
         self: &Rc<Desk>,
         command: Command,

@@ -127,13 +127,17 @@ pub(super) async fn serve_operator(
         async move {
             client.served();
             let format = Format::wanted(&request);
+            let allowed = match *request.method() {
+                Method::GET | Method::HEAD => "POST",
+                _ => "GET, HEAD, POST",
+            };
             let answered = answer(request, desk, asker, &client, format).await;
             if !matches!(&answered, Ok(response) if matches!(response.body(), Content::Lines(_))) {
                 client.waited_for();
             }
             match answered {
                 Ok(response) => response,
-                Err(refused) => refusal(&refused, format),
+                Err(refused) => refusal(&refused, format, allowed),
             }
         }
     })
@@ -187,6 +191,10 @@ async fn answer(
     }
     let command = Command::read(&asked, may)?;
     match desk.carry_out(command, asker).await? {
+        Given::Reply(reply @ Reply::Accepted { .. }) => {
+            client.served_for_long();
+            Ok(until_the_end(said(&reply, format)?, desk, format))
+        }
         Given::Reply(reply) => written(&reply, format),
         Given::Acting(mut progress) => {
             client.served_for_long();
@@ -205,21 +213,43 @@ async fn answer(
 }
 
 fn written(reply: &Reply, format: Format) -> Result<Response<Content>, Refused> {
-    let status = match reply {
-        Reply::Accepted { .. } => StatusCode::ACCEPTED,
-        _ => StatusCode::OK,
+    let content_type = match (reply, format) {
+        // As Prometheus wants it.
+        (Reply::Metrics { .. }, Format::Json) => METRICS,
+        (_, Format::Json) => JSON,
+        (_, Format::Text) => TEXT,
     };
-    Ok(match format {
-        Format::Json => match reply {
-            // As Prometheus wants it.
-            Reply::Metrics { metrics } => response(status, METRICS, metrics.clone()),
-            _ => response(status, JSON, reply.json()? + "\n"),
-        },
-        Format::Text => response(status, TEXT, reply.text()),
+    Ok(response(StatusCode::OK, content_type, said(reply, format)?))
+}
+
+fn said(reply: &Reply, format: Format) -> Result<String, Refused> {
+    Ok(match (reply, format) {
+        (Reply::Metrics { metrics }, Format::Json) => metrics.clone(),
+        (_, Format::Json) => reply.json()? + "\n",
+        (_, Format::Text) => reply.text(),
     })
 }
 
-fn refusal(refused: &Refused, format: Format) -> Response<Content> {
+/// A body that says at once what there is to say, and whose end is that of the server.
+fn until_the_end(said: String, desk: Rc<Desk>, format: Format) -> Response<Content> {
+    let (sender, lines) = mpsc::channel(1);
+    tokio::task::spawn_local(async move {
+        // Whoever has asked may be gone.
+        let _ = sender.send(said.into()).await;
+        tokio::select! {
+            () = desk.ended() => {}
+            () = sender.closed() => {}
+        }
+    });
+    let content_type = match format {
+        Format::Json => JSON,
+        Format::Text => TEXT,
+    };
+    with_content(StatusCode::ACCEPTED, content_type, Content::Lines(lines))
+}
+
+/// `allowed` are the methods by which it would not be refused for its method.
+fn refusal(refused: &Refused, format: Format, allowed: &'static str) -> Response<Content> {
     let status = match refused.kind {
         Kind::Unknown => StatusCode::NOT_FOUND,
         Kind::Wrong => StatusCode::BAD_REQUEST,
@@ -237,8 +267,8 @@ fn refusal(refused: &Refused, format: Format) -> Response<Content> {
         Format::Text => response(status, TEXT, refused.text()),
     };
     if refused.kind == Kind::NotAllowed {
-        let allow = "POST".parse().expect("a static header");
-        response.headers_mut().insert(ALLOW, allow);
+        let allowed = allowed.parse().expect("a static header");
+        response.headers_mut().insert(ALLOW, allowed);
     }
     response
 }

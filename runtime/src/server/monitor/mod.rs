@@ -23,6 +23,6 @@ mod text;
 mod thread;
 mod vocabulary;
 
-pub(super) use about::{About, Options};
+pub(super) use about::{About, Options, Recycling};
 pub use place::Door;
 pub(super) use thread::{Monitor, Opened};

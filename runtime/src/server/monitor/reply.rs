@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::about::Options;
+use super::about::{Options, Recycling};
 use super::text::{Table, age, rfc3339};
 use crate::server::line::{self, ContextRow, TaskRow, TimerRow};
 use crate::server::supervisor::Entry;
@@ -426,14 +426,29 @@ impl Server {
             );
         }
         let Options {
+            stop_signals,
             shutdown_timeout,
+            drain_delay,
             start_timeout,
             on_failure,
             max_restarts,
             restart_window,
             hang_timeout,
+            roll_overlap,
+            max_connections,
+            balance,
+            share_port,
+            recycle,
+            upgrade,
+            upgrade_signal,
+            health,
         } = &self.options;
+        let number = |number: &Option<usize>, none: &str| {
+            number.map_or(none.to_owned(), |number| number.to_string())
+        };
+        line("stop_signals", stop_signals.join(", "));
         line("shutdown_timeout", format!("{shutdown_timeout} s"));
+        line("drain_delay", format!("{drain_delay} s"));
         line("start_timeout", format!("{start_timeout} s"));
         line("on_failure", on_failure.clone());
         line(
@@ -444,7 +459,34 @@ impl Server {
             "hang_timeout",
             hang_timeout.map_or("off".to_owned(), |after| format!("{after} s")),
         );
+        line("roll_overlap", number(roll_overlap, "all"));
+        line("max_connections", number(max_connections, "off"));
+        line("balance", balance.to_string());
+        line("share_port", share_port.to_string());
+        line("recycle", recycle.text());
+        line("upgrade", upgrade.clone());
+        line(
+            "upgrade_signal",
+            upgrade_signal.clone().unwrap_or("none".to_owned()),
+        );
+        line("health", health.clone().unwrap_or("off".to_owned()));
         table.to_string()
+    }
+}
+
+impl Recycling {
+    fn text(&self) -> String {
+        let limits = [
+            self.after.map(|after| format!("after {after} s")),
+            self.connections
+                .map(|number| format!("after {number} connections")),
+            self.memory.map(|bytes| format!("over {bytes} bytes")),
+        ];
+        let limits: Vec<String> = limits.into_iter().flatten().collect();
+        match limits.is_empty() {
+            true => "off".to_owned(),
+            false => limits.join(", "),
+        }
     }
 }
 

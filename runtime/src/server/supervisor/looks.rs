@@ -64,6 +64,11 @@ mod watched {
             view.await.ok()
         }
 
+        /// Until the server has ended.
+        pub(crate) async fn ended(&self) {
+            self.looks.closed().await;
+        }
+
         /// What a worker answers; `None` when it has ended.
         pub(crate) async fn query(&self, of: WorkerId, query: Query) -> Option<Answered> {
             let (reply, answer) = oneshot::channel();
