@@ -7,11 +7,14 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::server::supervisor::Entrance;
 
 /// The environment variable that says where the door is, or by nothing that there is none.
 const VARIABLE: &str = "AIOXIDE_MONITOR";
+/// Who makes a socket listens on it by then.
+const OLD: Duration = Duration::from_secs(10);
 
 /// Whether [`Server::monitor`](crate::Server::monitor) opens a door, and where: made of a `bool`, of a path, or of an
 /// `Option` of one.
@@ -98,7 +101,7 @@ impl Door {
             Where::At(path) => open(path).map(Some),
             Where::Usual => {
                 let folder = folder()?;
-                remove_stale(&folder);
+                remove_stale(&folder, SystemTime::now());
                 let executable = env::current_exe().unwrap_or_default();
                 let executable = executable.file_name().unwrap_or_default();
                 let name = format!(
@@ -157,13 +160,15 @@ fn own_folder(folder: &Path, uid: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what servers left that were killed.
-fn remove_stale(folder: &Path) {
+/// Removes what servers left that were killed. What has just been made may be about to be listened on.
+fn remove_stale(folder: &Path, now: SystemTime) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
+    let is_old = |made: SystemTime| now.duration_since(made).is_ok_and(|age| age >= OLD);
     for entry in entries.flatten() {
-        if is_door(&entry.file_name()) && is_stale(&entry.path()) {
+        let made = entry.metadata().and_then(|found| found.modified());
+        if is_door(&entry.file_name()) && made.is_ok_and(is_old) && is_stale(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -262,7 +267,9 @@ mod tests {
         }
         fs::write(folder.join("aioxide-c-3.sock"), "").unwrap();
         let _listens = UnixListener::bind(&live).unwrap();
-        remove_stale(&folder);
+        remove_stale(&folder, SystemTime::now());
+        assert!(stale.exists());
+        remove_stale(&folder, SystemTime::now() + OLD);
         assert!(!stale.exists() && live.exists() && other.exists());
         assert!(folder.join("aioxide-c-3.sock").exists());
         // One of a path that was given is taken over.
