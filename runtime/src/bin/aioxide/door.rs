@@ -1,8 +1,10 @@
 //! The doors of servers: which there are, and what is said through one.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -144,16 +146,9 @@ pub(crate) fn encoded(word: &str) -> String {
 
 /// The doors of this user's servers, of all users' for root, by the kernel's table of Unix sockets.
 pub(crate) fn all() -> Vec<PathBuf> {
-    /// A socket that listens.
-    const LISTENS: &str = "00010000";
-    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let table = fs::read("/proc/net/unix").unwrap_or_default();
     let own = fs::metadata("/proc/self").map_or(0, |found| found.uid());
-    let listening = table.lines().filter_map(|line| {
-        let mut fields = line.split_whitespace();
-        let flags = fields.nth(3)?;
-        let path = PathBuf::from(fields.nth(3)?);
-        (flags == LISTENS).then_some(path)
-    });
+    let listening = table.split(|byte| *byte == b'\n').filter_map(listening);
     let mut doors: Vec<PathBuf> = listening
         .filter(|path| {
             let name = path.file_name().map(|name| name.to_string_lossy());
@@ -166,6 +161,24 @@ pub(crate) fn all() -> Vec<PathBuf> {
     doors.sort();
     doors.dedup();
     doors
+}
+
+/// The path in a line of the kernel's table, if it is of a socket that listens. There may be blanks in it.
+fn listening(line: &[u8]) -> Option<PathBuf> {
+    const LISTENS: &[u8] = b"00010000";
+    /// How many fields stand before the path, and before the flags.
+    const FIELDS: usize = 7;
+    const FLAGS: usize = 3;
+    let mut rest = line;
+    for field in 0..FIELDS {
+        rest = rest.trim_ascii_start();
+        let end = rest.iter().position(|byte| *byte == b' ')?;
+        if field == FLAGS && &rest[..end] != LISTENS {
+            return None;
+        }
+        rest = &rest[end..];
+    }
+    Some(PathBuf::from(OsStr::from_bytes(&rest[1..])))
 }
 
 /// What a server says of itself.
@@ -211,6 +224,26 @@ fn choose(meant: Option<&str>) -> Result<PathBuf, Failed> {
             Err(Failed::Unreachable(format!(
                 "there are several servers; `--server` or `--socket` says which one is meant:{doors}"
             )))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_is_found_with_blanks_in_its_path() {
+        let of = |line: &str| listening(line.as_bytes());
+        let listens = "0000000000000000: 00000002 00000000 00010000 0001 01 1234567 /run/a server/aioxide-a b-1.sock";
+        assert_eq!(of(listens), Some("/run/a server/aioxide-a b-1.sock".into()));
+        for other in [
+            "Num       RefCount Protocol Flags    Type St Inode Path",
+            "0000000000000000: 00000002 00000000 00010000 0001 01    12",
+            "0000000000000000: 00000003 00000000 00000000 0001 03 1234567 /run/aioxide-a-1.sock",
+            "",
+        ] {
+            assert_eq!(of(other), None, "{other}");
         }
     }
 }

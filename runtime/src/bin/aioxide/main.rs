@@ -68,17 +68,13 @@ fn main() -> ExitCode {
 
 /// Passes a command on, and prints what comes back.
 fn pass(server: &door::Meant, mut words: Vec<String>, mut as_json: bool) -> Result<(), Failed> {
-    // This flag of ours may stand behind the command too.
-    words.retain(|word| {
-        let is_ours = word == "--json";
-        as_json |= is_ours;
-        !is_ours
-    });
+    // This flag of ours may stand at the end too, as it may in a line.
+    if words.last().is_some_and(|word| word == "--json") {
+        as_json = true;
+        words.pop();
+    }
     let door = server.find()?;
-    let path: String = words
-        .iter()
-        .map(|word| format!("/{}", encoded(word)))
-        .collect();
+    let path = path_of(&words);
     let accept = match as_json {
         true => "application/json",
         false => "text/plain",
@@ -108,6 +104,19 @@ fn pass(server: &door::Meant, mut words: Vec<String>, mut as_json: bool) -> Resu
     }
 }
 
+/// Arguments stand in the query, where they may be empty.
+fn path_of(words: &[String]) -> String {
+    let (command, arguments) = words.split_first().map_or(("", &[][..]), |(c, a)| (c, a));
+    let arguments: Vec<String> = arguments
+        .iter()
+        .map(|argument| format!("={}", encoded(argument)))
+        .collect();
+    match &arguments[..] {
+        [] => format!("/{}", encoded(command)),
+        arguments => format!("/{}?{}", encoded(command), arguments.join("&")),
+    }
+}
+
 fn list(as_json: bool) -> Result<(), Failed> {
     let servers = door::all().into_iter().filter_map(|door: PathBuf| {
         let about = door::about(&door).ok()?;
@@ -124,10 +133,10 @@ fn list(as_json: bool) -> Result<(), Failed> {
     if as_json {
         text = Value::from(servers).to_string() + "\n";
     } else {
-        let plain = |value: &Value| {
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned)
+        // What a server of another user says of itself is not for the terminal to act on.
+        let plain = |value: &Value| match value.as_str() {
+            Some(text) => text.replace(char::is_control, "?"),
+            None => value.to_string(),
         };
         for server in &servers {
             let [name, pid, state, workers, socket] =
@@ -138,4 +147,20 @@ fn list(as_json: bool) -> Result<(), Failed> {
     // Whoever reads no further has read enough.
     let _ = io::stdout().write_all(text.as_bytes());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_passed_on_as_they_are() {
+        let path =
+            |words: &[&str]| path_of(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+        assert_eq!(path(&["workers"]), "/workers");
+        assert_eq!(
+            path(&["run", "a b", "", "x=y&z"]),
+            "/run?=a%20b&=&=x%3Dy%26z"
+        );
+    }
 }
