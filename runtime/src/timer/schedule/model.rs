@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::due::{Due, Nanos};
+use super::due::{Due, NEVER, Nanos};
 use super::machine::{Action, Cadence, Dropped, Rules, Schedule};
 use super::policy::{Missed, Overlap};
+use super::reference::Reference;
 
 const MS: Nanos = 1_000_000;
 const YEAR: Nanos = 365 * 24 * 3600 * 1000 * MS;
@@ -49,8 +50,108 @@ fn missed() -> impl Strategy<Value = Missed> {
     ]
 }
 
+/// What the driver tells, at the instants that matter: at most a few intervals apart.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    Nothing,
+    Ended { count: usize, completed: bool },
+    Pause,
+    Resume,
+    SetInterval(Nanos),
+    Reset,
+    Trigger,
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    let ended = (1..4usize, prop::bool::weighted(0.2));
+    prop_oneof![
+        8 => Just(Told::Nothing),
+        6 => ended.prop_map(|(count, completed)| Told::Ended { count, completed }),
+        1 => Just(Told::Pause),
+        2 => Just(Told::Resume),
+        1 => (20..50u64).prop_map(Told::SetInterval),
+        1 => Just(Told::Reset),
+        2 => Just(Told::Trigger),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// It does what is done by going from one due time to the next.
+    #[test]
+    fn due_times_are_judged_one_by_one(
+        cadence in prop_oneof![4 => Just(Cadence::Grid), 1 => Just(Cadence::Delay)],
+        (overlap, missed) in (overlap(), missed()),
+        (jitter, shift) in prop_oneof![2 => Just((0, 0)), 1 => (2..20u64, Just(0)), 1 => (Just(0), 1..20u64)],
+        (mut interval, first) in (20..50u64, 0..60u64),
+        events in prop::collection::vec((prop_oneof![4 => 0..40u64, 1 => 0..300u64], told()), 1..80),
+    ) {
+        let rules = Rules { cadence, overlap, missed, jitter, shift };
+        let mut schedule = Schedule::new(rules, interval, first, 7);
+        let mut reference = Reference::new(rules, interval, first, 7);
+        let mut now = 0;
+        for (passed, told) in events {
+            now += passed;
+            let busy = schedule.running();
+            match told {
+                Told::Nothing => {}
+                Told::Ended { count, completed } => {
+                    let count = count.min(busy);
+                    if count > 0 {
+                        schedule.ended(now, count, completed);
+                        reference.ended(now, count, completed);
+                    }
+                }
+                Told::Pause if now > 0 => {
+                    schedule.pause(now, busy);
+                    reference.pause(now, busy);
+                }
+                Told::Resume => {
+                    schedule.resume(now);
+                    reference.resume(now);
+                }
+                Told::SetInterval(new) if now > 0 && !(jitter > 0 && reference.paused) => {
+                    schedule.set_interval(new, now, busy);
+                    reference.set_interval(new, now, busy);
+                    interval = new;
+                }
+                Told::Reset if now > 0 => {
+                    schedule.reset(now, busy);
+                    reference.reset(now, busy);
+                }
+                Told::Trigger => {
+                    schedule.trigger();
+                    reference.trigger();
+                }
+                _ => {}
+            }
+            schedule.advance(now, busy);
+            reference.advance(now, busy);
+            prop_assert_eq!(schedule.dealt_with(), reference.dealt_with());
+            loop {
+                let expected = reference.act(now);
+                prop_assert!(expected.is_none() || schedule.has_to_act());
+                prop_assert_eq!(schedule.act(now), expected);
+                if expected.is_none() {
+                    break;
+                }
+            }
+            prop_assert!(!schedule.has_to_act());
+            let dropped = std::mem::take(&mut reference.dropped);
+            prop_assert_eq!(schedule.take_dropped(), dropped);
+            let (wake_at, due) = match reference.next_at {
+                _ if reference.paused => (NEVER, NEVER),
+                NEVER => (NEVER, NEVER),
+                at => (at, reference.next.at),
+            };
+            prop_assert_eq!((schedule.wake_at(), schedule.next_due()), (wake_at, due));
+            prop_assert_eq!(schedule.next, reference.next);
+            prop_assert_eq!(schedule.running(), reference.running);
+            prop_assert_eq!(schedule.is_concurrent(), reference.places() > 1);
+            prop_assert_eq!(schedule.interval(), interval);
+        }
+    }
 
     /// Each due time is started, skipped or missed, or waits; none of them twice; never early; in order; where the
     /// grid has it.
