@@ -17,6 +17,9 @@ done
 [ "${1:-}" != -- ] || shift
 [ ${#cores[@]} -gt 0 ] || cores=(backoff schedule calendar places policy table line macros)
 
+# A test that fails has said enough.
+export PROPTEST_MAX_SHRINK_ITERS=0 RUST_BACKTRACE=0
+
 server=runtime/src/server
 mutate() { # core, crate, features, tests, files
     printf '\n== %s\n' "$1"
@@ -30,7 +33,7 @@ mutate() { # core, crate, features, tests, files
     mkdir -p "$output"
     # 2 are missed mutants, and 3 are tests that hang with one, which catches it.
     cargo mutants --package "$crate" --no-default-features --features "$features" --output "$output" \
-        --jobs 1 --no-shuffle --cargo-arg=--locked "${files[@]}" "$@" -- --lib "$tests" || [ $? -le 3 ]
+        --cargo-arg=--locked --cargo-arg=--lib "${files[@]}" "$@" -- -- "$tests" || [ $? -le 3 ]
 }
 
 for core in "${cores[@]}"; do
