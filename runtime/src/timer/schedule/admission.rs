@@ -136,4 +136,23 @@ mod tests {
         // Judged on the grid, more than half would be skipped: those after a start that is shifted by over 40.
         assert!((500..3000).contains(&skipped), "{skipped}");
     }
+    #[test]
+    fn a_cap_that_nobody_chose_is_told_of_while_ticks_are_skipped_at_it() {
+        let crowded = |overlap, running: u64| {
+            let mut schedule = Schedule::every(100, overlap, Missed::Coalesce, 0);
+            for now in 0..running {
+                schedule.advance(now * 100, schedule.running());
+                schedule.act(now * 100);
+            }
+            schedule
+        };
+        assert!(!crowded(Overlap::ALLOW, 1024).crowded());
+        assert!(!crowded(Overlap::Allow(1023), 1025).crowded());
+        assert!(!crowded(Overlap::Queue(1024), 1030).crowded());
+        let mut schedule = crowded(Overlap::ALLOW, 1025);
+        assert!(schedule.crowded());
+        schedule.ended(102_450, 1, true);
+        schedule.advance(102_500, 1023);
+        assert!(!schedule.crowded());
+    }
 }

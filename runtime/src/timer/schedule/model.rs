@@ -3,12 +3,16 @@
 use proptest::prelude::*;
 
 use super::due::{Due, NEVER, Nanos};
+use super::irregular::{Dues, PASSED_OVER};
 use super::machine::{Action, Cadence, Dropped, Rules, Schedule};
 use super::policy::{Missed, Overlap};
 use super::reference::Reference;
 
 const MS: Nanos = 1_000_000;
 const YEAR: Nanos = 365 * 24 * 3600 * 1000 * MS;
+
+/// A clock that is put forward may show a few of these at once.
+const UNIT: Nanos = PASSED_OVER / 9;
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
@@ -75,6 +79,127 @@ fn told() -> impl Strategy<Value = Told> {
     ]
 }
 
+/// Another runs what is due, or runs it no more.
+#[derive(Clone, Copy, Debug)]
+enum Opened {
+    Close,
+    /// It has dealt with what was due until so many units ago.
+    Open {
+        dealt_with: Option<u64>,
+    },
+}
+
+fn opened() -> impl Strategy<Value = Option<Opened>> {
+    let open = prop::option::of(0..30u64).prop_map(|dealt_with| Opened::Open { dealt_with });
+    prop_oneof![
+        20 => Just(None),
+        1 => Just(Some(Opened::Close)),
+        2 => open.prop_map(Some),
+    ]
+}
+
+/// Tells both.
+fn tell(schedule: &mut Schedule, reference: &mut Reference, now: Nanos, told: Told) {
+    let busy = schedule.running();
+    match told {
+        Told::Nothing => {}
+        Told::Ended { count, completed } => {
+            let count = count.min(busy);
+            if count > 0 {
+                schedule.ended(now, count, completed);
+                reference.ended(now, count, completed);
+            }
+        }
+        Told::Pause if now > 0 => {
+            schedule.pause(now, busy);
+            reference.pause(now, busy);
+        }
+        Told::Resume => {
+            schedule.resume(now);
+            reference.resume(now);
+        }
+        // A due time that is held back hides the one before it, which counts again if the interval changes twice in a pause.
+        Told::SetInterval(new) if now > 0 && !(reference.is_shifted() && reference.paused) => {
+            schedule.set_interval(new, now, busy);
+            reference.set_interval(new, now, busy);
+        }
+        Told::Reset if now > 0 => {
+            schedule.reset(now, busy);
+            reference.reset(now, busy);
+        }
+        Told::Trigger => {
+            schedule.trigger();
+            reference.trigger();
+        }
+        _ => {}
+    }
+}
+
+/// Lets both do what there is to do now, and compares.
+fn go_on(
+    schedule: &mut Schedule,
+    reference: &mut Reference,
+    now: Nanos,
+    busy: usize,
+) -> Result<(), TestCaseError> {
+    schedule.advance(now, busy);
+    reference.advance(now, busy);
+    prop_assert_eq!(schedule.dealt_with(), reference.dealt_with());
+    loop {
+        let expected = reference.act(now);
+        prop_assert!(expected.is_none() || schedule.has_to_act());
+        prop_assert_eq!(schedule.act(now), expected);
+        if expected.is_none() {
+            break;
+        }
+    }
+    prop_assert!(!schedule.has_to_act());
+    let dropped = std::mem::take(&mut reference.dropped);
+    prop_assert_eq!(schedule.take_dropped(), dropped);
+    let (wake_at, due) = match reference.next_at {
+        _ if reference.paused || reference.closed => (NEVER, NEVER),
+        NEVER => (NEVER, NEVER),
+        at => (at, reference.next.at),
+    };
+    prop_assert_eq!((schedule.wake_at(), schedule.next_due()), (wake_at, due));
+    prop_assert_eq!(schedule.next, reference.next);
+    prop_assert_eq!(schedule.running(), reference.running);
+    prop_assert_eq!(schedule.is_concurrent(), reference.places() > 1);
+    prop_assert_eq!(schedule.interval(), reference.interval);
+    prop_assert_eq!(schedule.is_closed(), reference.closed);
+    prop_assert_eq!(schedule.newest_passed(), reference.newest_passed);
+    Ok(())
+}
+
+/// As of a calendar that is known.
+#[derive(Debug)]
+pub(super) struct Known(pub(super) Vec<Nanos>);
+
+impl Dues for Known {
+    fn after(&mut self, at: Nanos) -> Nanos {
+        let mut dues = self.0.iter().copied();
+        dues.find(|&due| due > at).unwrap_or(NEVER)
+    }
+}
+
+/// What a timer by a wall clock is told besides.
+#[derive(Clone, Copy, Debug)]
+enum Shown {
+    /// The clock goes on, by this.
+    On(Nanos),
+    /// It is put back, by this.
+    Back(Nanos),
+}
+
+fn shown() -> impl Strategy<Value = Shown> {
+    let instant = |most: u64| (0..most, 0..3u64).prop_map(|(units, more)| units * UNIT + more);
+    prop_oneof![
+        8 => instant(4).prop_map(Shown::On),
+        2 => instant(30).prop_map(Shown::On),
+        1 => instant(40).prop_map(Shown::Back),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -84,7 +209,7 @@ proptest! {
         cadence in prop_oneof![4 => Just(Cadence::Grid), 1 => Just(Cadence::Delay)],
         (overlap, missed) in (overlap(), missed()),
         (jitter, shift) in prop_oneof![2 => Just((0, 0)), 1 => (2..20u64, Just(0)), 1 => (Just(0), 1..20u64)],
-        (mut interval, first) in (20..50u64, 0..60u64),
+        (interval, first) in (20..50u64, 0..60u64),
         events in prop::collection::vec((prop_oneof![4 => 0..40u64, 1 => 0..300u64], told()), 1..80),
     ) {
         let rules = Rules { cadence, overlap, missed, jitter, shift };
@@ -94,62 +219,48 @@ proptest! {
         for (passed, told) in events {
             now += passed;
             let busy = schedule.running();
-            match told {
-                Told::Nothing => {}
-                Told::Ended { count, completed } => {
-                    let count = count.min(busy);
-                    if count > 0 {
-                        schedule.ended(now, count, completed);
-                        reference.ended(now, count, completed);
-                    }
-                }
-                Told::Pause if now > 0 => {
-                    schedule.pause(now, busy);
-                    reference.pause(now, busy);
-                }
-                Told::Resume => {
-                    schedule.resume(now);
-                    reference.resume(now);
-                }
-                Told::SetInterval(new) if now > 0 && !(jitter > 0 && reference.paused) => {
-                    schedule.set_interval(new, now, busy);
-                    reference.set_interval(new, now, busy);
-                    interval = new;
-                }
-                Told::Reset if now > 0 => {
-                    schedule.reset(now, busy);
-                    reference.reset(now, busy);
-                }
-                Told::Trigger => {
-                    schedule.trigger();
-                    reference.trigger();
-                }
-                _ => {}
-            }
-            schedule.advance(now, busy);
-            reference.advance(now, busy);
-            prop_assert_eq!(schedule.dealt_with(), reference.dealt_with());
-            loop {
-                let expected = reference.act(now);
-                prop_assert!(expected.is_none() || schedule.has_to_act());
-                prop_assert_eq!(schedule.act(now), expected);
-                if expected.is_none() {
-                    break;
-                }
-            }
-            prop_assert!(!schedule.has_to_act());
-            let dropped = std::mem::take(&mut reference.dropped);
-            prop_assert_eq!(schedule.take_dropped(), dropped);
-            let (wake_at, due) = match reference.next_at {
-                _ if reference.paused => (NEVER, NEVER),
-                NEVER => (NEVER, NEVER),
-                at => (at, reference.next.at),
+            tell(&mut schedule, &mut reference, now, told);
+            go_on(&mut schedule, &mut reference, now, busy)?;
+        }
+    }
+
+    /// By a clock too, wherever it is put.
+    #[test]
+    fn due_times_by_a_clock_are_judged_one_by_one(
+        (overlap, missed) in (overlap(), missed()),
+        (jitter, shift) in prop_oneof![2 => Just((0, 0)), 1 => (2..UNIT, Just(0)), 1 => (Just(0), 1..UNIT)],
+        dues in prop::collection::btree_set(1..200u64, 0..150),
+        events in prop::collection::vec((shown(), told(), opened()), 1..80),
+    ) {
+        let rules = Rules { cadence: Cadence::Clock, overlap, missed, jitter, shift };
+        let dues: Vec<Nanos> = dues.into_iter().map(|due| due * UNIT).collect();
+        let mut now = 20 * UNIT;
+        let mut schedule = Schedule::by_clock(rules, Box::new(Known(dues.clone())), now, 7);
+        let mut reference = Reference::by_clock(rules, dues.clone(), now, 7);
+        for (shown, told, opened) in events {
+            now = match shown {
+                Shown::On(by) => now + by,
+                Shown::Back(by) => now.saturating_sub(by).max(1),
             };
-            prop_assert_eq!((schedule.wake_at(), schedule.next_due()), (wake_at, due));
-            prop_assert_eq!(schedule.next, reference.next);
-            prop_assert_eq!(schedule.running(), reference.running);
-            prop_assert_eq!(schedule.is_concurrent(), reference.places() > 1);
-            prop_assert_eq!(schedule.interval(), interval);
+            let busy = schedule.running();
+            schedule.look(now);
+            reference.look(now);
+            tell(&mut schedule, &mut reference, now, told);
+            match opened {
+                None => {}
+                Some(Opened::Close) => {
+                    schedule.close();
+                    reference.close();
+                }
+                Some(Opened::Open { dealt_with }) => {
+                    let last = dealt_with.map(|ago| now.saturating_sub(ago * UNIT));
+                    prop_assert_eq!(schedule.open(last, now), reference.open(last, now));
+                }
+            }
+            prop_assert_eq!(schedule.is_due(now), dues.contains(&now));
+            let rounded = now / UNIT * UNIT;
+            prop_assert_eq!(schedule.is_due(rounded), dues.contains(&rounded));
+            go_on(&mut schedule, &mut reference, now, busy)?;
         }
     }
 

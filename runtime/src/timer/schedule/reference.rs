@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::due::{Due, NEVER, Nanos};
+use super::irregular::PASSED_OVER;
 use super::machine::{Action, Cadence, Dropped, Rules, STARVED};
 use super::policy::{Missed, Overlap};
 
@@ -25,6 +26,15 @@ pub(super) struct Reference {
     triggered: u64,
     pub(super) dropped: Dropped,
     missed_since_start: u64,
+    pub(super) closed: bool,
+    /// Those of a calendar.
+    dues: Vec<Nanos>,
+    /// The clock when it was last looked at.
+    seen: Nanos,
+    pub(super) newest_passed: Option<Nanos>,
+    /// From the first to the last due time that was started while the clock went on.
+    started: Vec<(Nanos, Nanos)>,
+    jumped: bool,
 }
 
 impl Reference {
@@ -48,9 +58,64 @@ impl Reference {
             triggered: 0,
             dropped: Dropped::default(),
             missed_since_start: 0,
+            closed: false,
+            dues: Vec::new(),
+            seen: 0,
+            newest_passed: None,
+            started: Vec::new(),
+            jumped: true,
         };
         reference.next_at = reference.shifted(first);
         reference
+    }
+
+    pub(super) fn by_clock(rules: Rules, dues: Vec<Nanos>, now: Nanos, seed: u64) -> Reference {
+        let mut reference = Reference::new(rules, NEVER, NEVER, seed);
+        (reference.dues, reference.seen) = (dues, now);
+        reference.seek(now);
+        reference
+    }
+
+    /// The first due time after `at` that wasn't started is the next.
+    fn seek(&mut self, at: Nanos) {
+        let started = |due: Nanos| {
+            self.started
+                .iter()
+                .any(|&(from, to)| from <= due && due <= to)
+        };
+        let mut dues = self.dues.iter().copied();
+        let next = dues.find(|&due| due > at && !started(due));
+        self.next.at = next.unwrap_or(NEVER);
+        self.next_at = self.shifted(self.next.at);
+    }
+
+    pub(super) fn look(&mut self, now: Nanos) {
+        let put_back = now < self.seen;
+        self.jumped |= put_back || now - self.seen > 2 * PASSED_OVER;
+        self.seen = now;
+        if put_back {
+            self.seek(now);
+        }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.pending.clear();
+        self.replay.clear();
+        self.triggered = 0;
+    }
+
+    pub(super) fn open(&mut self, last: Option<Nanos>, now: Nanos) -> Nanos {
+        let last = last.unwrap_or(now - 1);
+        self.closed = false;
+        self.newest_passed = None;
+        self.jumped = true;
+        self.started.retain(|(from, _)| *from <= last);
+        for (_, to) in &mut self.started {
+            *to = last.min(*to);
+        }
+        self.seek(last);
+        last
     }
 
     fn shifted(&mut self, at: Nanos) -> Nanos {
@@ -70,9 +135,16 @@ impl Reference {
     /// The due times that took effect up to `now`, and when each did.
     fn pass(&mut self, now: Nanos) -> Vec<(Due, Nanos)> {
         let mut passed = Vec::new();
-        while !self.paused && self.next_at <= now {
+        while !self.paused && !self.closed && self.next_at <= now {
             passed.push((self.next, self.next_at));
             self.next.index += 1;
+            if self.rules.cadence == Cadence::Clock {
+                let last = self.next.at;
+                self.newest_passed = Some(last);
+                self.seek(last);
+                self.interval = self.next.at - last;
+                continue;
+            }
             if self.rules.cadence == Cadence::Delay {
                 self.next_at = NEVER;
                 break;
@@ -95,6 +167,10 @@ impl Reference {
     fn miss(&mut self, count: usize) {
         self.dropped.missed += count as u64;
         self.missed_since_start += count as u64;
+    }
+
+    pub(super) fn is_shifted(&self) -> bool {
+        self.rules.jitter + self.rules.shift > 0
     }
 
     pub(super) fn places(&self) -> usize {
@@ -127,7 +203,9 @@ impl Reference {
     }
 
     fn judge(&mut self, passed: Vec<(Due, Nanos)>, now: Nanos, busy: usize) {
-        if busy > 0 || passed.len() < 2 {
+        let by_clock = self.rules.cadence == Cadence::Clock;
+        let passed_over = by_clock && passed.iter().all(|(_, at)| now - at > PASSED_OVER);
+        if busy > 0 || passed.len() < if passed_over { 1 } else { 2 } {
             for (due, at) in passed {
                 self.admit(due, if at == now { self.running } else { busy });
             }
@@ -165,6 +243,11 @@ impl Reference {
                 self.running += 1;
                 if self.rules.cadence == Cadence::Delay {
                     self.next_at = NEVER;
+                }
+                let jumped = std::mem::take(&mut self.jumped);
+                match self.started.last_mut() {
+                    Some((from, to)) if !jumped && *from <= due.at => *to = due.at.max(*to),
+                    _ => self.started.push((due.at, due.at)),
                 }
                 let missed = std::mem::take(&mut self.missed_since_start);
                 return Some(Action::Start { due, missed });
@@ -204,6 +287,9 @@ impl Reference {
     }
 
     pub(super) fn trigger(&mut self) {
+        if self.closed {
+            return self.skip(1);
+        }
         self.triggered += 1;
     }
 
@@ -227,13 +313,17 @@ impl Reference {
         if std::mem::take(&mut self.paused) && self.next_at < at {
             match self.rules.cadence {
                 Cadence::Delay => self.follow(at, at + self.interval),
-                _ => drop(self.pass(at - 1)),
+                Cadence::Clock => self.seek(at - 1),
+                Cadence::Grid => drop(self.pass(at - 1)),
             }
         }
     }
 
     pub(super) fn set_interval(&mut self, interval: Nanos, at: Nanos, busy: usize) {
         let delayed = self.rules.cadence == Cadence::Delay;
+        if self.rules.cadence == Cadence::Clock {
+            return;
+        }
         if !delayed {
             let passed = self.pass(at - 1);
             self.judge(passed, at, busy);
@@ -258,6 +348,7 @@ impl Reference {
 
     pub(super) fn reset(&mut self, at: Nanos, busy: usize) {
         match self.rules.cadence {
+            Cadence::Clock => return,
             Cadence::Delay if self.running > 0 => return,
             Cadence::Delay => {}
             _ => {
