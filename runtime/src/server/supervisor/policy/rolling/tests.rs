@@ -428,6 +428,7 @@ fn scaling_adds_a_slot_and_stops_the_highest() {
     // A third at once would be one too many.
     assert_eq!(deeds(server.on(E::ScaleUp)), []);
     assert_eq!(server.clean(2), [spawn(4, S2, 0)]);
+    assert_eq!(server.policy.target(), 3);
 }
 
 #[test]

@@ -429,6 +429,19 @@ fn a_second_signal_ends_the_delay_and_a_third_forces() {
 }
 
 #[test]
+fn a_signal_after_a_request_is_a_first_one() {
+    let mut server = Server::serving(Config {
+        drain_delay: 5 * SECOND,
+        ..config()
+    });
+    server.on(E::StopRequested);
+    assert_eq!(server.on(E::StopSignal(TERM)), []);
+    server.wait(ms(501));
+    let actions = server.on(E::StopSignal(TERM));
+    assert!(matches!(actions[0], A::Report(R::Stopping { .. })));
+}
+
+#[test]
 fn a_drain_is_a_first_signal_and_forces_nothing_however_often_it_is_asked_for() {
     let mut server = Server::serving(Config {
         drain_delay: 5 * SECOND,
