@@ -79,6 +79,11 @@ fn told() -> impl Strategy<Value = Told> {
     ]
 }
 
+/// Few of many steps are done before the next event, now and then.
+fn most() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => Just(usize::MAX), 1 => 0..3usize]
+}
+
 /// Another runs what is due, or runs it no more.
 #[derive(Clone, Copy, Debug)]
 enum Opened {
@@ -135,25 +140,28 @@ fn tell(schedule: &mut Schedule, reference: &mut Reference, now: Nanos, told: To
     }
 }
 
-/// Lets both do what there is to do now, and compares.
+/// Lets both do what there is to do now, or so many steps of it, and compares.
 fn go_on(
     schedule: &mut Schedule,
     reference: &mut Reference,
     now: Nanos,
     busy: usize,
+    most: usize,
 ) -> Result<(), TestCaseError> {
     schedule.advance(now, busy);
     reference.advance(now, busy);
     prop_assert_eq!(schedule.dealt_with(), reference.dealt_with());
-    loop {
+    let mut at_rest = false;
+    for _ in 0..most {
         let expected = reference.act(now);
         prop_assert!(expected.is_none() || schedule.has_to_act());
         prop_assert_eq!(schedule.act(now), expected);
-        if expected.is_none() {
+        at_rest = expected.is_none();
+        if at_rest {
             break;
         }
     }
-    prop_assert!(!schedule.has_to_act());
+    prop_assert!(!at_rest || !schedule.has_to_act());
     let dropped = std::mem::take(&mut reference.dropped);
     prop_assert_eq!(schedule.take_dropped(), dropped);
     let (wake_at, due) = match reference.next_at {
@@ -185,18 +193,18 @@ impl Dues for Known {
 /// What a timer by a wall clock is told besides.
 #[derive(Clone, Copy, Debug)]
 enum Shown {
-    /// The clock goes on, by this.
-    On(Nanos),
+    /// The clock goes on by so many units, and to so much after one.
+    On(u64, Nanos),
     /// It is put back, by this.
     Back(Nanos),
 }
 
 fn shown() -> impl Strategy<Value = Shown> {
-    let instant = |most: u64| (0..most, 0..3u64).prop_map(|(units, more)| units * UNIT + more);
+    let after = || prop_oneof![2 => Just(0), 1 => 1..3u64];
     prop_oneof![
-        8 => instant(4).prop_map(Shown::On),
-        2 => instant(30).prop_map(Shown::On),
-        1 => instant(40).prop_map(Shown::Back),
+        8 => (0..4u64, after()).prop_map(|(units, after)| Shown::On(units, after)),
+        2 => (0..30u64, after()).prop_map(|(units, after)| Shown::On(units, after)),
+        1 => (0..40u64, 0..3u64).prop_map(|(units, more)| Shown::Back(units * UNIT + more)),
     ]
 }
 
@@ -210,17 +218,17 @@ proptest! {
         (overlap, missed) in (overlap(), missed()),
         (jitter, shift) in prop_oneof![2 => Just((0, 0)), 1 => (2..20u64, Just(0)), 1 => (Just(0), 1..20u64)],
         (interval, first) in (20..50u64, 0..60u64),
-        events in prop::collection::vec((prop_oneof![4 => 0..40u64, 1 => 0..300u64], told()), 1..80),
+        events in prop::collection::vec((prop_oneof![4 => 0..40u64, 1 => 0..300u64], told(), most()), 1..80),
     ) {
         let rules = Rules { cadence, overlap, missed, jitter, shift };
         let mut schedule = Schedule::new(rules, interval, first, 7);
         let mut reference = Reference::new(rules, interval, first, 7);
         let mut now = 0;
-        for (passed, told) in events {
+        for (passed, told, most) in events {
             now += passed;
             let busy = schedule.running();
             tell(&mut schedule, &mut reference, now, told);
-            go_on(&mut schedule, &mut reference, now, busy)?;
+            go_on(&mut schedule, &mut reference, now, busy, most)?;
         }
     }
 
@@ -230,16 +238,16 @@ proptest! {
         (overlap, missed) in (overlap(), missed()),
         (jitter, shift) in prop_oneof![2 => Just((0, 0)), 1 => (2..UNIT, Just(0)), 1 => (Just(0), 1..UNIT)],
         dues in prop::collection::btree_set(1..200u64, 0..150),
-        events in prop::collection::vec((shown(), told(), opened()), 1..80),
+        events in prop::collection::vec((shown(), told(), opened(), most()), 1..80),
     ) {
         let rules = Rules { cadence: Cadence::Clock, overlap, missed, jitter, shift };
         let dues: Vec<Nanos> = dues.into_iter().map(|due| due * UNIT).collect();
         let mut now = 20 * UNIT;
         let mut schedule = Schedule::by_clock(rules, Box::new(Known(dues.clone())), now, 7);
         let mut reference = Reference::by_clock(rules, dues.clone(), now, 7);
-        for (shown, told, opened) in events {
+        for (shown, told, opened, most) in events {
             now = match shown {
-                Shown::On(by) => now + by,
+                Shown::On(units, after) => now.max((now / UNIT + units) * UNIT + after),
                 Shown::Back(by) => now.saturating_sub(by).max(1),
             };
             let busy = schedule.running();
@@ -260,7 +268,7 @@ proptest! {
             prop_assert_eq!(schedule.is_due(now), dues.contains(&now));
             let rounded = now / UNIT * UNIT;
             prop_assert_eq!(schedule.is_due(rounded), dues.contains(&rounded));
-            go_on(&mut schedule, &mut reference, now, busy)?;
+            go_on(&mut schedule, &mut reference, now, busy, most)?;
         }
     }
 

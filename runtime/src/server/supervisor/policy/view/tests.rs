@@ -1,6 +1,5 @@
 use super::super::event::{Event as E, *};
 use super::super::harness::*;
-use super::*;
 use crate::server::OnFailure;
 
 fn phases(server: &Server, numbers: std::ops::Range<u64>) -> Vec<&'static str> {
