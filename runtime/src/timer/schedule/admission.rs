@@ -155,4 +155,20 @@ mod tests {
         schedule.advance(102_500, 1023);
         assert!(!schedule.crowded());
     }
+    #[test]
+    fn what_was_to_be_replayed_is_missed_once_there_is_a_gap_after_it() {
+        let mut schedule = Schedule::every(10, Overlap::Allow(5), Missed::Burst(5), 0);
+        let start = |schedule: &mut Schedule| match schedule.act(65) {
+            Some(Action::Start { due, .. }) => due.at,
+            action => panic!("{action:?}"),
+        };
+        schedule.advance(35, 0);
+        assert_eq!(start(&mut schedule), 0);
+        schedule.advance(40, 1);
+        schedule.ended(45, 1, true);
+        schedule.advance(65, 0);
+        assert_eq!(schedule.take_dropped().missed, 3);
+        assert_eq!([(); 3].map(|()| start(&mut schedule)), [40, 50, 60]);
+        assert_eq!(schedule.act(65), None);
+    }
 }

@@ -588,9 +588,11 @@ fn the_settings_of_a_single_worker_differ_from_nobodys() {
 
 #[test]
 fn a_restart_of_a_slot_that_there_is_not_is_forgotten() {
-    let mut server = Server::serving(config());
+    let (mut server, _) = Server::new(config());
     assert_eq!(server.on(E::Restart(S2)), []);
     server.on(E::ScaleUp);
+    server.ready(0);
+    assert_eq!(server.ready(1).last(), Some(&spawn(2, S2, 0)));
     assert_eq!(server.ready(2), [A::CloseUnasked(id(2))]);
 }
 
