@@ -106,6 +106,20 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "server")]
+    #[test]
+    fn time_that_counts_for_nothing_is_added_to_failures() {
+        let second = Duration::from_secs(1);
+        let rule = rule(1, 60 * second);
+        let mut backoff = Backoff::default();
+        backoff.fail(Duration::ZERO, &rule);
+        for failure in backoff.failures() {
+            *failure += 100 * second;
+        }
+        let verdict = backoff.fail(150 * second, &rule);
+        assert_eq!(verdict, Verdict::GiveUp { failures: 2 });
+    }
+
     #[test]
     fn a_delay_doubles_up_to_ten_seconds() {
         let rule = rule(100, Duration::from_secs(60));

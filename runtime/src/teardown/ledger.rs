@@ -504,7 +504,7 @@ mod tests {
     #[test]
     fn what_is_inside_is_found_by_a_new_number() {
         let mut ledger = TestLedger::new();
-        let (inside, _) = ledger.arrive(arrival(&[(5, 1), (1, 10)]));
+        let (inside, _) = ledger.arrive(arrival(&[(5, 10), (1, 10)]));
         ledger.renumber(5, 1, 10, 12);
         let (beside, turn) = ledger.arrive(arrival(&[(1, 11)]));
         assert!(turn.is_some());
@@ -569,6 +569,70 @@ mod tests {
         assert!(!ledger.drained(drain, 2).0);
         assert_eq!(end(&mut ledger, elsewhere), [2]);
         assert!(ledger.drained(drain, 3).0);
+    }
+
+    #[test]
+    fn a_drain_outside_waits_for_what_is_drained_inside() {
+        let mut ledger = TestLedger::new();
+        let (draining, _) = ledger.arrive(arrival(&[(1, 20)]));
+        let inner = open_drain(&mut ledger, None, &[(7, 0), (1, 20)]);
+        let outer = open_drain(&mut ledger, None, &[]);
+        assert!(ledger.drained(inner, 1).0);
+        assert!(!ledger.drained(outer, 2).0);
+        ledger.close_drain(inner);
+        end(&mut ledger, draining);
+        assert!(ledger.drained(outer, 3).0);
+    }
+
+    #[test]
+    fn waits_are_for_what_is_inside_and_for_what_was_entered_later_and_left_before() {
+        let mut ledger = TestLedger::new();
+        let mut arrive = |path: &[(u8, u64)], begun| {
+            let arrival = Arrival {
+                begun,
+                ..arrival(path)
+            };
+            ledger.arrive(arrival).0
+        };
+        let inside = arrive(&[(5, 1), (1, 10)], false);
+        let later = arrive(&[(1, 20)], false);
+        let outer = arrive(&[(1, 10)], false);
+        let begun = arrive(&[(1, 5)], true);
+        let elsewhere = arrive(&[(2, 5)], false);
+        let last = arrive(&[(1, 30)], false);
+        let all = [inside, later, outer, begun, elsewhere, last];
+        for waiting in all {
+            for awaited in all {
+                let expected = waiting == outer && (awaited == inside || awaited == later);
+                assert_eq!(
+                    ledger.waits(waiting, awaited),
+                    expected,
+                    "{waiting} {awaited}"
+                );
+            }
+        }
+        let to = |from, to| Range { place: 1, from, to };
+        assert!(ledger.is_any_in(to(0, u64::MAX)) && ledger.is_any_in(to(30, 30)));
+        assert!(!ledger.is_any_in(to(0, 4)) && !ledger.is_any_in(to(11, 19)));
+        ledger.arrive(arrival(&[(1, u64::MAX - 1)]));
+        assert!(ledger.is_any_in(to(31, u64::MAX)) && !ledger.is_any_in(to(31, u64::MAX - 2)));
+    }
+
+    #[cfg(feature = "monitor")]
+    #[test]
+    fn names_are_those_of_a_runtime() {
+        let mut ledger = TestLedger::new();
+        for (name, place) in [("first", 1), ("second", 2), ("third", 3)] {
+            let arrival = Arrival {
+                name,
+                ..arrival(&[(place, 1)])
+            };
+            ledger.arrive(arrival);
+        }
+        let names = |runtime| ledger.names(runtime).collect::<Vec<_>>();
+        assert_eq!(names(Some(1)), ["first", "third"]);
+        assert_eq!(names(Some(0)), ["second"]);
+        assert_eq!(names(None), ["first", "second", "third"]);
     }
 
     #[test]

@@ -361,3 +361,133 @@ impl<F: Future> Future for InPlace<'_, F> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn outermost() -> Place {
+        Place::Thread(7)
+    }
+
+    #[test]
+    fn numbers_rise_and_are_those_of_one_counter_in_256() {
+        let mut number = Number::default();
+        number.write(&[1, 2]);
+        assert_eq!(number.finish(), 0x0102);
+        number.write(&[1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(number.finish(), 0x0102 ^ (1 << 56));
+        number.write(&[0, 0, 0, 0, 0, 0, 0, 2]);
+        assert_eq!(number.finish(), 0x0100 ^ (1 << 56));
+        for number in [0, 255, 256, u64::MAX] {
+            let (first, second) = (next_of(number), next_of(number));
+            assert!(0 < first && first < second);
+        }
+        let place = Place::Thread(3);
+        let (first, second) = (place.next(), place.next());
+        assert!(0 < first && first < second);
+        let inner = InnerPlace::of(outermost(), 5).place();
+        assert_eq!((inner.next(), inner.next()), (1, 2));
+        assert_eq!(inner.member(4).next(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_current_place_is_that_of_the_task() {
+        for _ in 0..3 {
+            let numbers = tokio::spawn(async {
+                let id = task::id();
+                assert!(matches!(Place::current(), Place::Task(current) if current == id));
+                (number_of(id).to_string(), id.to_string())
+            });
+            let (number, id) = numbers.await.unwrap();
+            assert_eq!(number, id);
+        }
+
+        let mut place = InnerPlace::of(outermost(), 5);
+        let key = place.place().key();
+        assert_eq!(place.run(|| Place::current().key()), key);
+        let other = tokio::spawn(async move {
+            place.run(|| {
+                place_of_another_task(key);
+                Place::current().key()
+            })
+        });
+        assert_eq!(other.await.unwrap(), key);
+    }
+
+    /// What is polled in another task is in no place of this one.
+    fn place_of_another_task(key: Key) {
+        let local = task::LocalSet::new();
+        let other = local.spawn_local(async { Place::current().key() });
+        let mut other = std::pin::pin!(async move {
+            local.await;
+            other.await.unwrap()
+        });
+        let polled = other.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(other) if other != key));
+    }
+
+    #[test]
+    fn a_place_is_told_from_its_members_and_has_its_way_out() {
+        let mut inner = InnerPlace::of(outermost(), 5);
+        let place = inner.place();
+        let Key::Inner(address, 0) = place.key() else {
+            panic!("{place:?}");
+        };
+        let (first, second) = (place.member(0), place.member(1));
+        assert_eq!(first.key(), Key::Inner(address, 1));
+        assert_eq!(second.key(), Key::Inner(address, 2));
+        assert_eq!(outermost().member(3).key(), Key::Thread(7));
+
+        let outer = (Key::Thread(7), 5);
+        assert_eq!(outermost().path(5), [outer]);
+        assert_eq!(place.path(3), [(place.key(), 3), outer]);
+        let group = (place.key(), WITH_ALL_OTHERS);
+        assert_eq!(first.path(3), [(first.key(), 3), group, outer]);
+        inner.begin(6);
+        assert_eq!(place.path(3)[1], (Key::Thread(7), 6));
+        assert_eq!(inner.outer().1, 6);
+    }
+
+    #[test]
+    fn a_place_begins_when_it_is_first_entered_unless_it_has_begun() {
+        let mut begun = InnerPlace::of(outermost(), 5);
+        assert!(begun.is_empty());
+        begun.place();
+        assert!(!begun.is_empty());
+        assert_eq!(begun.outer().1, 5);
+        let mut first = InnerPlace::of(outermost(), 0);
+        first.place();
+        let mut second = InnerPlace::of(outermost(), 0);
+        second.place();
+        assert!(0 < first.outer().1 && first.outer().1 < second.outer().1);
+        assert!(first.into_node().is_some());
+    }
+
+    #[test]
+    fn what_is_pending_is_pending_in_all_places_around_it() {
+        let mut outer = InnerPlace::of(outermost(), 1);
+        let mut inner = InnerPlace::of(outer.place(), 1);
+        let member = inner.place().member(2);
+        assert!(!inner.has_pending() && !outer.has_pending());
+        outer.place().add_pending();
+        assert!(!inner.has_pending() && outer.has_pending());
+        member.add_pending();
+        outer.place().remove_pending();
+        assert!(inner.has_pending() && outer.has_pending());
+        member.remove_pending();
+        assert!(!inner.has_pending() && !outer.has_pending());
+        assert!(!InnerPlace::of(outermost(), 1).has_pending());
+    }
+
+    #[test]
+    fn a_long_way_in_is_left_without_a_long_stack() {
+        let mut place = outermost();
+        for _ in 0..1_000_000 {
+            place = InnerPlace::of(place, 1).place();
+        }
+        drop(place);
+    }
+}

@@ -136,4 +136,39 @@ mod tests {
         // Judged on the grid, more than half would be skipped: those after a start that is shifted by over 40.
         assert!((500..3000).contains(&skipped), "{skipped}");
     }
+    #[test]
+    fn a_cap_that_nobody_chose_is_told_of_while_ticks_are_skipped_at_it() {
+        let crowded = |overlap, running: u64| {
+            let mut schedule = Schedule::every(100, overlap, Missed::Coalesce, 0);
+            for now in 0..running {
+                schedule.advance(now * 100, schedule.running());
+                schedule.act(now * 100);
+            }
+            schedule
+        };
+        assert!(!crowded(Overlap::ALLOW, 1024).crowded());
+        assert!(!crowded(Overlap::Allow(1023), 1025).crowded());
+        assert!(!crowded(Overlap::Queue(1024), 1030).crowded());
+        let mut schedule = crowded(Overlap::ALLOW, 1025);
+        assert!(schedule.crowded());
+        schedule.ended(102_450, 1, true);
+        schedule.advance(102_500, 1023);
+        assert!(!schedule.crowded());
+    }
+    #[test]
+    fn what_was_to_be_replayed_is_missed_once_there_is_a_gap_after_it() {
+        let mut schedule = Schedule::every(10, Overlap::Allow(5), Missed::Burst(5), 0);
+        let start = |schedule: &mut Schedule| match schedule.act(65) {
+            Some(Action::Start { due, .. }) => due.at,
+            action => panic!("{action:?}"),
+        };
+        schedule.advance(35, 0);
+        assert_eq!(start(&mut schedule), 0);
+        schedule.advance(40, 1);
+        schedule.ended(45, 1, true);
+        schedule.advance(65, 0);
+        assert_eq!(schedule.take_dropped().missed, 3);
+        assert_eq!([(); 3].map(|()| start(&mut schedule)), [40, 50, 60]);
+        assert_eq!(schedule.act(65), None);
+    }
 }

@@ -119,3 +119,40 @@ impl Schedule {
         (points, newest_at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::machine::{Action, Rules};
+    use super::super::model::Known;
+    use super::super::policy::{Missed, Overlap};
+    use super::*;
+
+    #[test]
+    fn the_newest_of_very_many_are_told_apart() {
+        for count in [2, 1023, 1024, 1025, 2048, 2049, 3072, 5000] {
+            let rules = Rules {
+                cadence: Cadence::Clock,
+                overlap: Overlap::Skip,
+                missed: Missed::Burst(usize::MAX),
+                jitter: 0,
+                shift: 0,
+            };
+            let dues = Known((1..=count).map(|due| due * 10).collect());
+            let mut schedule = Schedule::by_clock(rules, Box::new(dues), 5, 0);
+            schedule.advance(count * 10, 0);
+            let dropped = count.saturating_sub(MOST as u64);
+            assert_eq!(schedule.take_dropped().missed, dropped);
+            for index in dropped..count {
+                let due = Due {
+                    index,
+                    at: (index + 1) * 10,
+                };
+                let missed = if index == dropped { dropped } else { 0 };
+                assert_eq!(schedule.act(NEVER), Some(Action::Start { due, missed }));
+                schedule.ended(NEVER, 1, true);
+            }
+            assert_eq!(schedule.act(NEVER), None);
+            assert_eq!((schedule.next.index, schedule.next.at), (count, NEVER));
+        }
+    }
+}

@@ -78,7 +78,7 @@ impl Run {
 
     /// This one and `later` in one, if there is nothing between them.
     pub(super) fn followed_by(self, later: &Run) -> Option<Run> {
-        let follows = later.count > 0 && self.first.index + self.count == later.first.index;
+        let follows = self.first.index + self.count == later.first.index;
         follows.then(|| {
             let earlier = (0..self.count).map(|i| self.nth(i).at);
             let times = earlier.chain((0..later.count).map(|i| later.nth(i).at));

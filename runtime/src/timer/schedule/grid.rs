@@ -199,6 +199,19 @@ mod tests {
     }
 
     #[test]
+    fn an_interval_that_lasts_beyond_the_clock_is_forgotten_for_a_shorter_one() {
+        let mut schedule = Schedule::every(100, Overlap::Skip, Missed::Coalesce, 0);
+        for now in [0, 100] {
+            schedule.advance(now, 0);
+            run(&mut schedule, now);
+        }
+        schedule.set_interval(NEVER, 150, 0);
+        assert_eq!(schedule.wake_at(), NEVER);
+        schedule.set_interval(100, 160, 0);
+        assert_eq!(schedule.wake_at(), 200);
+    }
+
+    #[test]
     fn jitter_stays_within_its_bound_and_off_the_grid() {
         let mut schedule = Schedule::every(100, Overlap::Skip, Missed::Coalesce, 99);
         let mut shifts = [0; 99];

@@ -113,3 +113,53 @@ impl Irregular {
         put_back
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::Known;
+    use super::*;
+
+    #[test]
+    fn of_very_many_stretches_the_closest_become_one() {
+        // Thirty-three, the newest first, of which two lie closer to each other.
+        let starts = (0..33).rev().map(|nth| match nth {
+            17 => 16_500,
+            nth => nth * 1000,
+        });
+        for count in [32, 33] {
+            let dues = (1..400).map(|due| due * 100).collect();
+            let mut irregular = Irregular::new(Box::new(Known(dues)), 0);
+            for due in starts.clone().skip(33 - count) {
+                // It takes up the tick of one due time, and another.
+                irregular.jumped = true;
+                irregular.start(due + 100);
+                irregular.start(due + 200);
+            }
+            let merged = count == 33;
+            let mut at = 0;
+            for due in (1..400).map(|due| due * 100) {
+                let mut starts = starts.clone().skip(33 - count);
+                let started = starts.any(|start| due == start + 100 || due == start + 200)
+                    || merged && (16_100..=16_700).contains(&due);
+                if !started {
+                    at = irregular.after(at);
+                    assert_eq!(at, due);
+                }
+            }
+            assert_eq!(irregular.after(at), NEVER);
+        }
+    }
+
+    #[test]
+    fn what_follows_stretches_that_became_one_is_one_of_its_own() {
+        let dues = (1..400).map(|due| due * 100).collect();
+        let mut irregular = Irregular::new(Box::new(Known(dues)), 0);
+        for due in (1..=33).map(|nth| nth * 1000) {
+            irregular.jumped = true;
+            irregular.start(due);
+        }
+        irregular.start(36_000);
+        assert_eq!(irregular.after(33_000), 33_100);
+        assert_eq!(irregular.after(35_900), 36_100);
+    }
+}

@@ -12,6 +12,8 @@ mod machine;
 #[cfg(test)]
 mod model;
 mod policy;
+#[cfg(test)]
+mod reference;
 
 pub(super) use due::{Due, NEVER, Nanos};
 pub(super) use irregular::Dues;

@@ -2,12 +2,17 @@
 
 use proptest::prelude::*;
 
-use super::due::{Due, Nanos};
+use super::due::{Due, NEVER, Nanos};
+use super::irregular::{Dues, PASSED_OVER};
 use super::machine::{Action, Cadence, Dropped, Rules, Schedule};
 use super::policy::{Missed, Overlap};
+use super::reference::Reference;
 
 const MS: Nanos = 1_000_000;
 const YEAR: Nanos = 365 * 24 * 3600 * 1000 * MS;
+
+/// A clock that is put forward may show a few of these at once.
+const UNIT: Nanos = PASSED_OVER / 9;
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
@@ -49,8 +54,223 @@ fn missed() -> impl Strategy<Value = Missed> {
     ]
 }
 
+/// What the driver tells, at the instants that matter: at most a few intervals apart.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    Nothing,
+    Ended { count: usize, completed: bool },
+    Pause,
+    Resume,
+    SetInterval(Nanos),
+    Reset,
+    Trigger,
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    let ended = (1..4usize, prop::bool::weighted(0.2));
+    prop_oneof![
+        8 => Just(Told::Nothing),
+        6 => ended.prop_map(|(count, completed)| Told::Ended { count, completed }),
+        1 => Just(Told::Pause),
+        2 => Just(Told::Resume),
+        1 => (20..50u64).prop_map(Told::SetInterval),
+        1 => Just(Told::Reset),
+        2 => Just(Told::Trigger),
+    ]
+}
+
+/// Few of many steps are done before the next event, now and then.
+fn most() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => Just(usize::MAX), 1 => 0..3usize]
+}
+
+/// Another runs what is due, or runs it no more.
+#[derive(Clone, Copy, Debug)]
+enum Opened {
+    Close,
+    /// It has dealt with what was due until so many units ago.
+    Open {
+        dealt_with: Option<u64>,
+    },
+}
+
+fn opened() -> impl Strategy<Value = Option<Opened>> {
+    let open = prop::option::of(0..30u64).prop_map(|dealt_with| Opened::Open { dealt_with });
+    prop_oneof![
+        20 => Just(None),
+        1 => Just(Some(Opened::Close)),
+        2 => open.prop_map(Some),
+    ]
+}
+
+/// Tells both.
+fn tell(schedule: &mut Schedule, reference: &mut Reference, now: Nanos, told: Told) {
+    let busy = schedule.running();
+    match told {
+        Told::Nothing => {}
+        Told::Ended { count, completed } => {
+            let count = count.min(busy);
+            if count > 0 {
+                schedule.ended(now, count, completed);
+                reference.ended(now, count, completed);
+            }
+        }
+        Told::Pause if now > 0 => {
+            schedule.pause(now, busy);
+            reference.pause(now, busy);
+        }
+        Told::Resume => {
+            schedule.resume(now);
+            reference.resume(now);
+        }
+        // A due time that is held back hides the one before it, which counts again if the interval changes twice in a pause.
+        Told::SetInterval(new) if now > 0 && !(reference.is_shifted() && reference.paused) => {
+            schedule.set_interval(new, now, busy);
+            reference.set_interval(new, now, busy);
+        }
+        Told::Reset if now > 0 => {
+            schedule.reset(now, busy);
+            reference.reset(now, busy);
+        }
+        Told::Trigger => {
+            schedule.trigger();
+            reference.trigger();
+        }
+        _ => {}
+    }
+}
+
+/// Lets both do what there is to do now, or so many steps of it, and compares.
+fn go_on(
+    schedule: &mut Schedule,
+    reference: &mut Reference,
+    now: Nanos,
+    busy: usize,
+    most: usize,
+) -> Result<(), TestCaseError> {
+    schedule.advance(now, busy);
+    reference.advance(now, busy);
+    prop_assert_eq!(schedule.dealt_with(), reference.dealt_with());
+    let mut at_rest = false;
+    for _ in 0..most {
+        let expected = reference.act(now);
+        prop_assert!(expected.is_none() || schedule.has_to_act());
+        prop_assert_eq!(schedule.act(now), expected);
+        at_rest = expected.is_none();
+        if at_rest {
+            break;
+        }
+    }
+    prop_assert!(!at_rest || !schedule.has_to_act());
+    let dropped = std::mem::take(&mut reference.dropped);
+    prop_assert_eq!(schedule.take_dropped(), dropped);
+    let (wake_at, due) = match reference.next_at {
+        _ if reference.paused || reference.closed => (NEVER, NEVER),
+        NEVER => (NEVER, NEVER),
+        at => (at, reference.next.at),
+    };
+    prop_assert_eq!((schedule.wake_at(), schedule.next_due()), (wake_at, due));
+    prop_assert_eq!(schedule.next, reference.next);
+    prop_assert_eq!(schedule.running(), reference.running);
+    prop_assert_eq!(schedule.is_concurrent(), reference.places() > 1);
+    prop_assert_eq!(schedule.interval(), reference.interval);
+    prop_assert_eq!(schedule.is_closed(), reference.closed);
+    prop_assert_eq!(schedule.newest_passed(), reference.newest_passed);
+    Ok(())
+}
+
+/// As of a calendar that is known.
+#[derive(Debug)]
+pub(super) struct Known(pub(super) Vec<Nanos>);
+
+impl Dues for Known {
+    fn after(&mut self, at: Nanos) -> Nanos {
+        let mut dues = self.0.iter().copied();
+        dues.find(|&due| due > at).unwrap_or(NEVER)
+    }
+}
+
+/// What a timer by a wall clock is told besides.
+#[derive(Clone, Copy, Debug)]
+enum Shown {
+    /// The clock goes on by so many units, and to so much after one.
+    On(u64, Nanos),
+    /// It is put back, by this.
+    Back(Nanos),
+}
+
+fn shown() -> impl Strategy<Value = Shown> {
+    let after = || prop_oneof![2 => Just(0), 1 => 1..3u64];
+    prop_oneof![
+        8 => (0..4u64, after()).prop_map(|(units, after)| Shown::On(units, after)),
+        2 => (0..30u64, after()).prop_map(|(units, after)| Shown::On(units, after)),
+        1 => (0..40u64, 0..3u64).prop_map(|(units, more)| Shown::Back(units * UNIT + more)),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// It does what is done by going from one due time to the next.
+    #[test]
+    fn due_times_are_judged_one_by_one(
+        cadence in prop_oneof![4 => Just(Cadence::Grid), 1 => Just(Cadence::Delay)],
+        (overlap, missed) in (overlap(), missed()),
+        (jitter, shift) in prop_oneof![2 => Just((0, 0)), 1 => (2..20u64, Just(0)), 1 => (Just(0), 1..20u64)],
+        (interval, first) in (20..50u64, 0..60u64),
+        events in prop::collection::vec((prop_oneof![4 => 0..40u64, 1 => 0..300u64], told(), most()), 1..80),
+    ) {
+        let rules = Rules { cadence, overlap, missed, jitter, shift };
+        let mut schedule = Schedule::new(rules, interval, first, 7);
+        let mut reference = Reference::new(rules, interval, first, 7);
+        let mut now = 0;
+        for (passed, told, most) in events {
+            now += passed;
+            let busy = schedule.running();
+            tell(&mut schedule, &mut reference, now, told);
+            go_on(&mut schedule, &mut reference, now, busy, most)?;
+        }
+    }
+
+    /// By a clock too, wherever it is put.
+    #[test]
+    fn due_times_by_a_clock_are_judged_one_by_one(
+        (overlap, missed) in (overlap(), missed()),
+        (jitter, shift) in prop_oneof![2 => Just((0, 0)), 1 => (2..UNIT, Just(0)), 1 => (Just(0), 1..UNIT)],
+        dues in prop::collection::btree_set(1..200u64, 0..150),
+        events in prop::collection::vec((shown(), told(), opened(), most()), 1..80),
+    ) {
+        let rules = Rules { cadence: Cadence::Clock, overlap, missed, jitter, shift };
+        let dues: Vec<Nanos> = dues.into_iter().map(|due| due * UNIT).collect();
+        let mut now = 20 * UNIT;
+        let mut schedule = Schedule::by_clock(rules, Box::new(Known(dues.clone())), now, 7);
+        let mut reference = Reference::by_clock(rules, dues.clone(), now, 7);
+        for (shown, told, opened, most) in events {
+            now = match shown {
+                Shown::On(units, after) => now.max((now / UNIT + units) * UNIT + after),
+                Shown::Back(by) => now.saturating_sub(by).max(1),
+            };
+            let busy = schedule.running();
+            schedule.look(now);
+            reference.look(now);
+            tell(&mut schedule, &mut reference, now, told);
+            match opened {
+                None => {}
+                Some(Opened::Close) => {
+                    schedule.close();
+                    reference.close();
+                }
+                Some(Opened::Open { dealt_with }) => {
+                    let last = dealt_with.map(|ago| now.saturating_sub(ago * UNIT));
+                    prop_assert_eq!(schedule.open(last, now), reference.open(last, now));
+                }
+            }
+            prop_assert_eq!(schedule.is_due(now), dues.contains(&now));
+            let rounded = now / UNIT * UNIT;
+            prop_assert_eq!(schedule.is_due(rounded), dues.contains(&rounded));
+            go_on(&mut schedule, &mut reference, now, busy, most)?;
+        }
+    }
 
     /// Each due time is started, skipped or missed, or waits; none of them twice; never early; in order; where the
     /// grid has it.

@@ -340,3 +340,30 @@ impl fmt::Display for Worn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_and_what_is_worn_is_told_in_words() {
+        let refused = [
+            (Refused::Reload, "rolling restart"),
+            (Refused::Restart, "restart of a worker"),
+            (Refused::Scale, "change of the number of workers"),
+            (Refused::Upgrade, "upgrade"),
+        ];
+        for (refused, told) in refused {
+            assert_eq!(refused.to_string(), told);
+        }
+        let hour = Duration::from_secs(3600);
+        let worn = [
+            (Worn::Time(hour), "it has been ready for 3600s"),
+            (Worn::Connections(9), "it has accepted 9 connections"),
+            (Worn::Memory(3 << 20), "3 MiB of it are resident"),
+        ];
+        for (worn, told) in worn {
+            assert_eq!(worn.to_string(), told);
+        }
+    }
+}

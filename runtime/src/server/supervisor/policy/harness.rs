@@ -111,6 +111,7 @@ impl Server {
             actions.extend(self.policy.tick(self.now));
         }
         self.now = end;
+        assert_eq!(self.policy.tick(end), [], "before a deadline");
         actions
     }
 

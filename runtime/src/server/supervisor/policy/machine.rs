@@ -104,7 +104,6 @@ impl Policy {
     /// clock are never.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let state = match self.state {
-            State::Done => return None,
             State::Forced { by, .. } => return Some(by),
             State::Stopping(Stopping {
                 step: Step::Main { by },

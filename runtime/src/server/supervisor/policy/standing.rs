@@ -98,3 +98,6 @@ impl Policy {
         workers.max()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,3 +65,6 @@ impl Policy {
         seen.collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

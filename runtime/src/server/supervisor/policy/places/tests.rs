@@ -330,6 +330,16 @@ fn serving_successors_that_fail_to_start_leave_the_slot_listening_for_1_s_at_mos
         parked.push(server.failed(number).contains(&A::Park(S0)));
     }
     assert_eq!(parked, [false, false, false, true, true]);
+
+    for (running, parked) in [(700, false), (701, true)] {
+        let mut server = Server::serving(Config {
+            on_failure: OnFailure::Restart,
+            ..config()
+        });
+        server.failed(0);
+        server.wait(ms(100 + running));
+        assert_eq!(server.failed(2).contains(&A::Park(S0)), parked);
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn serving_worker_signalled_rolls_its_slot_with_its_image() {
             spawn(2, S1, 0)
         ]
     );
-    assert_eq!(server.on(E::WorkerSignalled(id(1), TERM)), []);
+    assert_eq!(server.on(E::WorkerSignalled(id(1), INT)), []);
     assert_eq!(
         server.ready(2),
         [
@@ -257,6 +257,22 @@ fn roll_new_ended_is_given_up_and_the_old_stays() {
 }
 
 #[test]
+fn roll_new_that_returns_unasked_is_told_of() {
+    let mut server = Server::serving(config());
+    server.on(E::Reload);
+    assert_eq!(
+        server.clean(2),
+        [
+            A::Report(R::ReturnedUnasked(id(2))),
+            A::Report(R::RollGivenUp {
+                role: S0,
+                mixed: false
+            })
+        ]
+    );
+}
+
+#[test]
 fn roll_start_deadline_of_the_new_gives_up() {
     let mut server = Server::serving(config());
     server.on(E::Reload);
@@ -412,6 +428,7 @@ fn scaling_adds_a_slot_and_stops_the_highest() {
     // A third at once would be one too many.
     assert_eq!(deeds(server.on(E::ScaleUp)), []);
     assert_eq!(server.clean(2), [spawn(4, S2, 0)]);
+    assert_eq!(server.policy.target(), 3);
 }
 
 #[test]
@@ -551,6 +568,32 @@ fn a_crash_after_a_roll_that_was_given_up_may_bring_newer_settings() {
         !server.failed(5).contains(&warning),
         "all have the same again"
     );
+}
+
+#[test]
+fn the_settings_of_a_single_worker_differ_from_nobodys() {
+    let mut server = Server::serving(Config {
+        workers: 1,
+        on_failure: OnFailure::Restart,
+        ..config()
+    });
+    server.on(E::Reload);
+    server.failed(1);
+    let delay = ms(100);
+    assert_eq!(
+        server.failed(0),
+        [A::Report(R::Backoff { role: S0, delay })]
+    );
+}
+
+#[test]
+fn a_restart_of_a_slot_that_there_is_not_is_forgotten() {
+    let (mut server, _) = Server::new(config());
+    assert_eq!(server.on(E::Restart(S2)), []);
+    server.on(E::ScaleUp);
+    server.ready(0);
+    assert_eq!(server.ready(1).last(), Some(&spawn(2, S2, 0)));
+    assert_eq!(server.ready(2), [A::CloseUnasked(id(2))]);
 }
 
 #[test]

@@ -214,6 +214,49 @@ fn forced_waits_a_second_at_most() {
 }
 
 #[test]
+fn forced_gives_those_that_were_killed_before_as_long() {
+    let mut server = Server::serving(config());
+    server.on(E::Hung(id(0)));
+    server.on(E::StopSignal(TERM));
+    server.wait(ms(700));
+    server.on(E::StopSignal(INT));
+    let by = server.now + SECOND;
+    assert_eq!(server.policy.next_deadline(), Some(by));
+    server.policy.gap(SECOND);
+    assert_eq!(server.policy.next_deadline(), Some(by + SECOND));
+}
+
+#[test]
+fn stopping_gives_one_that_was_killed_before_no_longer_than_the_budget() {
+    let mut server = Server::serving(Config {
+        workers: 1,
+        has_main: true,
+        shutdown_timeout: ms(500),
+        ..config()
+    });
+    server.on(E::Hung(id(0)));
+    server.on(E::StopSignal(TERM));
+    assert_eq!(server.policy.next_deadline(), Some(server.now + ms(500)));
+}
+
+#[test]
+fn stopping_counts_no_start_of_an_extra() {
+    let mut server = Server::serving(Config {
+        extra_sync: vec![false],
+        start_timeout: 10 * SECOND,
+        on_failure: OnFailure::Restart,
+        ..config()
+    });
+    server.failed(0);
+    server.wait(ms(100));
+    server.on(E::StopSignal(TERM));
+    // The worker's share is over before the extra's.
+    let by = server.now + 24 * SECOND;
+    assert_eq!(server.policy.next_deadline(), Some(by));
+    assert_eq!(server.wait(20 * SECOND), []);
+}
+
+#[test]
 fn forced_does_not_wait_for_threads() {
     let mut server = Server::serving(Config {
         can_kill: false,
@@ -383,6 +426,19 @@ fn a_second_signal_ends_the_delay_and_a_third_forces() {
     assert_eq!(server.on(E::StopSignal(INT)), [], "belongs to the second");
     server.wait(ms(1));
     assert_eq!(server.on(E::StopSignal(INT))[0], A::Report(R::Forced(INT)));
+}
+
+#[test]
+fn a_signal_after_a_request_is_a_first_one() {
+    let mut server = Server::serving(Config {
+        drain_delay: 5 * SECOND,
+        ..config()
+    });
+    server.on(E::StopRequested);
+    assert_eq!(server.on(E::StopSignal(TERM)), []);
+    server.wait(ms(501));
+    let actions = server.on(E::StopSignal(TERM));
+    assert!(matches!(actions[0], A::Report(R::Stopping { .. })));
 }
 
 #[test]

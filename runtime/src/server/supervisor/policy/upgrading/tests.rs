@@ -129,3 +129,28 @@ fn a_failure_that_stops_the_server_stops_the_successor_too() {
     assert_eq!(server.failed(0)[0], A::AbandonUpgrade);
     server.clean(1);
 }
+
+#[test]
+fn nobody_is_succeeded_by_one_that_was_not_asked_for() {
+    let mut server = Server::serving(config());
+    assert_eq!(server.on(E::Succeeded), []);
+    server.on(E::Upgrade);
+    server.on(E::UpgradeOver);
+    assert_eq!(server.on(E::Succeeded), []);
+}
+
+#[test]
+fn a_successor_that_dies_while_the_main_context_is_left_makes_it_1_unless_something_failed() {
+    for (ending, code) in [(Ending::Clean, 1), (Ending::Failed, 1)] {
+        let mut server = Server::serving(Config {
+            workers: 1,
+            has_main: true,
+            ..config()
+        });
+        server.on(E::Upgrade);
+        server.on(E::Succeeded);
+        server.on(E::Ended(id(0), ending));
+        assert_eq!(server.on(E::SuccessorDied), []);
+        assert_eq!(server.on(E::MainLeft(Ending::Clean)), [A::Exit(code)]);
+    }
+}

@@ -446,3 +446,6 @@ fn about(address: SocketAddr, text: &str, error: io::Error) -> io::Error {
 pub(super) fn cannot(what: &str, text: impl fmt::Display, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot {what} {text}: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
@@ -35,6 +35,10 @@ pub(super) struct Fake {
     opened: Vec<Weak<Open>>,
     pub(super) removed: Vec<PathBuf>,
     pub(super) unavailable: Vec<SocketAddr>,
+    /// No port of this address can be bound.
+    pub(super) failing: Option<(IpAddr, io::ErrorKind)>,
+    /// How many sockets were to be opened.
+    pub(super) tries: usize,
     /// Those that were taken over.
     pub(super) owned: BTreeSet<PathBuf>,
 }
@@ -74,6 +78,12 @@ impl System for Fake {
 
     fn open(&mut self, name: &Name, how: How) -> io::Result<Opened<Fake>> {
         let id = self.opened.len() as u64;
+        self.tries += 1;
+        if let (Some((failing, error)), Some((_, at))) = (self.failing, name.inet()) {
+            if at.ip() == failing {
+                return Err(error.into());
+            }
+        }
         let name = match name {
             Name::Inet(_, address) if self.unavailable.contains(address) => {
                 return Err(io::ErrorKind::AddrNotAvailable.into());

@@ -1,8 +1,10 @@
 use super::fake::*;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::server::addresses::Addresses;
 use crate::server::line::Role;
 use crate::server::supervisor::policy::WorkerId;
 use crate::server::supervisor::sockets::name::Kind;
@@ -287,4 +289,109 @@ fn names_are_told_apart() {
     assert!(table.unlisten(WorkerId(0), "@x"));
     assert!(table.unlisten(WorkerId(0), "a:80"));
     assert_eq!(table.names().count(), 1);
+}
+
+#[test]
+fn who_is_full_or_blocked_borrows_nothing_until_it_is_free_again() {
+    let tell: [fn(&mut super::Table<Fake>, bool); 2] = [
+        |table, full| table.full(WorkerId(1), 0, full),
+        |table, blocked| table.blocked(WorkerId(1), blocked),
+    ];
+    for tell in tell {
+        let mut table = table();
+        let sockets = [0, 1].map(|worker| serve(&mut table, worker));
+        tell(&mut table, true);
+        assert_eq!(orders(&mut table), ["to 0: 1"]);
+        table.ended(WorkerId(0));
+        assert_eq!(orders(&mut table), ["from 0"]);
+        table.park(A);
+        assert!(sockets[0].listening.get(), "it can be lent later");
+        tell(&mut table, false);
+        assert_eq!(orders(&mut table), ["to 1: 0"]);
+    }
+}
+
+#[test]
+fn loans_have_numbers_of_their_own() {
+    let mut table = table();
+    let first = listen(&mut table, 0, "localhost:80", &LOCALHOST).unwrap();
+    table.accepts(WorkerId(0), 0, first.id);
+    let second = listen(&mut table, 1, "localhost:80", &[]).unwrap();
+    table.accepts(WorkerId(1), 0, second.id);
+    table.ended(WorkerId(0));
+    let mut loans: Vec<u64> = (table.take_orders().into_iter())
+        .map(|order| match order {
+            super::Order::Lend { loan, .. } | super::Order::TakeBack { loan, .. } => loan,
+        })
+        .collect();
+    loans.sort_unstable();
+    assert_eq!(loans, [1, 2, 3, 4]);
+}
+
+/// Datagrams that wait there would wait for nobody.
+#[test]
+fn the_datagram_socket_of_a_vacant_slot_is_closed() {
+    let mut table = table();
+    let addresses = ["127.0.0.1:53".parse().unwrap()];
+    for worker in [0, 1] {
+        let asked = table.bind_udp(WorkerId(worker), "a:53", &addresses);
+        drop(asked.unwrap());
+        table.ready(WorkerId(worker));
+    }
+    table.ended(WorkerId(0));
+    assert_eq!(table.system.open_sockets().len(), 2);
+    table.park(A);
+    assert_eq!(table.system.open_sockets().len(), 1);
+}
+
+#[test]
+fn a_loan_of_another_address_keeps_nothing_from_being_parked() {
+    let mut table = table();
+    let sockets =
+        [0, 1].map(|worker| listen(&mut table, worker, "a:81", &["127.0.0.1:81"]).unwrap());
+    for worker in [0, 1] {
+        table.ready(WorkerId(worker));
+    }
+    serve(&mut table, 2);
+    table.ended(WorkerId(0));
+    table.park(A);
+    assert!(!sockets[0].listening.get());
+}
+
+#[test]
+fn addresses_are_those_that_listen_by_what_was_asked_for() {
+    let mut table = table();
+    let first = listen(&mut table, 0, "localhost:80", &LOCALHOST).unwrap();
+    table.listen_unix(WorkerId(0), Path::new("/x"), 0).unwrap();
+    table.listen_unix(WorkerId(0), Path::new("@y"), 0).unwrap();
+    let of = |addresses: &[&str]| {
+        let of = |at: &&str| ("localhost:80".to_owned(), at.parse::<SocketAddr>().unwrap());
+        let inet: Vec<_> = addresses.iter().map(of).collect();
+        Addresses::new(inet, ["/x".into()].into_iter())
+    };
+    assert_eq!(table.addresses(), of(&LOCALHOST[..1]));
+    table.accepts(WorkerId(0), 0, first.id);
+    assert_eq!(table.addresses(), of(&LOCALHOST));
+}
+
+#[cfg(feature = "monitor")]
+#[test]
+fn whose_a_socket_is_can_be_seen() {
+    use super::Holding;
+
+    let mut table = table();
+    let holders = |table: &super::Table<Fake>| table.holders();
+    for worker in [0, 1] {
+        serve(&mut table, worker);
+    }
+    listen(&mut table, 2, "127.0.0.1:80", &["127.0.0.1:80"]).unwrap();
+    let seen = |a, b, c| vec![("127.0.0.1:80".to_owned(), vec![(A, a), (B, b), (C, c)])];
+    let held = Holding::Held;
+    assert_eq!(holders(&table), seen(held, held, held));
+    table.ended(WorkerId(0));
+    assert_eq!(holders(&table), seen(Holding::LentTo(B), held, held));
+    table.accepts_no_more(WorkerId(1), 0);
+    assert_eq!(holders(&table), seen(Holding::Waiting, held, held));
+    table.park(A);
+    assert_eq!(holders(&table), seen(Holding::Parked, held, held));
 }

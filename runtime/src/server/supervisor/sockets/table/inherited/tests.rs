@@ -277,3 +277,51 @@ fn a_name_of_several_udp_or_unix_sockets_is_refused_with_their_addresses() {
         );
     }
 }
+
+#[test]
+fn a_socket_that_was_passed_is_closed_with_its_last_slot() {
+    let mut table = passed(&[HTTP]);
+    let mut socket = |number| listen(&mut table, number, "127.0.0.1:80").unwrap().id;
+    assert_eq!([socket(0), socket(1)], [0, 0]);
+    table.close(A);
+    assert_eq!(table.names().count(), 1);
+    table.close(B);
+    assert_eq!(table.names().count(), 0);
+}
+
+#[test]
+fn what_was_passed_by_a_name_is_closed_by_it_and_nothing_else_is() {
+    let mut table = of_names(&[("one", unix("/one")), ("two", unix("/two"))]);
+    for called in ["one", "two"] {
+        table.named(worker(0), Passed::Unix, called).unwrap();
+    }
+    assert!(table.unlisten(worker(0), "one"));
+    let names: Vec<_> = table.names().map(|name| name.to_string()).collect();
+    assert_eq!(names, ["/two"]);
+}
+
+#[test]
+fn any_address_is_bound_instead_of_any_of_ipv4_only() {
+    let table = passed(&[
+        ("http", Kind::Tcp, "[::]:80"),
+        ("dns", Kind::Udp, "[::]:53"),
+        ("both", Kind::Tcp, "[::]:81"),
+        ("both", Kind::Tcp, "0.0.0.0:81"),
+    ]);
+    for (kind, asked, expected) in [
+        (Kind::Tcp, "0.0.0.0:80", "[::]:80"),
+        (Kind::Tcp, "127.0.0.1:80", "127.0.0.1:80"),
+        (Kind::Tcp, "[::1]:80", "[::1]:80"),
+        (Kind::Tcp, "[::]:80", "[::]:80"),
+        (Kind::Udp, "0.0.0.0:80", "0.0.0.0:80"),
+        (Kind::Udp, "0.0.0.0:53", "[::]:53"),
+        (Kind::Tcp, "0.0.0.0:81", "0.0.0.0:81"),
+        (Kind::Tcp, "0.0.0.0:82", "0.0.0.0:82"),
+    ] {
+        assert_eq!(
+            table.bound_instead(kind, at(asked)),
+            at(expected),
+            "{asked}"
+        );
+    }
+}

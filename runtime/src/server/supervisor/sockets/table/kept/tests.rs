@@ -154,3 +154,24 @@ fn what_it_is_called_tells_whose_it_is_and_where() {
         assert_eq!(kept_for(other), None, "{other}");
     }
 }
+
+#[test]
+fn what_is_one_slots_only_is_shared_once_it_is_kept_for_two() {
+    let shared = |kept: &[Role], shares: bool| {
+        let mut table = table();
+        let kept = kept.iter().map(|role| {
+            let mut kept = kept_of(&mut table.system, *role, &http());
+            kept.shared = shares || *role != B;
+            kept.socket.shared.set(kept.shared);
+            kept
+        });
+        let kept: Vec<_> = kept.collect();
+        let sockets: Vec<Socket> = kept.iter().map(|kept| kept.socket.clone()).collect();
+        table.take_back(kept);
+        let shared = sockets.iter().map(|socket| socket.shared.get());
+        shared.collect::<Vec<_>>()
+    };
+    assert_eq!(shared(&[B], false), [false]);
+    assert_eq!(shared(&[A, B], false), [true, true]);
+    assert_eq!(shared(&[A, B], true), [true, true]);
+}
