@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::commands;
+use super::rows::Room;
 use super::shared::Shared;
 use crate::census::Seen;
 use crate::server::Isolation;
@@ -47,17 +48,13 @@ impl Shared {
                 Query::Timers => listed(self.timers()),
                 Query::Tasks => json(&self.list_tasks()),
                 Query::Timer { name, act } => json(&timers::act(&name, act)),
-                Query::Log(filter) => json(&change_log(&filter)),
+                Query::Log(filter) => ran(&change_log(&filter)),
                 Query::Commands => listed(commands::list()),
                 Query::Run { name, args } => {
                     let worker = Arc::clone(&self);
                     // It takes as long as it takes, and holds up no other answer.
                     tokio::task::spawn_local(async move {
-                        let mut ran = json(&commands::run(&name, args).await);
-                        if ran.len() > LONGEST_ANSWER {
-                            let length = ran.len();
-                            ran = json(&Ran::Failed(format!("its output takes {length} bytes")));
-                        }
+                        let ran = ran(&commands::run(&name, args).await);
                         worker.line.say(Message::Answered(number, ran));
                     });
                     continue;
@@ -120,10 +117,7 @@ impl Shared {
             after: task.after.into(),
             at: task.at,
         });
-        Tasks {
-            running: running.collect(),
-            ended: ended.collect(),
-        }
+        tasks(running, ended)
     }
 
     /// Tells what goes wrong in the background, in one message a second at most.
@@ -254,14 +248,35 @@ fn change_log(_: &str) -> Ran {
     Ran::Failed("it is built without the feature `logging`".to_owned())
 }
 
-/// As many of these as an answer may have.
-fn listed<T: Serialize>(mut rows: Vec<T>) -> Vec<u8> {
-    loop {
-        let answer = json(&rows);
-        if answer.len() <= LONGEST_ANSWER {
-            return answer;
+/// As many of these as go into an answer.
+fn listed<T: Serialize>(rows: Vec<T>) -> Vec<u8> {
+    json(&Room::of_an_answer().take(rows.into_iter()))
+}
+
+/// The oldest of those that run and the newest of those that have ended, as many as go into an answer.
+fn tasks(
+    running: impl Iterator<Item = TaskRow>,
+    ended: impl DoubleEndedIterator<Item = EndedRow>,
+) -> Tasks {
+    let mut room = Room::of_an_answer();
+    let mut of_ended = room.half();
+    let mut ended = of_ended.take(ended.rev());
+    ended.reverse();
+    room.regain(of_ended);
+    Tasks {
+        running: room.take(running),
+        ended,
+    }
+}
+
+/// What became of something, or that it takes more bytes than an answer may have.
+fn ran(ran: &Ran) -> Vec<u8> {
+    let answer = json(ran);
+    match answer.len() {
+        length if length > LONGEST_ANSWER => {
+            json(&Ran::Failed(format!("its output takes {length} bytes")))
         }
-        rows.truncate(rows.len() / 2);
+        _ => answer,
     }
 }
 
@@ -431,5 +446,43 @@ mod own {
         _: &mut Vec<Count>,
         _: &mut BTreeMap<String, String>,
     ) {
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn no_list_is_longer_than_an_answer_may_be() {
+        let long = |number: usize| format!("{number:0>1000}");
+        let running = (0..20_000).map(|number| TaskRow {
+            kind: "child".to_owned(),
+            name: long(number),
+            age: 0.5,
+        });
+        let ended = (0..20_000).map(|number| EndedRow {
+            kind: "child".to_owned(),
+            name: long(number),
+            how: "failed".to_owned(),
+            why: Some("it is a matter of principle".to_owned()),
+            after: 0.5,
+            at: SystemTime::now(),
+        });
+        let told = tasks(running.clone(), ended);
+        let length = json(&told).len();
+        assert!((LONGEST_ANSWER - 4096..=LONGEST_ANSWER).contains(&length));
+        assert!(told.running.len() > 1000 && told.ended.len() > 1000);
+        assert_eq!(told.running[0].name, long(0));
+        assert_eq!(told.ended.last().unwrap().name, long(19_999));
+        // What one kind leaves over is the other's.
+        let told = tasks(running.clone(), std::iter::empty());
+        assert!(told.running.len() > 3800, "{}", told.running.len());
+
+        let length = listed(running.collect()).len();
+        assert!((LONGEST_ANSWER - 4096..=LONGEST_ANSWER).contains(&length));
+        assert!(ran(&Ran::Output("x".repeat(LONGEST_ANSWER))).len() < 1000);
     }
 }
