@@ -760,6 +760,9 @@ impl Awaited {
             }
             (Step::RollDone, Act::Reload) if self.begun => done("rolling restart done".to_owned()),
             (Step::RollDone, Act::Restart(_)) if self.begun => done("restarted".to_owned()),
+            (Step::NotRestarted(role), Act::Restart(asked)) if role == asked => {
+                Some(Err(Refused::failed(entry.text.clone())))
+            }
             (Step::RollGivenUp(_), Act::Reload | Act::Restart(_)) if self.begun => {
                 Some(Err(Refused::failed(entry.text.clone())))
             }
