@@ -204,19 +204,14 @@ impl Desk {
         act: Act,
         asker: Asker,
     ) -> Result<Given, Refused> {
-        if let Some(running) = &*self.acting.borrow() {
-            return Err(Refused::busy(format!(
-                "`{running}` is under way; try again when it is done"
-            )));
-        }
+        // Before anything is waited for: meanwhile others ask.
+        let acting = self.claim(&what)?;
         let view = self.view().await?;
         if view.going {
             return Err(Refused::unavailable("the server is stopping"));
         }
         self.log_act(asker, &what);
         let mut newest = self.watcher.journal.watch();
-        *self.acting.borrow_mut() = Some(what);
-        let acting = Acting(Rc::clone(self));
         let before = self.act(act).await?;
         let (tell, progress) = mpsc::unbounded_channel();
         tokio::task::spawn_local(async move {
@@ -250,6 +245,18 @@ impl Desk {
             let _ = tell.send(Progress::Done(done));
         });
         Ok(Given::Acting(progress))
+    }
+
+    /// Nobody else acts until it is dropped.
+    fn claim(self: &Rc<Desk>, what: &str) -> Result<Acting, Refused> {
+        let mut acting = self.acting.borrow_mut();
+        if let Some(running) = &*acting {
+            return Err(Refused::busy(format!(
+                "`{running}` is under way; try again when it is done"
+            )));
+        }
+        *acting = Some(what.to_owned());
+        Ok(Acting(Rc::clone(self)))
     }
 
     fn follow(self: &Rc<Desk>) -> Result<Following, Refused> {
@@ -831,3 +838,6 @@ impl Drop for Following {
         self.desk.followers.set(self.desk.followers.get() - 1);
     }
 }
+
+#[cfg(test)]
+mod tests;
