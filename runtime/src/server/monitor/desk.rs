@@ -478,22 +478,12 @@ impl Desk {
             act,
         };
         let told: Vec<(_, Option<usize>)> = self.told.ask(&view, |_| true, &query).await;
-        let number: usize = told.iter().filter_map(|(_, number)| *number).sum();
-        let what = match act {
-            TimerAct::Trigger => "triggered",
-            TimerAct::Pause => "paused",
-            TimerAct::Resume => "resumed",
-        };
-        let done = match number {
-            0 => {
-                return Err(Refused::unknown(format!(
-                    "there is no timer `{name}`; `timers` lists them"
-                )));
-            }
-            1 => format!("1 timer is {what}"),
-            _ => format!("{number} timers are {what}"),
-        };
-        Ok(Reply::Done { done })
+        let told = told.into_iter();
+        timers_told(
+            &name,
+            act,
+            told.map(|(worker, number)| (name_of(&view, worker.role), number)),
+        )
     }
 
     /// The program's own commands, of all workers.
@@ -658,6 +648,41 @@ impl Desk {
             Isolation::Thread => None,
         };
         row
+    }
+}
+
+/// What became of an act on all timers of a name: how many each worker has, none where it doesn't answer.
+fn timers_told(
+    name: &str,
+    act: TimerAct,
+    told: impl Iterator<Item = (String, Option<usize>)>,
+) -> Result<Reply, Refused> {
+    let (mut number, mut lines) = (0, Vec::new());
+    for (worker, told) in told {
+        match told {
+            Some(told) => number += told,
+            None => lines.push(format!("{worker}: it does not answer, and may do it later")),
+        }
+    }
+    let what = match act {
+        TimerAct::Trigger => "triggered",
+        TimerAct::Pause => "paused",
+        TimerAct::Resume => "resumed",
+    };
+    let done = match number {
+        0 => None,
+        1 => Some(format!("1 timer is {what}")),
+        _ => Some(format!("{number} timers are {what}")),
+    };
+    match (lines.is_empty(), done) {
+        (true, Some(done)) => Ok(Reply::Done { done }),
+        (true, None) => Err(Refused::unknown(format!(
+            "there is no timer `{name}`; `timers` lists them"
+        ))),
+        (false, done) => {
+            lines.extend(done);
+            Err(Refused::failed(lines.join("\n")))
+        }
     }
 }
 

@@ -76,3 +76,23 @@ fn a_restart_that_will_not_come_is_not_waited_for() {
     let done = happened("it is not to run", Step::NotRestarted(asked));
     assert_eq!(done, Some(Some(failed)));
 }
+
+#[test]
+fn an_act_on_timers_tells_who_does_not_answer() {
+    let told = |numbers: &[Option<usize>]| {
+        let told = numbers.iter().enumerate();
+        let told = told.map(|(index, number)| (format!("worker {index}"), *number));
+        match timers_told("beat", TimerAct::Pause, told) {
+            Ok(reply) => Ok(reply.text()),
+            Err(refused) => Err((refused.kind, refused.error)),
+        }
+    };
+    assert_eq!(told(&[Some(1), Some(0)]), Ok("1 timer is paused\n".into()));
+    assert_eq!(told(&[Some(1), Some(2)]), Ok("3 timers are paused\n".into()));
+    let unknown = "there is no timer `beat`; `timers` lists them".to_owned();
+    assert_eq!(told(&[Some(0)]), Err((Kind::Unknown, unknown)));
+    let silent = "worker 0: it does not answer, and may do it later";
+    assert_eq!(told(&[None]), Err((Kind::Failed, silent.to_owned())));
+    let both = format!("{silent}\n1 timer is paused");
+    assert_eq!(told(&[None, Some(1)]), Err((Kind::Failed, both)));
+}
