@@ -14,11 +14,11 @@ use super::figures::{Known, Told};
 use super::log;
 use super::metrics;
 use super::reply::{
-    self, Address, Connection, Context, Event, Held, Help, Numbers, Ran, Refused, Reply, Roll,
-    Server, Tasks, Timer, Worker,
+    self, Address, Event, Held, Help, Numbers, Ran, Refused, Reply, Roll, Row, Server, Tasks,
+    Worker,
 };
 use super::vocabulary::{Command, KNOWN, nearest};
-use crate::server::line::{self, CommandRow, Query, Role, TimerAct};
+use crate::server::line::{self, CommandRow, Query, Role, Rows, TimerAct};
 use crate::server::supervisor::{Act, Entry, Place, Step, View, Watcher, WorkerId, WorkerView};
 use crate::server::{Isolation, report};
 
@@ -409,30 +409,20 @@ impl Desk {
             .map(|of| Ok::<_, Refused>(place(&view, &of)?.role))
             .transpose()?;
         let asked = |worker: &WorkerView| role.is_none_or(|role| worker.role == role);
-        let told: Vec<(_, Option<Vec<line::Connection>>)> = self
-            .told
-            .ask_at_length(&view, asked, &Query::Connections)
-            .await;
-        let rows = told.into_iter().flat_map(|(worker, connections)| {
-            let name = name_of(&view, worker.role);
-            let rows = connections.unwrap_or_default().into_iter();
-            rows.map(move |connection| Connection {
-                worker: name.clone(),
-                connection,
-            })
-        });
-        Ok(Reply::Connections(rows.collect()))
+        let rows = self.rows_of(&view, asked, &Query::Connections).await;
+        Ok(Reply::Connections(rows))
     }
 
     async fn timers(&self) -> Result<Reply, Refused> {
-        let row = |worker, timer| Timer { worker, timer };
-        self.rows_of(&Query::Timers, row).await.map(Reply::Timers)
+        let view = self.view().await?;
+        let rows = self.rows_of(&view, |_| true, &Query::Timers).await;
+        Ok(Reply::Timers(rows))
     }
 
     async fn contexts(&self) -> Result<Reply, Refused> {
-        let row = |worker, context| Context { worker, context };
-        let rows = self.rows_of(&Query::Contexts, row).await;
-        rows.map(Reply::Contexts)
+        let view = self.view().await?;
+        let rows = self.rows_of(&view, |_| true, &Query::Contexts).await;
+        Ok(Reply::Contexts(rows))
     }
 
     async fn tasks(&self) -> Result<Reply, Refused> {
@@ -444,31 +434,22 @@ impl Desk {
         let mut tasks = Tasks::default();
         for (worker, told) in told {
             let name = name_of(&view, worker.role);
-            let told = told.unwrap_or_default();
             tasks.add(&name, told);
         }
         tasks.sort();
         Ok(Reply::Tasks(tasks))
     }
 
-    /// What all workers answer to a query of which the answer is a list.
-    async fn rows_of<T: DeserializeOwned, R>(
+    /// What workers answer to a query of which the answer is a list.
+    async fn rows_of<T: DeserializeOwned + Default>(
         &self,
+        view: &View,
+        asked: impl Fn(&WorkerView) -> bool,
         query: &Query,
-        row: impl Fn(String, T) -> R,
-    ) -> Result<Vec<R>, Refused> {
-        let view = self.view().await?;
-        let told: Vec<(_, Option<Vec<T>>)> = self.told.ask_at_length(&view, |_| true, query).await;
-        let mut rows = Vec::new();
-        for (worker, told) in told {
-            let name = name_of(&view, worker.role);
-            rows.extend(
-                told.unwrap_or_default()
-                    .into_iter()
-                    .map(|told| row(name.clone(), told)),
-            );
-        }
-        Ok(rows)
+    ) -> Vec<Row<T>> {
+        let told: Vec<(_, Option<Rows<T>>)> = self.told.ask_at_length(view, asked, query).await;
+        let told = told.into_iter();
+        reply::rows(told.map(|(worker, told)| (name_of(view, worker.role), told)))
     }
 
     async fn timer(&self, name: String, act: TimerAct) -> Result<Reply, Refused> {
@@ -488,11 +469,11 @@ impl Desk {
 
     /// The program's own commands, of all workers.
     async fn commands(&self, view: &View) -> BTreeSet<CommandRow> {
-        let told: Vec<(_, Option<Vec<CommandRow>>)> =
+        let told: Vec<(_, Option<Rows<CommandRow>>)> =
             self.told.ask(view, |_| true, &Query::Commands).await;
         told.into_iter()
             .filter_map(|(_, commands)| commands)
-            .flatten()
+            .flat_map(|commands| commands.into_parts().0)
             .collect()
     }
 
@@ -629,6 +610,7 @@ impl Desk {
             row.state = "blocked";
         }
         row.since = Some(worker.since.as_secs_f64());
+        row.asked = worker.turning;
         if let Some(known) = known {
             row.answers = known.answers;
             row.busy_percent = known.busy.map(|share| share * 100.0);

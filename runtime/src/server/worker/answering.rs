@@ -14,8 +14,8 @@ use super::shared::Shared;
 use crate::census::Seen;
 use crate::server::Isolation;
 use crate::server::line::{
-    Connection, ContextRow, Count, EndedRow, Figures, Happened, LONGEST_ANSWER, Message, Query,
-    Ran, TaskRow, Tasks, TimerRow,
+    ContextRow, Count, EndedRow, Figures, Happened, LONGEST_ANSWER, Message, Query, Ran, Rows,
+    TaskRow, Tasks, TimerRow,
 };
 use crate::teardown;
 
@@ -43,13 +43,13 @@ impl Shared {
         while let Some((number, query)) = queries.recv().await {
             let answer = match query {
                 Query::Figures => shortened(self.figures(), LONGEST_ANSWER),
-                Query::Connections => listed(self.list_connections()),
-                Query::Contexts => listed(self.contexts()),
-                Query::Timers => listed(self.timers()),
+                Query::Connections => self.list_connections(),
+                Query::Contexts => listed(self.contexts(), 0),
+                Query::Timers => listed(self.timers(), 0),
                 Query::Tasks => json(&self.list_tasks()),
                 Query::Timer { name, act } => json(&timers::act(&name, act)),
                 Query::Log(filter) => ran(&change_log(&filter)),
-                Query::Commands => listed(commands::list()),
+                Query::Commands => listed(commands::list(), 0),
                 Query::Run { name, args } => {
                     let worker = Arc::clone(&self);
                     // It takes as long as it takes, and holds up no other answer.
@@ -76,9 +76,12 @@ impl Shared {
         }
     }
 
-    fn list_connections(&self) -> Vec<Connection> {
-        let watched = self.watched.as_ref();
-        watched.map_or_else(Vec::new, |watched| watched.connections.list())
+    fn list_connections(&self) -> Vec<u8> {
+        let connections = self.watched.as_ref().map(|watched| &watched.connections);
+        let listed_ones = connections.map_or_else(Vec::new, |connections| connections.list());
+        let open = connections.map_or(0, |connections| connections.counts().1);
+        let left_out = open.saturating_sub(listed_ones.len() as u64);
+        listed(listed_ones, left_out)
     }
 
     fn timers(&self) -> Vec<TimerRow> {
@@ -104,7 +107,7 @@ impl Shared {
             return Tasks::default();
         };
         let (running, ended) = watched.census.tasks();
-        let running = running.into_iter().take(LISTED).map(|task| TaskRow {
+        let running = running.into_iter().map(|task| TaskRow {
             kind: task.kind.name().to_owned(),
             name: task.name.to_string(),
             age: task.age().as_secs_f64(),
@@ -248,23 +251,29 @@ fn change_log(_: &str) -> Ran {
     Ran::Failed("it is built without the feature `logging`".to_owned())
 }
 
-/// As many of these as go into an answer.
-fn listed<T: Serialize>(rows: Vec<T>) -> Vec<u8> {
-    json(&Room::of_an_answer().take(rows.into_iter()))
+/// As many of these as go into an answer, from which some are left out already.
+fn listed<T: Serialize>(rows: Vec<T>, left_out: u64) -> Vec<u8> {
+    let all = rows.len();
+    let rows = Room::of_an_answer().take(rows.into_iter());
+    let left_out = left_out + (all - rows.len()) as u64;
+    json(&Rows::new(rows, left_out))
 }
 
 /// The oldest of those that run and the newest of those that have ended, as many as go into an answer.
 fn tasks(
-    running: impl Iterator<Item = TaskRow>,
-    ended: impl DoubleEndedIterator<Item = EndedRow>,
+    running: impl ExactSizeIterator<Item = TaskRow>,
+    ended: impl ExactSizeIterator<Item = EndedRow> + DoubleEndedIterator,
 ) -> Tasks {
+    let all = running.len() + ended.len();
     let mut room = Room::of_an_answer();
     let mut of_ended = room.half();
     let mut ended = of_ended.take(ended.rev());
     ended.reverse();
     room.regain(of_ended);
+    let running = room.take(running.take(LISTED));
     Tasks {
-        running: room.take(running),
+        left_out: (all - running.len() - ended.len()) as u64,
+        running,
         ended,
     }
 }
@@ -475,14 +484,20 @@ mod tests {
         let length = json(&told).len();
         assert!((LONGEST_ANSWER - 4096..=LONGEST_ANSWER).contains(&length));
         assert!(told.running.len() > 1000 && told.ended.len() > 1000);
+        let sent = told.running.len() + told.ended.len();
+        assert_eq!(told.left_out, 40_000 - sent as u64);
         assert_eq!(told.running[0].name, long(0));
         assert_eq!(told.ended.last().unwrap().name, long(19_999));
         // What one kind leaves over is the other's.
         let told = tasks(running.clone(), std::iter::empty());
         assert!(told.running.len() > 3800, "{}", told.running.len());
 
-        let length = listed(running.collect()).len();
-        assert!((LONGEST_ANSWER - 4096..=LONGEST_ANSWER).contains(&length));
+        let answer = listed(running.collect(), 1000);
+        assert!((LONGEST_ANSWER - 4096..=LONGEST_ANSWER).contains(&answer.len()));
+        let rows: Rows<TaskRow> = serde_json::from_slice(&answer).unwrap();
+        let (rows, left_out) = rows.into_parts();
+        assert_eq!(left_out, 21_000 - rows.len() as u64);
+        assert_eq!(listed(vec![1, 2], 0), b"[1,2]");
         assert!(ran(&Ran::Output("x".repeat(LONGEST_ANSWER))).len() < 1000);
     }
 }

@@ -88,7 +88,10 @@ fn an_act_on_timers_tells_who_does_not_answer() {
         }
     };
     assert_eq!(told(&[Some(1), Some(0)]), Ok("1 timer is paused\n".into()));
-    assert_eq!(told(&[Some(1), Some(2)]), Ok("3 timers are paused\n".into()));
+    assert_eq!(
+        told(&[Some(1), Some(2)]),
+        Ok("3 timers are paused\n".into())
+    );
     let unknown = "there is no timer `beat`; `timers` lists them".to_owned();
     assert_eq!(told(&[Some(0)]), Err((Kind::Unknown, unknown)));
     let silent = "worker 0: it does not answer, and may do it later";

@@ -122,11 +122,7 @@ fn a_restart_that_is_no_longer_possible_when_its_turn_comes_is_reported() {
     server.ready(3);
     assert_eq!(
         server.clean(1),
-        [
-            A::Report(R::RollDone),
-            not_restarted(S1),
-            not_restarted(X0)
-        ]
+        [A::Report(R::RollDone), not_restarted(S1), not_restarted(X0)]
     );
 }
 
