@@ -92,6 +92,7 @@ impl Desk {
         command: Command,
         asker: Asker,
     ) -> Result<Given, Refused> {
+        let line = command.line();
         let reply = match command {
             Command::Help => self.help().await,
             Command::Server => self.server().await?,
@@ -101,7 +102,7 @@ impl Desk {
             Command::Contexts => self.contexts().await?,
             Command::Tasks => self.tasks().await?,
             Command::Timer { name, act } => {
-                self.log_act(asker, &format!("timer {name}"));
+                self.log_act(asker, &line);
                 self.timer(name, act).await?
             }
             Command::Metrics => {
@@ -110,13 +111,13 @@ impl Desk {
                     metrics: self.metrics(&view).await,
                 }
             }
-            Command::Log { filter, worker } => self.log(&filter, worker, asker).await?,
+            Command::Log { filter, worker } => self.log(&line, &filter, worker, asker).await?,
             Command::Run { name, args, worker } => {
                 let view = self.view().await?;
                 let role = worker
                     .map(|worker| Ok::<_, Refused>(place(&view, &worker)?.role))
                     .transpose()?;
-                self.log_act(asker, &format!("run {name}"));
+                self.log_act(asker, &line);
                 let (tell, progress) = mpsc::unbounded_channel();
                 let desk = Rc::clone(self);
                 tokio::task::spawn_local(async move {
@@ -132,11 +133,11 @@ impl Desk {
             }
             Command::Events { follow: true } => return self.follow().map(Given::Following),
             asked @ (Command::Drain | Command::Stop) => {
-                let (word, act) = match asked {
-                    Command::Drain => ("drain", Act::Drain),
-                    _ => ("stop", Act::Stop),
+                let act = match asked {
+                    Command::Drain => Act::Drain,
+                    _ => Act::Stop,
                 };
-                self.log_act(asker, word);
+                self.log_act(asker, &line);
                 self.act(act).await?;
                 Reply::Accepted {
                     accepted: "accepted: the server stops; this connection ends when it has"
@@ -144,9 +145,9 @@ impl Desk {
                 }
             }
             Command::Upgrade => {
-                return self.begin("upgrade".to_owned(), Act::Upgrade, asker).await;
+                return self.begin(line, Act::Upgrade, asker).await;
             }
-            Command::Reload => return self.begin("reload".to_owned(), Act::Reload, asker).await,
+            Command::Reload => return self.begin(line, Act::Reload, asker).await,
             Command::Scale(number) => {
                 let view = self.view().await?;
                 if !(1..=view.most).contains(&number) {
@@ -161,7 +162,7 @@ impl Desk {
                     }
                 } else {
                     let act = Act::Scale(number);
-                    return self.begin(format!("scale {number}"), act, asker).await;
+                    return self.begin(line, act, asker).await;
                 }
             }
             Command::Restart(worker) => {
@@ -171,7 +172,7 @@ impl Desk {
                     return Err(Refused::wrong(format!("{} is vacant for good", place.name)));
                 }
                 let act = Act::Restart(place.role);
-                return self.begin(format!("restart {worker}"), act, asker).await;
+                return self.begin(line, act, asker).await;
             }
         };
         Ok(Given::Reply(reply))
@@ -179,6 +180,8 @@ impl Desk {
 
     fn log_act(&self, asker: Asker, what: &str) {
         let Asker { uid, pid } = asker;
+        // What others have said must not look like a line of its own.
+        let what = what.replace(char::is_control, " ");
         report::log!(
             info,
             uid,
@@ -275,6 +278,7 @@ impl Desk {
     /// Another filter for the log of a worker, or of the whole server.
     async fn log(
         &self,
+        line: &str,
         filter: &str,
         worker: Option<String>,
         asker: Asker,
@@ -291,7 +295,7 @@ impl Desk {
             .as_deref()
             .map(|worker| place(&view, worker).map(|place| place.role));
         let role = role.transpose()?;
-        self.log_act(asker, &format!("log {filter}"));
+        self.log_act(asker, line);
         if role.is_none() {
             log::change(filter)?;
         }
