@@ -608,7 +608,15 @@ fn timers_are_told_and_acted_upon(isolation: &str) {
             .line("timer sink trigger")
             .contains("error: there is no timer `sink`")
     );
-    assert_graceful(&watched.server.stop(Signal::TERM));
+    let ended = watched.server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    let asked = |line: &str| {
+        ended
+            .lines(&format!("`{line}` is asked for by uid"))
+            .count()
+    };
+    assert_eq!(asked("timer sync pause"), 1);
+    assert_eq!(asked("timer sync resume"), 1);
 }
 
 fn the_programs_own_commands_are_run(isolation: &str) {
@@ -772,6 +780,19 @@ fn a_worker_that_does_not_answer_is_shown_as_such(isolation: &str) {
     client.write_all(b"b").unwrap();
     let rows = watched.until("workers", |rows| rows[0]["answers"] == false);
     assert_eq!(rows[0]["connections_open"], 1, "{rows:#}");
+    assert!(watched.line("workers").contains("ready, no answer"));
+    let rows = watched.ask("connections");
+    let last = &rows.as_array().unwrap()[0];
+    assert_eq!(
+        (&last["worker"], &last["answers"], &last["left_out"]),
+        (&"worker 0".into(), &false.into(), &0.into()),
+        "{rows:#}"
+    );
+    let refused = watched.line("timer beat pause");
+    assert!(
+        refused.contains("error: worker 0: it does not answer"),
+        "{refused}"
+    );
     let begun = Instant::now();
     assert_eq!(watched.http("GET", "/server", "").status, 200);
     assert!(begun.elapsed() < Duration::from_millis(500));

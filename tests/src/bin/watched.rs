@@ -98,7 +98,21 @@ async fn watched(worker: Worker, options: Options) -> io::Result<()> {
             started.replace(Some((timers, child)));
         }
     });
+    let crowd = Rc::new(RefCell::new(Vec::new()));
+    worker.command("crowd", "begins many tasks with long names", {
+        let (worker, crowd) = (worker.clone(), Rc::clone(&crowd));
+        async move |_| {
+            let name = "x".repeat(330);
+            let scope = worker.scope();
+            let tasks =
+                (0..15_000).map(|_| scope.spawn_named(name.clone(), std::future::pending::<()>()));
+            crowd.borrow_mut().extend(tasks);
+        }
+    });
     worker.command("end", "ends it", async move |_| {
+        for task in crowd.borrow_mut().drain(..) {
+            task.abort();
+        }
         if let Some((_timers, child)) = started.take() {
             child.abort();
         }

@@ -27,7 +27,7 @@ pub(super) use query::Own;
 #[cfg(feature = "monitor")]
 pub(super) use query::{
     CommandRow, Connection, ContextRow, Count, CountKey, EndedRow, Figures, Happened,
-    LONGEST_ANSWER, Query, Ran, Sort, TaskRow, Tasks, TimerAct, TimerRow,
+    LONGEST_ANSWER, Query, Ran, Rows, Sort, TaskRow, Tasks, TimerAct, TimerRow,
 };
 #[cfg(feature = "timer")]
 pub(super) use single::{Reached, Reply, SingleAnswer, SingleCall};

@@ -15,11 +15,11 @@ pub(crate) const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 pub(crate) enum Query {
     /// [`Figures`].
     Figures,
-    /// A list of [`Connection`].
+    /// [`Rows`] of [`Connection`].
     Connections,
-    /// A list of [`TimerRow`].
+    /// [`Rows`] of [`TimerRow`].
     Timers,
-    /// A list of [`ContextRow`].
+    /// [`Rows`] of [`ContextRow`].
     Contexts,
     /// To all timers of this name. How many there are.
     Timer { name: String, act: TimerAct },
@@ -27,7 +27,7 @@ pub(crate) enum Query {
     Tasks,
     /// Another filter for the log. A [`Ran`].
     Log(String),
-    /// A list of [`CommandRow`].
+    /// [`Rows`] of [`CommandRow`].
     Commands,
     /// A command of the program's own. A [`Ran`].
     Run { name: String, args: Vec<String> },
@@ -130,8 +130,37 @@ impl Count {
     }
 }
 
-/// An open connection.
+/// A list. All of it is written as an array, so that workers and supervisors of other versions know it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Rows<T> {
+    All(Vec<T>),
+    /// There is no room in an answer for the others.
+    Part {
+        rows: Vec<T>,
+        left_out: u64,
+    },
+}
+
+impl<T> Rows<T> {
+    pub(crate) fn new(rows: Vec<T>, left_out: u64) -> Rows<T> {
+        match left_out {
+            0 => Rows::All(rows),
+            left_out => Rows::Part { rows, left_out },
+        }
+    }
+
+    /// The rows, and how many are left out.
+    pub(crate) fn into_parts(self) -> (Vec<T>, u64) {
+        match self {
+            Rows::All(rows) => (rows, 0),
+            Rows::Part { rows, left_out } => (rows, left_out),
+        }
+    }
+}
+
+/// An open connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Connection {
     /// Where it comes from, if that has an address.
     pub(crate) peer: Option<String>,
@@ -140,7 +169,7 @@ pub(crate) struct Connection {
 }
 
 /// The contexts of a function. Times are in seconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ContextRow {
     pub(crate) name: String,
     /// Entered, and not yet left.
@@ -155,7 +184,7 @@ pub(crate) struct ContextRow {
 }
 
 /// A timer. Times are in seconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TimerRow {
     pub(crate) name: String,
     /// Of one that doesn't go by a calendar.
@@ -186,6 +215,9 @@ pub(crate) struct Tasks {
     pub(crate) running: Vec<TaskRow>,
     /// The newest last.
     pub(crate) ended: Vec<EndedRow>,
+    /// How many others of both there is no room for in an answer.
+    #[serde(default)]
+    pub(crate) left_out: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

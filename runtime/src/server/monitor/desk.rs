@@ -14,11 +14,11 @@ use super::figures::{Known, Told};
 use super::log;
 use super::metrics;
 use super::reply::{
-    self, Address, Connection, Context, Event, Held, Help, Numbers, Ran, Refused, Reply, Roll,
-    Server, Tasks, Timer, Worker,
+    self, Address, Event, Held, Help, Numbers, Ran, Refused, Reply, Roll, Row, Server, Tasks,
+    Worker,
 };
 use super::vocabulary::{Command, KNOWN, nearest};
-use crate::server::line::{self, CommandRow, Query, Role, TimerAct};
+use crate::server::line::{self, CommandRow, Query, Role, Rows, TimerAct};
 use crate::server::supervisor::{Act, Entry, Place, Step, View, Watcher, WorkerId, WorkerView};
 use crate::server::{Isolation, report};
 
@@ -97,6 +97,7 @@ impl Desk {
         command: Command,
         asker: Asker,
     ) -> Result<Given, Refused> {
+        let line = command.line();
         let reply = match command {
             Command::Help => self.help().await,
             Command::Server => self.server().await?,
@@ -106,7 +107,7 @@ impl Desk {
             Command::Contexts => self.contexts().await?,
             Command::Tasks => self.tasks().await?,
             Command::Timer { name, act } => {
-                self.log_act(asker, &format!("timer {name}"));
+                self.log_act(asker, &line);
                 self.timer(name, act).await?
             }
             Command::Metrics => {
@@ -115,13 +116,13 @@ impl Desk {
                     metrics: self.metrics(&view).await,
                 }
             }
-            Command::Log { filter, worker } => self.log(&filter, worker, asker).await?,
+            Command::Log { filter, worker } => self.log(&line, &filter, worker, asker).await?,
             Command::Run { name, args, worker } => {
                 let view = self.view().await?;
                 let role = worker
                     .map(|worker| Ok::<_, Refused>(place(&view, &worker)?.role))
                     .transpose()?;
-                self.log_act(asker, &format!("run {name}"));
+                self.log_act(asker, &line);
                 let (tell, progress) = mpsc::unbounded_channel();
                 let desk = Rc::clone(self);
                 tokio::task::spawn_local(async move {
@@ -137,11 +138,11 @@ impl Desk {
             }
             Command::Events { follow: true } => return self.follow().map(Given::Following),
             asked @ (Command::Drain | Command::Stop) => {
-                let (word, act) = match asked {
-                    Command::Drain => ("drain", Act::Drain),
-                    _ => ("stop", Act::Stop),
+                let act = match asked {
+                    Command::Drain => Act::Drain,
+                    _ => Act::Stop,
                 };
-                self.log_act(asker, word);
+                self.log_act(asker, &line);
                 self.act(act).await?;
                 Reply::Accepted {
                     accepted: "accepted: the server stops; this connection ends when it has"
@@ -149,9 +150,9 @@ impl Desk {
                 }
             }
             Command::Upgrade => {
-                return self.begin("upgrade".to_owned(), Act::Upgrade, asker).await;
+                return self.begin(line, Act::Upgrade, asker).await;
             }
-            Command::Reload => return self.begin("reload".to_owned(), Act::Reload, asker).await,
+            Command::Reload => return self.begin(line, Act::Reload, asker).await,
             Command::Scale(number) => {
                 let view = self.view().await?;
                 if !(1..=view.most).contains(&number) {
@@ -166,7 +167,7 @@ impl Desk {
                     }
                 } else {
                     let act = Act::Scale(number);
-                    return self.begin(format!("scale {number}"), act, asker).await;
+                    return self.begin(line, act, asker).await;
                 }
             }
             Command::Restart(worker) => {
@@ -176,7 +177,7 @@ impl Desk {
                     return Err(Refused::wrong(format!("{} is vacant for good", place.name)));
                 }
                 let act = Act::Restart(place.role);
-                return self.begin(format!("restart {worker}"), act, asker).await;
+                return self.begin(line, act, asker).await;
             }
         };
         Ok(Given::Reply(reply))
@@ -184,6 +185,8 @@ impl Desk {
 
     fn log_act(&self, asker: Asker, what: &str) {
         let Asker { uid, pid } = asker;
+        // What others have said must not look like a line of its own.
+        let what = what.replace(char::is_control, " ");
         report::log!(
             info,
             uid,
@@ -209,19 +212,14 @@ impl Desk {
         act: Act,
         asker: Asker,
     ) -> Result<Given, Refused> {
-        if let Some(running) = &*self.acting.borrow() {
-            return Err(Refused::busy(format!(
-                "`{running}` is under way; try again when it is done"
-            )));
-        }
+        // Before anything is waited for: meanwhile others ask.
+        let acting = self.claim(&what)?;
         let view = self.view().await?;
         if view.going {
             return Err(Refused::unavailable("the server is stopping"));
         }
         self.log_act(asker, &what);
         let mut newest = self.watcher.journal.watch();
-        *self.acting.borrow_mut() = Some(what);
-        let acting = Acting(Rc::clone(self));
         let before = self.act(act).await?;
         let (tell, progress) = mpsc::unbounded_channel();
         tokio::task::spawn_local(async move {
@@ -257,6 +255,18 @@ impl Desk {
         Ok(Given::Acting(progress))
     }
 
+    /// Nobody else acts until it is dropped.
+    fn claim(self: &Rc<Desk>, what: &str) -> Result<Acting, Refused> {
+        let mut acting = self.acting.borrow_mut();
+        if let Some(running) = &*acting {
+            return Err(Refused::busy(format!(
+                "`{running}` is under way; try again when it is done"
+            )));
+        }
+        *acting = Some(what.to_owned());
+        Ok(Acting(Rc::clone(self)))
+    }
+
     fn follow(self: &Rc<Desk>) -> Result<Following, Refused> {
         if self.followers.get() >= FOLLOWERS {
             return Err(Refused::busy(format!(
@@ -273,6 +283,7 @@ impl Desk {
     /// Another filter for the log of a worker, or of the whole server.
     async fn log(
         &self,
+        line: &str,
         filter: &str,
         worker: Option<String>,
         asker: Asker,
@@ -289,7 +300,7 @@ impl Desk {
             .as_deref()
             .map(|worker| place(&view, worker).map(|place| place.role));
         let role = role.transpose()?;
-        self.log_act(asker, &format!("log {filter}"));
+        self.log_act(asker, line);
         if role.is_none() {
             log::change(filter)?;
         }
@@ -407,30 +418,20 @@ impl Desk {
             .map(|of| Ok::<_, Refused>(place(&view, &of)?.role))
             .transpose()?;
         let asked = |worker: &WorkerView| role.is_none_or(|role| worker.role == role);
-        let told: Vec<(_, Option<Vec<line::Connection>>)> = self
-            .told
-            .ask_at_length(&view, asked, &Query::Connections)
-            .await;
-        let rows = told.into_iter().flat_map(|(worker, connections)| {
-            let name = name_of(&view, worker.role);
-            let rows = connections.unwrap_or_default().into_iter();
-            rows.map(move |connection| Connection {
-                worker: name.clone(),
-                connection,
-            })
-        });
-        Ok(Reply::Connections(rows.collect()))
+        let rows = self.rows_of(&view, asked, &Query::Connections).await;
+        Ok(Reply::Connections(rows))
     }
 
     async fn timers(&self) -> Result<Reply, Refused> {
-        let row = |worker, timer| Timer { worker, timer };
-        self.rows_of(&Query::Timers, row).await.map(Reply::Timers)
+        let view = self.view().await?;
+        let rows = self.rows_of(&view, |_| true, &Query::Timers).await;
+        Ok(Reply::Timers(rows))
     }
 
     async fn contexts(&self) -> Result<Reply, Refused> {
-        let row = |worker, context| Context { worker, context };
-        let rows = self.rows_of(&Query::Contexts, row).await;
-        rows.map(Reply::Contexts)
+        let view = self.view().await?;
+        let rows = self.rows_of(&view, |_| true, &Query::Contexts).await;
+        Ok(Reply::Contexts(rows))
     }
 
     async fn tasks(&self) -> Result<Reply, Refused> {
@@ -442,31 +443,22 @@ impl Desk {
         let mut tasks = Tasks::default();
         for (worker, told) in told {
             let name = name_of(&view, worker.role);
-            let told = told.unwrap_or_default();
             tasks.add(&name, told);
         }
         tasks.sort();
         Ok(Reply::Tasks(tasks))
     }
 
-    /// What all workers answer to a query of which the answer is a list.
-    async fn rows_of<T: DeserializeOwned, R>(
+    /// What workers answer to a query of which the answer is a list.
+    async fn rows_of<T: DeserializeOwned + Default>(
         &self,
+        view: &View,
+        asked: impl Fn(&WorkerView) -> bool,
         query: &Query,
-        row: impl Fn(String, T) -> R,
-    ) -> Result<Vec<R>, Refused> {
-        let view = self.view().await?;
-        let told: Vec<(_, Option<Vec<T>>)> = self.told.ask_at_length(&view, |_| true, query).await;
-        let mut rows = Vec::new();
-        for (worker, told) in told {
-            let name = name_of(&view, worker.role);
-            rows.extend(
-                told.unwrap_or_default()
-                    .into_iter()
-                    .map(|told| row(name.clone(), told)),
-            );
-        }
-        Ok(rows)
+    ) -> Vec<Row<T>> {
+        let told: Vec<(_, Option<Rows<T>>)> = self.told.ask_at_length(view, asked, query).await;
+        let told = told.into_iter();
+        reply::rows(told.map(|(worker, told)| (name_of(view, worker.role), told)))
     }
 
     async fn timer(&self, name: String, act: TimerAct) -> Result<Reply, Refused> {
@@ -476,31 +468,21 @@ impl Desk {
             act,
         };
         let told: Vec<(_, Option<usize>)> = self.told.ask(&view, |_| true, &query).await;
-        let number: usize = told.iter().filter_map(|(_, number)| *number).sum();
-        let what = match act {
-            TimerAct::Trigger => "triggered",
-            TimerAct::Pause => "paused",
-            TimerAct::Resume => "resumed",
-        };
-        let done = match number {
-            0 => {
-                return Err(Refused::unknown(format!(
-                    "there is no timer `{name}`; `timers` lists them"
-                )));
-            }
-            1 => format!("1 timer is {what}"),
-            _ => format!("{number} timers are {what}"),
-        };
-        Ok(Reply::Done { done })
+        let told = told.into_iter();
+        timers_told(
+            &name,
+            act,
+            told.map(|(worker, number)| (name_of(&view, worker.role), number)),
+        )
     }
 
     /// The program's own commands, of all workers.
     async fn commands(&self, view: &View) -> BTreeSet<CommandRow> {
-        let told: Vec<(_, Option<Vec<CommandRow>>)> =
+        let told: Vec<(_, Option<Rows<CommandRow>>)> =
             self.told.ask(view, |_| true, &Query::Commands).await;
         told.into_iter()
             .filter_map(|(_, commands)| commands)
-            .flatten()
+            .flat_map(|commands| commands.into_parts().0)
             .collect()
     }
 
@@ -637,6 +619,7 @@ impl Desk {
             row.state = "blocked";
         }
         row.since = Some(worker.since.as_secs_f64());
+        row.asked = worker.turning;
         if let Some(known) = known {
             row.answers = known.answers;
             row.busy_percent = known.busy.map(|share| share * 100.0);
@@ -656,6 +639,41 @@ impl Desk {
             Isolation::Thread => None,
         };
         row
+    }
+}
+
+/// What became of an act on all timers of a name: how many each worker has, none where it doesn't answer.
+fn timers_told(
+    name: &str,
+    act: TimerAct,
+    told: impl Iterator<Item = (String, Option<usize>)>,
+) -> Result<Reply, Refused> {
+    let (mut number, mut lines) = (0, Vec::new());
+    for (worker, told) in told {
+        match told {
+            Some(told) => number += told,
+            None => lines.push(format!("{worker}: it does not answer, and may do it later")),
+        }
+    }
+    let what = match act {
+        TimerAct::Trigger => "triggered",
+        TimerAct::Pause => "paused",
+        TimerAct::Resume => "resumed",
+    };
+    let done = match number {
+        0 => None,
+        1 => Some(format!("1 timer is {what}")),
+        _ => Some(format!("{number} timers are {what}")),
+    };
+    match (lines.is_empty(), done) {
+        (true, Some(done)) => Ok(Reply::Done { done }),
+        (true, None) => Err(Refused::unknown(format!(
+            "there is no timer `{name}`; `timers` lists them"
+        ))),
+        (false, done) => {
+            lines.extend(done);
+            Err(Refused::failed(lines.join("\n")))
+        }
     }
 }
 
@@ -765,6 +783,9 @@ impl Awaited {
             }
             (Step::RollDone, Act::Reload) if self.begun => done("rolling restart done".to_owned()),
             (Step::RollDone, Act::Restart(_)) if self.begun => done("restarted".to_owned()),
+            (Step::NotRestarted(role), Act::Restart(asked)) if role == asked => {
+                Some(Err(Refused::failed(entry.text.clone())))
+            }
             (Step::RollGivenUp(_), Act::Reload | Act::Restart(_)) if self.begun => {
                 Some(Err(Refused::failed(entry.text.clone())))
             }
@@ -833,3 +854,6 @@ impl Drop for Following {
         self.desk.followers.set(self.desk.followers.get() - 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

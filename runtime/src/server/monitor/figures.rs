@@ -109,7 +109,8 @@ impl Told {
         self.ask(view, of, query).await
     }
 
-    /// Asks workers all at once; none where one doesn't answer in time.
+    /// Asks workers all at once; none where one doesn't answer in time. One that has ended meanwhile is left out, unless
+    /// it was to run something.
     pub(super) async fn ask<'v, T: DeserializeOwned>(
         &self,
         view: &'v View,
@@ -123,20 +124,23 @@ impl Told {
         let asked = workers.map(async |worker| {
             // Of one that is known to be blocked no answer is waited for.
             if worker.blocked {
-                return (worker, None);
+                return Some((worker, None));
             }
             let asked = self.watcher.query(worker.id, query.clone());
             let answered = match query.takes_its_time() {
                 true => asked.await,
-                false => timeout(ANSWER, asked).await.ok().flatten(),
+                false => match timeout(ANSWER, asked).await {
+                    Ok(answered) => Some(answered?),
+                    Err(_) => None,
+                },
             };
             let answer = answered.and_then(Result::ok);
-            (
+            Some((
                 worker,
                 answer.and_then(|answer| serde_json::from_slice(&answer).ok()),
-            )
+            ))
         });
-        join_all(asked).await
+        join_all(asked).await.into_iter().flatten().collect()
     }
 }
 

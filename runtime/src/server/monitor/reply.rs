@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::about::{Options, Recycling};
 use super::text::{Table, age, rfc3339};
-use crate::server::line::{self, ContextRow, TaskRow, TimerRow};
+use crate::server::line::{self, ContextRow, Rows, TaskRow, TimerRow};
 use crate::server::supervisor::Entry;
 
 /// Why a command is not carried out, or failed.
@@ -77,9 +77,9 @@ pub(super) enum Reply {
     Help(Vec<Help>),
     Server(Box<Server>),
     Workers(Vec<Worker>),
-    Connections(Vec<Connection>),
-    Timers(Vec<Timer>),
-    Contexts(Vec<Context>),
+    Connections(Vec<Row<line::Connection>>),
+    Timers(Vec<Row<TimerRow>>),
+    Contexts(Vec<Row<ContextRow>>),
     Tasks(Tasks),
     Ran(Vec<Ran>),
     /// Prometheus' text format, also where JSON is asked for.
@@ -171,6 +171,9 @@ pub(super) struct Worker {
     pub(super) retry_in: Option<f64>,
     /// It has answered now; otherwise the figures are those that it had.
     pub(super) answers: bool,
+    /// It has an event loop that can answer.
+    #[serde(skip)]
+    pub(super) asked: bool,
     pub(super) connections_open: Option<u64>,
     /// Of this worker and those that it has succeeded in the slot.
     pub(super) connections_total: Option<u64>,
@@ -188,20 +191,75 @@ pub(super) struct Worker {
     pub(super) last_failure_at: Option<String>,
 }
 
-/// An open connection of a worker.
+/// A row of a worker's. Times are in seconds.
 #[derive(Debug, Serialize)]
-pub(super) struct Connection {
+pub(super) struct Row<T> {
     pub(super) worker: String,
     #[serde(flatten)]
-    pub(super) connection: line::Connection,
+    pub(super) row: T,
+    /// Only in one that stands for those that are missing, in which nothing else is told. It has all fields, for those
+    /// who don't know of it.
+    #[serde(flatten)]
+    missing: Option<Missing>,
 }
 
-/// A timer of a worker. Times are in seconds.
-#[derive(Debug, Serialize)]
-pub(super) struct Timer {
-    pub(super) worker: String,
-    #[serde(flatten)]
-    pub(super) timer: TimerRow,
+/// What is missing of a worker's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Missing {
+    /// All of them are, of one that doesn't answer.
+    answers: bool,
+    /// So many there is no room for.
+    left_out: u64,
+}
+
+impl Missing {
+    /// If there is something.
+    fn new(answers: bool, left_out: u64) -> Option<Missing> {
+        (!answers || left_out > 0).then_some(Missing { answers, left_out })
+    }
+
+    fn text(self, worker: &str) -> String {
+        match self.answers {
+            true => format!("{worker}: {} more are not listed\n", self.left_out),
+            false => format!("{worker}: it does not answer\n"),
+        }
+    }
+}
+
+/// What workers have answered; what is missing comes last.
+pub(super) fn rows<T: Default>(
+    told: impl Iterator<Item = (String, Option<Rows<T>>)>,
+) -> Vec<Row<T>> {
+    let (mut rows, mut last) = (Vec::new(), Vec::new());
+    for (worker, told) in told {
+        let answers = told.is_some();
+        let (told, left_out) = told.map_or_else(Default::default, Rows::into_parts);
+        rows.extend(told.into_iter().map(|row| Row {
+            worker: worker.clone(),
+            row,
+            missing: None,
+        }));
+        last.extend(Missing::new(answers, left_out).map(|missing| Row {
+            worker,
+            row: T::default(),
+            missing: Some(missing),
+        }));
+    }
+    rows.append(&mut last);
+    rows
+}
+
+/// Those in which something is told.
+fn told<T>(rows: &[Row<T>]) -> impl Iterator<Item = &Row<T>> {
+    rows.iter().filter(|row| row.missing.is_none())
+}
+
+/// What is missing, one a line.
+fn text_of_missing<T>(rows: &[Row<T>]) -> String {
+    let missing = rows
+        .iter()
+        .filter_map(|row| Some(row.missing?.text(&row.worker)));
+    missing.collect()
 }
 
 /// The tasks of all workers. Times are in seconds.
@@ -211,6 +269,15 @@ pub(super) struct Tasks {
     running: Vec<Task>,
     /// The last ones, the newest last.
     ended: Vec<Ended>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<MissingOf>,
+}
+
+#[derive(Debug, Serialize)]
+struct MissingOf {
+    worker: String,
+    #[serde(flatten)]
+    missing: Missing,
 }
 
 #[derive(Debug, Serialize)]
@@ -232,7 +299,15 @@ struct Ended {
 }
 
 impl Tasks {
-    pub(super) fn add(&mut self, worker: &str, told: line::Tasks) {
+    /// None is told by a worker that doesn't answer.
+    pub(super) fn add(&mut self, worker: &str, told: Option<line::Tasks>) {
+        let answers = told.is_some();
+        let told = told.unwrap_or_default();
+        let missing = Missing::new(answers, told.left_out);
+        self.missing.extend(missing.map(|missing| MissingOf {
+            worker: worker.to_owned(),
+            missing,
+        }));
         let running = told.running.into_iter().map(|task| Task {
             worker: worker.to_owned(),
             task,
@@ -274,16 +349,10 @@ impl Tasks {
                 task.why.clone().unwrap_or_default(),
             ]);
         }
-        format!("{running}\n{ended}")
+        let missing = self.missing.iter();
+        let missing: String = missing.map(|of| of.missing.text(&of.worker)).collect();
+        format!("{running}\n{ended}{missing}")
     }
-}
-
-/// The contexts of a function in a worker. Times are in seconds.
-#[derive(Debug, Serialize)]
-pub(super) struct Context {
-    pub(super) worker: String,
-    #[serde(flatten)]
-    pub(super) context: ContextRow,
 }
 
 /// What a command of the program's own gave in a worker.
@@ -358,12 +427,12 @@ impl Reply {
             Reply::Workers(workers) => text_of_workers(workers),
             Reply::Connections(connections) => {
                 let mut table = Table::new(&["WORKER", "PEER", "OPEN FOR"]);
-                for Connection { worker, connection } in connections {
-                    let peer = connection.peer.as_deref().unwrap_or("-").to_owned();
-                    let open = age(Duration::from_secs_f64(connection.age));
+                for Row { worker, row, .. } in told(connections) {
+                    let peer = row.peer.as_deref().unwrap_or("-").to_owned();
+                    let open = age(Duration::from_secs_f64(row.age));
                     table.row([worker.clone(), peer, open]);
                 }
-                table.to_string()
+                format!("{table}{}", text_of_missing(connections))
             }
             Reply::Timers(timers) => text_of_timers(timers),
             Reply::Contexts(contexts) => text_of_contexts(contexts),
@@ -498,7 +567,7 @@ fn with_end(text: &str) -> String {
     }
 }
 
-fn text_of_timers(timers: &[Timer]) -> String {
+fn text_of_timers(timers: &[Row<TimerRow>]) -> String {
     let mut table = Table::new(&[
         "WORKER",
         "TIMER",
@@ -514,7 +583,10 @@ fn text_of_timers(timers: &[Timer]) -> String {
         "SKIPPED",
         "MISSED",
     ]);
-    for Timer { worker, timer } in timers {
+    for Row {
+        worker, row: timer, ..
+    } in told(timers)
+    {
         let due = timer
             .next_due_in
             .map_or("-".to_owned(), |due| format!("{due:.3}s"));
@@ -551,10 +623,10 @@ fn text_of_timers(timers: &[Timer]) -> String {
                 .chain(counts.map(|count| count.to_string())),
         );
     }
-    table.to_string()
+    format!("{table}{}", text_of_missing(timers))
 }
 
-fn text_of_contexts(contexts: &[Context]) -> String {
+fn text_of_contexts(contexts: &[Row<ContextRow>]) -> String {
     let mut table = Table::new(&[
         "WORKER",
         "CONTEXT",
@@ -564,7 +636,12 @@ fn text_of_contexts(contexts: &[Context]) -> String {
         "TEARDOWNS",
         "FAILED",
     ]);
-    for Context { worker, context } in contexts {
+    for Row {
+        worker,
+        row: context,
+        ..
+    } in told(contexts)
+    {
         let oldest = context.oldest.map(Duration::from_secs_f64).map(age);
         table.row([
             worker.clone(),
@@ -576,7 +653,7 @@ fn text_of_contexts(contexts: &[Context]) -> String {
             context.failed.to_string(),
         ]);
     }
-    table.to_string()
+    format!("{table}{}", text_of_missing(contexts))
 }
 
 fn text_of_workers(workers: &[Worker]) -> String {
@@ -601,8 +678,10 @@ fn text_of_workers(workers: &[Worker]) -> String {
     ]);
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     for worker in workers {
+        let silent = worker.asked && !worker.answers && worker.state != "blocked";
         let state = match worker.retry_in {
             Some(retry) => format!("{} {retry:.1}s", worker.state),
+            None if silent => format!("{}, no answer", worker.state),
             None => worker.state.to_owned(),
         };
         table.row([
@@ -638,4 +717,83 @@ fn text_of_workers(workers: &[Worker]) -> String {
 
 pub(super) fn at(time: SystemTime) -> String {
     rfc3339(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn connection(peer: &str) -> line::Connection {
+        line::Connection {
+            peer: Some(peer.to_owned()),
+            age: 2.0,
+        }
+    }
+
+    #[test]
+    fn what_is_missing_of_a_list_is_told_last() {
+        let some = Rows::new(vec![connection("one"), connection("two")], 5);
+        let told = [
+            ("worker 0", None),
+            ("worker 1", Some(some)),
+            ("worker 2", Some(Rows::new(vec![connection("three")], 0))),
+        ];
+        let told = told.map(|(worker, told)| (worker.to_owned(), told));
+        let reply = Reply::Connections(rows(told.into_iter()));
+        assert_eq!(
+            serde_json::to_value(&reply).unwrap(),
+            json!([
+                {"worker": "worker 1", "peer": "one", "age": 2.0},
+                {"worker": "worker 1", "peer": "two", "age": 2.0},
+                {"worker": "worker 2", "peer": "three", "age": 2.0},
+                {"worker": "worker 0", "peer": null, "age": 0.0, "answers": false, "left_out": 0},
+                {"worker": "worker 1", "peer": null, "age": 0.0, "answers": true, "left_out": 5},
+            ])
+        );
+        let text = reply.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[4..],
+            [
+                "worker 0: it does not answer",
+                "worker 1: 5 more are not listed"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_of_tasks_is_told() {
+        let mut tasks = Tasks::default();
+        tasks.add("worker 0", Some(line::Tasks::default()));
+        let reply = serde_json::to_value(&tasks).unwrap();
+        assert_eq!(reply, json!({"running": [], "ended": []}));
+        tasks.add("worker 1", None);
+        let reply = serde_json::to_value(&tasks).unwrap();
+        assert_eq!(
+            reply["missing"],
+            json!([{"worker": "worker 1", "answers": false, "left_out": 0}])
+        );
+        assert!(tasks.text().ends_with("worker 1: it does not answer\n"));
+    }
+
+    #[test]
+    fn a_worker_that_does_not_answer_is_marked() {
+        let state = |asked, answers, state| {
+            let worker = Worker {
+                state,
+                asked,
+                answers,
+                ..Worker::default()
+            };
+            let text = text_of_workers(&[worker]);
+            text.contains("ready, no answer")
+        };
+        assert!(state(true, false, "ready"));
+        assert!(!state(true, true, "ready"));
+        // One without an event loop.
+        assert!(!state(false, false, "ready"));
+        assert!(!state(true, false, "blocked"));
+    }
 }

@@ -1,5 +1,7 @@
 //! The commands: how they are called, and what is read from the words of a request.
 
+use std::borrow::Cow;
+
 use super::reply::Refused;
 use crate::server::line::TimerAct;
 
@@ -239,6 +241,65 @@ impl Command {
         };
         Ok(command)
     }
+
+    /// As it is typed.
+    pub(super) fn line(&self) -> String {
+        let (word, arguments) = match self {
+            Command::Help => ("help", vec![]),
+            Command::Server => ("server", vec![]),
+            Command::Workers => ("workers", vec![]),
+            Command::Connections(of) => ("connections", of.iter().cloned().collect()),
+            Command::Timers => ("timers", vec![]),
+            Command::Contexts => ("contexts", vec![]),
+            Command::Tasks => ("tasks", vec![]),
+            Command::Timer { name, act } => {
+                let act = match act {
+                    TimerAct::Trigger => "trigger",
+                    TimerAct::Pause => "pause",
+                    TimerAct::Resume => "resume",
+                };
+                ("timer", vec![name.clone(), act.to_owned()])
+            }
+            Command::Metrics => ("metrics", vec![]),
+            Command::Log { filter, worker } => {
+                let filter = std::iter::once(filter);
+                ("log", filter.chain(worker).cloned().collect())
+            }
+            Command::Run { name, args, worker } => {
+                let mut arguments = vec![name.clone()];
+                arguments.extend_from_slice(args);
+                if let Some(worker) = worker {
+                    arguments.extend(["--worker".to_owned(), worker.clone()]);
+                }
+                ("run", arguments)
+            }
+            Command::Events { follow } => {
+                let follow = follow.then(|| "--follow".to_owned());
+                ("events", follow.into_iter().collect())
+            }
+            Command::Restart(worker) => ("restart", vec![worker.clone()]),
+            Command::Reload => ("reload", vec![]),
+            Command::Upgrade => ("upgrade", vec![]),
+            Command::Scale(number) => ("scale", vec![number.to_string()]),
+            Command::Drain => ("drain", vec![]),
+            Command::Stop => ("stop", vec![]),
+        };
+        let mut line = word.to_owned();
+        for argument in arguments {
+            line.push(' ');
+            line.push_str(&quoted(&argument));
+        }
+        line
+    }
+}
+
+/// One word for [`words`], whatever is in it.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let splits = |character: char| character.is_whitespace() || matches!(character, '"' | '\'');
+    match word.is_empty() || word.contains(splits) {
+        true => format!("'{}'", word.replace('\'', r#"'"'"'"#)).into(),
+        false => word.into(),
+    }
 }
 
 /// The words of a line; quotes keep blanks in one.
@@ -343,6 +404,27 @@ mod tests {
         assert_eq!(error("restart '0"), "a ' is never closed");
         let words = ["stop".to_owned()];
         assert!(Command::read(&words, May::Look).is_err());
+    }
+
+    /// The log tells what was asked for.
+    #[test]
+    fn a_command_is_told_as_it_is_typed() {
+        for known in KNOWN {
+            let arguments = match known.word {
+                "connections" | "restart" => "'the exporter'",
+                "timer" => "beat pause",
+                "log" => "info,a=debug 0",
+                "run" => "flush a '' 'b  c' --worker 1",
+                "events" => "--follow",
+                "scale" => "3",
+                _ => "",
+            };
+            let line = format!("{} {arguments}", known.word);
+            assert_eq!(read(&line).unwrap().line(), line.trim_end());
+        }
+        let strange = ["run", "say", "it's", "\"", " ", "-"].map(str::to_owned);
+        let command = Command::read(&strange, May::LookAndAct).unwrap();
+        assert_eq!(words(&command.line()), Ok(strange.to_vec()));
     }
 
     #[test]

@@ -35,11 +35,14 @@ pub(crate) enum Step {
     RollDone,
     /// The successor of this role failed to start.
     RollGivenUp(Role),
+    /// It was to be, and is not to run any more.
+    NotRestarted(Role),
     ScaleGivenUp,
     /// The supervisor could not be replaced.
     UpgradeFailed,
     #[cfg_attr(not(feature = "process"), expect(dead_code))]
     Upgraded,
+    /// Or what was asked for is refused because of that.
     Stopping,
 }
 

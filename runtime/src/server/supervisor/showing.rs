@@ -299,7 +299,7 @@ impl Supervisor {
             }
             Report::Refused(refused) => {
                 let text = format!("{refused} refused: the server is about to stop");
-                (None, "stopping", text, None)
+                (None, "stopping", text, Some(Step::Stopping))
             }
             Report::Stopping { reason, by } => {
                 let budget = by.saturating_sub(self.now());
@@ -367,8 +367,7 @@ impl Supervisor {
                 let text = format!("{} has come to its own end", who.name);
                 (Some(who), "ended", text, None)
             }
-            Report::RollStarted { .. } => {
-                let only = self.policy.rolling().and_then(|(only, ..)| only);
+            Report::RollStarted { only, .. } => {
                 let text = match only {
                     Some(role) => format!("{} is being restarted", of(role).name),
                     None => "rolling restart".to_owned(),
@@ -383,6 +382,11 @@ impl Supervisor {
             Report::RollDone => {
                 let text = "rolling restart done".to_owned();
                 (None, "roll", text, Some(Step::RollDone))
+            }
+            Report::NotRestarted(role) => {
+                let who = of(role);
+                let text = format!("{} is not restarted: it is not to run any more", who.name);
+                (Some(who), "roll", text, Some(Step::NotRestarted(role)))
             }
             Report::RollGivenUp { role, .. } => {
                 let who = of(role);

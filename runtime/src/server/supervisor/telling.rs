@@ -249,6 +249,15 @@ impl Supervisor {
                 );
             }
             Report::RollDone => report::log!(info, "rolling restart done"),
+            Report::NotRestarted(role) => {
+                let (worker, who) = (role.index(), self.who(role, 0));
+                report::log!(
+                    warn,
+                    { worker, role = who.role.as_str() },
+                    "{} is not restarted: it is not to run any more",
+                    who.name
+                );
+            }
             Report::RollGivenUp { role, mixed } => report::failed!(
                 { worker = role.index(), role = self.who(role, 0).role.as_str() },
                 "rolling restart given up: the successor of {} failed to start{}",

@@ -9,12 +9,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::commands;
+use super::rows::Room;
 use super::shared::Shared;
 use crate::census::Seen;
 use crate::server::Isolation;
 use crate::server::line::{
-    Connection, ContextRow, Count, EndedRow, Figures, Happened, LONGEST_ANSWER, Message, Query,
-    Ran, TaskRow, Tasks, TimerRow,
+    ContextRow, Count, EndedRow, Figures, Happened, LONGEST_ANSWER, Message, Query, Ran, Rows,
+    TaskRow, Tasks, TimerRow,
 };
 use crate::teardown;
 
@@ -42,22 +43,18 @@ impl Shared {
         while let Some((number, query)) = queries.recv().await {
             let answer = match query {
                 Query::Figures => shortened(self.figures(), LONGEST_ANSWER),
-                Query::Connections => listed(self.list_connections()),
-                Query::Contexts => listed(self.contexts()),
-                Query::Timers => listed(self.timers()),
+                Query::Connections => self.list_connections(),
+                Query::Contexts => listed(self.contexts(), 0),
+                Query::Timers => listed(self.timers(), 0),
                 Query::Tasks => json(&self.list_tasks()),
                 Query::Timer { name, act } => json(&timers::act(&name, act)),
-                Query::Log(filter) => json(&change_log(&filter)),
-                Query::Commands => listed(commands::list()),
+                Query::Log(filter) => ran(&change_log(&filter)),
+                Query::Commands => listed(commands::list(), 0),
                 Query::Run { name, args } => {
                     let worker = Arc::clone(&self);
                     // It takes as long as it takes, and holds up no other answer.
                     tokio::task::spawn_local(async move {
-                        let mut ran = json(&commands::run(&name, args).await);
-                        if ran.len() > LONGEST_ANSWER {
-                            let length = ran.len();
-                            ran = json(&Ran::Failed(format!("its output takes {length} bytes")));
-                        }
+                        let ran = ran(&commands::run(&name, args).await);
                         worker.line.say(Message::Answered(number, ran));
                     });
                     continue;
@@ -79,9 +76,12 @@ impl Shared {
         }
     }
 
-    fn list_connections(&self) -> Vec<Connection> {
-        let watched = self.watched.as_ref();
-        watched.map_or_else(Vec::new, |watched| watched.connections.list())
+    fn list_connections(&self) -> Vec<u8> {
+        let connections = self.watched.as_ref().map(|watched| &watched.connections);
+        let listed_ones = connections.map_or_else(Vec::new, |connections| connections.list());
+        let open = connections.map_or(0, |connections| connections.counts().1);
+        let left_out = open.saturating_sub(listed_ones.len() as u64);
+        listed(listed_ones, left_out)
     }
 
     fn timers(&self) -> Vec<TimerRow> {
@@ -107,7 +107,7 @@ impl Shared {
             return Tasks::default();
         };
         let (running, ended) = watched.census.tasks();
-        let running = running.into_iter().take(LISTED).map(|task| TaskRow {
+        let running = running.into_iter().map(|task| TaskRow {
             kind: task.kind.name().to_owned(),
             name: task.name.to_string(),
             age: task.age().as_secs_f64(),
@@ -120,10 +120,7 @@ impl Shared {
             after: task.after.into(),
             at: task.at,
         });
-        Tasks {
-            running: running.collect(),
-            ended: ended.collect(),
-        }
+        tasks(running, ended)
     }
 
     /// Tells what goes wrong in the background, in one message a second at most.
@@ -254,14 +251,41 @@ fn change_log(_: &str) -> Ran {
     Ran::Failed("it is built without the feature `logging`".to_owned())
 }
 
-/// As many of these as an answer may have.
-fn listed<T: Serialize>(mut rows: Vec<T>) -> Vec<u8> {
-    loop {
-        let answer = json(&rows);
-        if answer.len() <= LONGEST_ANSWER {
-            return answer;
+/// As many of these as go into an answer, from which some are left out already.
+fn listed<T: Serialize>(rows: Vec<T>, left_out: u64) -> Vec<u8> {
+    let all = rows.len();
+    let rows = Room::of_an_answer().take(rows.into_iter());
+    let left_out = left_out + (all - rows.len()) as u64;
+    json(&Rows::new(rows, left_out))
+}
+
+/// The oldest of those that run and the newest of those that have ended, as many as go into an answer.
+fn tasks(
+    running: impl ExactSizeIterator<Item = TaskRow>,
+    ended: impl ExactSizeIterator<Item = EndedRow> + DoubleEndedIterator,
+) -> Tasks {
+    let all = running.len() + ended.len();
+    let mut room = Room::of_an_answer();
+    let mut of_ended = room.half();
+    let mut ended = of_ended.take(ended.rev());
+    ended.reverse();
+    room.regain(of_ended);
+    let running = room.take(running.take(LISTED));
+    Tasks {
+        left_out: (all - running.len() - ended.len()) as u64,
+        running,
+        ended,
+    }
+}
+
+/// What became of something, or that it takes more bytes than an answer may have.
+fn ran(ran: &Ran) -> Vec<u8> {
+    let answer = json(ran);
+    match answer.len() {
+        length if length > LONGEST_ANSWER => {
+            json(&Ran::Failed(format!("its output takes {length} bytes")))
         }
-        rows.truncate(rows.len() / 2);
+        _ => answer,
     }
 }
 
@@ -431,5 +455,49 @@ mod own {
         _: &mut Vec<Count>,
         _: &mut BTreeMap<String, String>,
     ) {
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn no_list_is_longer_than_an_answer_may_be() {
+        let long = |number: usize| format!("{number:0>1000}");
+        let running = (0..20_000).map(|number| TaskRow {
+            kind: "child".to_owned(),
+            name: long(number),
+            age: 0.5,
+        });
+        let ended = (0..20_000).map(|number| EndedRow {
+            kind: "child".to_owned(),
+            name: long(number),
+            how: "failed".to_owned(),
+            why: Some("it is a matter of principle".to_owned()),
+            after: 0.5,
+            at: SystemTime::now(),
+        });
+        let told = tasks(running.clone(), ended);
+        let length = json(&told).len();
+        assert!((LONGEST_ANSWER - 4096..=LONGEST_ANSWER).contains(&length));
+        assert!(told.running.len() > 1000 && told.ended.len() > 1000);
+        let sent = told.running.len() + told.ended.len();
+        assert_eq!(told.left_out, 40_000 - sent as u64);
+        assert_eq!(told.running[0].name, long(0));
+        assert_eq!(told.ended.last().unwrap().name, long(19_999));
+        // What one kind leaves over is the other's.
+        let told = tasks(running.clone(), std::iter::empty());
+        assert!(told.running.len() > 3800, "{}", told.running.len());
+
+        let answer = listed(running.collect(), 1000);
+        assert!((LONGEST_ANSWER - 4096..=LONGEST_ANSWER).contains(&answer.len()));
+        let rows: Rows<TaskRow> = serde_json::from_slice(&answer).unwrap();
+        let (rows, left_out) = rows.into_parts();
+        assert_eq!(left_out, 21_000 - rows.len() as u64);
+        assert_eq!(listed(vec![1, 2], 0), b"[1,2]");
+        assert!(ran(&Ran::Output("x".repeat(LONGEST_ANSWER))).len() < 1000);
     }
 }

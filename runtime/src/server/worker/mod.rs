@@ -24,6 +24,8 @@ mod own_scope;
 pub(super) mod process;
 mod reloads;
 mod requests;
+#[cfg(feature = "monitor")]
+mod rows;
 mod serving;
 mod shared;
 #[cfg(feature = "timer")]

@@ -80,6 +80,8 @@ pub(crate) struct Timer {
     pub(crate) completed: u64,
     pub(crate) failed: u64,
     pub(crate) missed: u64,
+    /// Of a row that is no timer, but stands for those of a worker that are missing.
+    pub(crate) left_out: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]

@@ -235,7 +235,7 @@ fn bars(values: &[f64], width: usize) -> String {
 /// Timers of one name, which run in several workers.
 fn by_name(timers: &[Timer]) -> Vec<Timer> {
     let mut named = BTreeMap::<&str, Timer>::new();
-    for timer in timers {
+    for timer in timers.iter().filter(|timer| timer.left_out.is_none()) {
         let sum = named.entry(&timer.name).or_insert_with(|| Timer {
             name: timer.name.clone(),
             ..Timer::default()
@@ -417,6 +417,15 @@ mod tests {
             text: "all workers are ready".to_owned(),
         });
         model
+    }
+
+    #[test]
+    fn what_is_missing_of_a_list_is_no_timer() {
+        let missing = Timer {
+            left_out: Some(0),
+            ..Timer::default()
+        };
+        assert_eq!(by_name(&[missing]), []);
     }
 
     #[test]

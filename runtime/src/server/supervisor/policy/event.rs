@@ -262,6 +262,8 @@ pub(crate) enum Report {
     RollStarted {
         /// How many.
         slots: usize,
+        /// The one role that is restarted, or none for all of them.
+        only: Option<Role>,
         /// The executable that they get, with process workers.
         image: Image,
     },
@@ -274,6 +276,8 @@ pub(crate) enum Report {
     },
     /// The rolling restart is complete.
     RollDone,
+    /// That was to be restarted, and is not to run any more.
+    NotRestarted(Role),
     /// A successor failed to start, so the rolling restart ends here.
     RollGivenUp {
         /// Whose successor it is.

@@ -54,8 +54,11 @@ impl Policy {
             Event::Restart(role) => {
                 if self.going.is_some() {
                     self.push(Action::Report(Report::Refused(Refused::Restart)));
-                } else if self.is_before_stop() && self.may_be_restarted(role) {
-                    self.restarts.insert(role);
+                } else if self.is_before_stop() {
+                    match self.may_be_restarted(role) {
+                        true => drop(self.restarts.insert(role)),
+                        false => self.push(Action::Report(Report::NotRestarted(role))),
+                    }
                 }
             }
             Event::ScaleUp => self.want(self.wanted + 1),

@@ -136,6 +136,8 @@ struct World {
     parked: BTreeSet<Role>,
     /// When a worker last came or went.
     changed_at: BTreeMap<Role, Duration>,
+    /// Of those that were to be restarted: who has asked is yet to be told what became of it.
+    restarts: BTreeSet<Role>,
     failed_at: BTreeMap<Role, Duration>,
     roll: Option<Image>,
     /// A successor of the supervisor is on its way; in this model it never takes over.
@@ -188,6 +190,7 @@ impl World {
             served: BTreeSet::new(),
             parked: BTreeSet::new(),
             changed_at: BTreeMap::new(),
+            restarts: BTreeSet::new(),
             failed_at: BTreeMap::new(),
             roll: None,
             upgrading: false,
@@ -442,16 +445,24 @@ impl World {
             | Event::ScaleUp
             | Event::ScaleDown
             | Event::Scale(_)
-            | Event::Restart(_)
             | Event::Upgrade
             | Event::Succeeded
             | Event::SuccessorDied
             | Event::Tell => {}
+            Event::Restart(role) => drop(self.restarts.insert(role)),
             Event::UpgradeOver => self.upgrading = false,
         }
         self.event = Some(event);
         let actions = self.policy.on(self.now, event);
         self.apply(actions);
+        // Of a server that is about to stop nobody waits for more than that.
+        assert!(
+            !self.policy.is_before_stop()
+                || self.going.is_some()
+                || self.restarts.is_subset(&self.policy.restarts),
+            "{:?} are forgotten",
+            self.restarts
+        );
     }
 
     fn apply(&mut self, actions: Vec<Action>) {
@@ -748,7 +759,10 @@ impl World {
                 assert!(matches!(role, Role::Extra(_)) && self.end.is_none());
                 self.completed.insert(role);
             }
-            Report::RollStarted { image, .. } => {
+            Report::NotRestarted(role) => drop(self.restarts.remove(&role)),
+            Report::RollStarted { image, only, .. } => {
+                self.restarts
+                    .retain(|role| only.is_some_and(|only| only != *role));
                 assert_eq!(self.roll.replace(image), None, "two rolls at once");
                 assert_eq!(self.going, None, "a roll of a server that is going");
                 assert!(!self.upgrading, "a roll in an upgrade");

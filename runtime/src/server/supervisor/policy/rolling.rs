@@ -113,8 +113,12 @@ impl Policy {
             self.last_image.0 += 1;
             let slots = (0..self.target).map(Role::Slot);
             let extras = (0..self.extras.len()).map(Role::Extra);
-            // All of them are among these.
-            self.restarts.clear();
+            // All that are to run are among these, those that are vacant too.
+            for role in std::mem::take(&mut self.restarts) {
+                if self.place_of(role).is_none_or(|place| place.completed) {
+                    self.push(Action::Report(Report::NotRestarted(role)));
+                }
+            }
             (None, slots.chain(extras).collect(), self.last_image)
         } else {
             let asked = (0..self.target).find(|slot| self.is_asked(*slot));
@@ -136,6 +140,7 @@ impl Policy {
         };
         self.push(Action::Report(Report::RollStarted {
             slots: if only.is_none() { self.target } else { 1 },
+            only,
             image,
         }));
         self.roll = Some(Roll {
@@ -149,23 +154,29 @@ impl Policy {
         true
     }
 
-    /// The next one of those that are to be restarted and still have a place to fill.
+    /// The next one of those that are to be restarted and still have a place to fill. Whoever has asked for another one
+    /// is told.
     fn next_restart(&mut self) -> Option<Role> {
         loop {
             let role = self.restarts.pop_first()?;
             if self.may_be_restarted(role) {
                 return Some(role);
             }
+            self.push(Action::Report(Report::NotRestarted(role)));
         }
     }
 
     /// Whether there is such a place, and it isn't vacant for good.
     pub(super) fn may_be_restarted(&self, role: Role) -> bool {
-        let place = match role {
+        self.place_of(role).is_some_and(|place| !place.out)
+    }
+
+    /// The place of a role, if there is to be one.
+    fn place_of(&self, role: Role) -> Option<&Place> {
+        match role {
             Role::Slot(slot) => self.slots[..self.target].get(slot),
             Role::Extra(extra) => self.extras.get(extra),
-        };
-        place.is_some_and(|place| !place.out)
+        }
     }
 
     pub(super) fn is_asked(&self, slot: usize) -> bool {

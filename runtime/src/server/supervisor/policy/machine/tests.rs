@@ -77,6 +77,7 @@ fn starting_queues_hup_ttin_and_ttou() {
             A::CloseUnasked(id(1)),
             A::Report(R::RollStarted {
                 slots: 2,
+                only: None,
                 image: Image(1)
             }),
             spawn(2, S0, 1),

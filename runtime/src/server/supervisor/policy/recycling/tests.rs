@@ -7,10 +7,10 @@ use std::time::Duration;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn recycling(role: Role, worn: Worn) -> [A; 2] {
-    let (slots, image) = (1, Image(0));
+    let (slots, only, image) = (1, Some(role), Image(0));
     [
         A::Report(R::Recycling { role, worn }),
-        A::Report(R::RollStarted { slots, image }),
+        A::Report(R::RollStarted { slots, only, image }),
     ]
 }
 

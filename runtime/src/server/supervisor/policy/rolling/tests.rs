@@ -12,6 +12,7 @@ fn serving_worker_signalled_rolls_its_slot_with_its_image() {
         [
             A::Report(R::RollStarted {
                 slots: 1,
+                only: Some(S1),
                 image: Image(0)
             }),
             spawn(2, S1, 0)
@@ -45,14 +46,19 @@ fn serving_worker_signalled_and_successor_failed_is_given_up() {
 #[test]
 fn a_restart_rolls_its_slot_with_its_image_and_waits_for_its_turn() {
     let mut server = Server::serving(config());
-    let started = A::Report(R::RollStarted {
-        slots: 1,
-        image: Image(0),
-    });
-    assert_eq!(server.on(E::Restart(S1)), [started, spawn(2, S1, 0)]);
+    let started = |role| {
+        A::Report(R::RollStarted {
+            slots: 1,
+            only: Some(role),
+            image: Image(0),
+        })
+    };
+    assert_eq!(server.on(E::Restart(S1)), [started(S1), spawn(2, S1, 0)]);
     assert_eq!(server.on(E::Restart(S0)), []);
-    assert_eq!(server.on(E::Restart(Role::Slot(9))), []);
-    assert_eq!(server.on(E::Restart(Role::Extra(0))), []);
+    for nobody in [Role::Slot(9), X0] {
+        let told = [A::Report(R::NotRestarted(nobody))];
+        assert_eq!(server.on(E::Restart(nobody)), told);
+    }
     assert_eq!(
         server.ready(2),
         [
@@ -62,7 +68,7 @@ fn a_restart_rolls_its_slot_with_its_image_and_waits_for_its_turn() {
     );
     assert_eq!(
         server.clean(1),
-        [A::Report(R::RollDone), started, spawn(3, S0, 0)]
+        [A::Report(R::RollDone), started(S0), spawn(3, S0, 0)]
     );
     assert_eq!(
         server.failed(3),
@@ -70,6 +76,53 @@ fn a_restart_rolls_its_slot_with_its_image_and_waits_for_its_turn() {
             role: S0,
             mixed: false
         })]
+    );
+}
+
+/// Those who have asked wait for it.
+#[test]
+fn a_restart_that_is_no_longer_possible_when_its_turn_comes_is_reported() {
+    let not_restarted = |role| A::Report(R::NotRestarted(role));
+    // Of a slot that is one too many by then.
+    let mut server = Server::serving(config());
+    server.on(E::Restart(S0));
+    assert_eq!(server.on(E::Restart(S1)), []);
+    assert_eq!(server.on(E::ScaleDown), []);
+    server.ready(2);
+    let actions = server.clean(0);
+    assert_eq!(actions[0], A::Report(R::RollDone));
+    assert_eq!(actions.last(), Some(&not_restarted(S1)));
+    // Also when all are restarted then.
+    let mut server = Server::serving(config());
+    server.on(E::Restart(S0));
+    server.on(E::Restart(S1));
+    server.on(E::Reload);
+    server.on(E::ScaleDown);
+    server.ready(2);
+    let actions = server.clean(0);
+    assert_eq!(actions[0], A::Report(R::RollDone));
+    let told: Vec<usize> = (0..actions.len())
+        .filter(|at| actions[*at] == not_restarted(S1))
+        .collect();
+    let rolls = |action: &Action| matches!(action, A::Report(R::RollStarted { .. }));
+    assert_eq!(told.len(), 1, "{actions:?}");
+    assert!(actions[told[0]..].iter().any(rolls), "{actions:?}");
+
+    // Of an extra that has ended, and of a slot that has become vacant for good.
+    let mut server = Server::serving(Config {
+        extra_sync: vec![false],
+        on_failure: OnFailure::Ignore,
+        ..config()
+    });
+    server.on(E::Restart(S0));
+    server.on(E::Restart(S1));
+    server.on(E::Restart(X0));
+    server.clean(0);
+    server.failed(2);
+    server.ready(3);
+    assert_eq!(
+        server.clean(1),
+        [A::Report(R::RollDone), not_restarted(S1), not_restarted(X0)]
     );
 }
 
@@ -81,6 +134,7 @@ fn serving_hup_rolls_all_slots_with_a_new_image_and_predecessors_drain_side_by_s
         [
             A::Report(R::RollStarted {
                 slots: 2,
+                only: None,
                 image: Image(1)
             }),
             spawn(2, S0, 1)
