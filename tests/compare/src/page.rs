@@ -22,13 +22,20 @@ const HTTP_PEERS: &[&str] = &[
     "actix-web",
 ];
 
-const HEADLINES: [Headline; 6] = [
+const HEADLINES: [Headline; 7] = [
     Headline {
         what: "an HTTP request, CPU",
         table: "HTTP on persistent connections, 2 workers",
         column: Some(0),
         who: "aioxide threads",
         peers: HTTP_PEERS,
+    },
+    Headline {
+        what: "an HTTP request, CPU, looked into each second",
+        table: "Monitor, HTTP on persistent connections, 1 worker",
+        column: Some(0),
+        who: "aioxide threads, monitor scraped each second",
+        peers: &["aioxide threads"],
     },
     Headline {
         what: "requests lost in reloads",

@@ -359,6 +359,62 @@ mod tests {
         assert_eq!(wire.phase(), Phase::Idle);
     }
 
+    /// Notes in how many pieces it was written to, and what.
+    #[derive(Default)]
+    struct Noted(Vec<(usize, Vec<u8>)>);
+
+    impl AsyncWrite for Noted {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.push((1, bytes.to_vec()));
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all: Vec<u8> = bytes.iter().flat_map(|piece| piece.to_vec()).collect();
+            let length = all.len();
+            self.0.push((bytes.len(), all));
+            Poll::Ready(Ok(length))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_short_is_written_in_one_piece() {
+        let long = [b'x'; ONE_PIECE];
+        for (pieces, written) in [
+            (&[&b"head"[..], b"", b"body"][..], 1),
+            (&[&b"head"[..]], 1),
+            (&[&long[..]], 1),
+            (&[&long[4..], b"body"], 1),
+            (&[b"head", &long[..]], 2),
+        ] {
+            let mut io = Watched::new(Noted::default(), Arc::default());
+            let slices: Vec<_> = pieces.iter().map(|piece| io::IoSlice::new(piece)).collect();
+            let all = pieces.concat();
+            assert_eq!(io.write_vectored(&slices).await.unwrap(), all.len());
+            assert_eq!(io.io.0, [(written, all)]);
+        }
+    }
+
     #[tokio::test]
     async fn who_has_an_upgraded_connection_fails_when_it_is_cut() {
         let (_client, io) = tokio::io::duplex(8);

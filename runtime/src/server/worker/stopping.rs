@@ -101,3 +101,57 @@ impl fmt::Debug for Stopping {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use tokio::time::Instant;
+
+    use crate::server::line::{Identity, Line, Told};
+    use crate::server::{Isolation, StopReason};
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_polled_it_last_is_woken_however_often_that_was() {
+        let identity = Identity {
+            index: Some(0),
+            name: "worker 0".to_owned(),
+            comm: "echo/0".to_owned(),
+            count: 1,
+            generation: 0,
+            isolation: Isolation::Thread,
+            to_completion: None,
+            max_connections: None,
+        };
+        let told = Arc::new(Told::default());
+        let worker = Shared::new(identity, Line::new(drop), Arc::clone(&told));
+        let mut stopping = Stopping::new(Arc::new(worker), false);
+        let mut poll = |by: &Arc<Woken>| {
+            let waker = Waker::from(Arc::clone(by));
+            Pin::new(&mut stopping).poll(&mut Context::from_waker(&waker))
+        };
+        let [first, last] = [(); 2].map(|()| Arc::new(Woken::default()));
+        for by in [&first, &first, &last, &last] {
+            assert!(poll(by).is_pending());
+        }
+        told.stop
+            .set(Stop::new(StopReason::Completed, Instant::now()));
+        let woken = [&first, &last].map(|by| by.0.load(Ordering::Relaxed));
+        assert_eq!(woken, [0, 1]);
+        for by in [&last, &first] {
+            assert!(poll(by).is_ready());
+        }
+    }
+}

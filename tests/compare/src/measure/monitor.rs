@@ -20,15 +20,15 @@ use crate::serve::runtime;
 use crate::stats::Spread;
 use crate::table::{Column, Table, told};
 
-const WORKERS: usize = 2;
+const WORKERS: usize = 1;
 /// Under load in a round, in so many turns, in the first of which is the scrape of this second.
 const SECOND: Duration = Duration::from_secs(1);
 const TURNS: u32 = 8;
 
 const LIMITS: &str = "
-As the tables of persistent connections, for a second in each round, the three rows in turns of an eighth of it. A monitor is a door and
-health checks by TCP, of which Prometheus gets the metrics, as here once a second; CPU is that of all threads, the monitor's
-own among them. What limits: how the kernel spreads connections over the workers, anew in each turn, makes for more than the monitor does.";
+As the tables of persistent connections, for a second in each round, the three rows in turns of an eighth of it; with one worker, because how
+connections fall on several makes for more than the monitor does. A monitor is a door and health checks by TCP, of which Prometheus
+gets the metrics, as here once a second; CPU is that of all threads, the monitor's own among them.";
 
 const DOOR: &str = "door";
 
@@ -147,7 +147,7 @@ fn get(mut stream: impl Read + Write, path: &str) -> Result<()> {
 }
 
 fn under_load(plan: &Plan, what: &str, kind: Kind, protocol: Protocol) -> Result<Table> {
-    let title = format!("Monitor, {what} on persistent connections, {WORKERS} workers");
+    let title = format!("Monitor, {what} on persistent connections, {WORKERS} worker");
     let mut table = Table::new(title, kind.name, UNDER_LOAD, LIMITS);
     let runtime = runtime()?;
     for round in 0..plan.rounds {

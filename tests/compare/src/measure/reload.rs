@@ -22,8 +22,8 @@ use crate::table::{Column, Table, told};
 const WORKERS: usize = 2;
 /// In each round.
 const RELOADS: u32 = 4;
-/// Before and after each of them.
-const REST: Duration = Duration::from_millis(300);
+/// Before and after each of them, as a part of the time of a round.
+const REST: f64 = 0.6;
 const PAUSES: Duration = Duration::from_millis(20);
 const HTTP2_CONNECTIONS: usize = 16;
 
@@ -102,11 +102,12 @@ fn reloaded(kind: Kind, way: Way, plan: &Plan) -> Result<(f64, [Outcome; 3])> {
     let mut server = Server::start(kind, WORKERS, python)?;
     let address = server.address;
     let speaks_http2 = [HTTP_THREADS, HTTP_PROCESSES, AXUM_IN_AIOXIDE, AXUM].contains(&kind);
+    let rest = plan.time.mul_f64(REST);
     let over = AtomicBool::new(false);
     let (took, outcomes) = thread::scope(|scope| {
         let loading = scope.spawn(|| under_load(address, speaks_http2, &over));
         let reloading = (0..RELOADS).map(|_| {
-            thread::sleep(REST);
+            thread::sleep(rest);
             let asked = Instant::now();
             match way {
                 Way::Signal(signal, done, times) => {
@@ -123,7 +124,7 @@ fn reloaded(kind: Kind, way: Way, plan: &Plan) -> Result<(f64, [Outcome; 3])> {
             Ok(asked.elapsed().as_secs_f64() * 1e3)
         });
         let took: Result<Vec<f64>> = reloading.collect();
-        thread::sleep(REST);
+        thread::sleep(rest);
         over.store(true, Relaxed);
         let outcomes = loading.join().ok().context("the load generator panicked")?;
         anyhow::Ok((took?, outcomes?))
