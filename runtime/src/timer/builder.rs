@@ -382,8 +382,10 @@ impl TimerBuilder {
         F: FnMut(Tick) -> Fut + Send + 'static,
         Fut: Future<Output: TickReturn> + Send + 'static,
     {
+        // Before what the driver and the handle share, beside which it then lies.
+        let ticks = Box::pin(Seat::new(tick));
         Timer {
-            shared: driver::spawn(self.driver(), Box::pin(Seat::new(tick))),
+            shared: driver::spawn(self.driver(), ticks),
         }
     }
 
@@ -498,7 +500,7 @@ impl TimerBuilder {
         };
         // One that is due at this very moment is due.
         let now = self.clock.now().saturating_sub(1);
-        let schedule = Schedule::by_clock(rules, calendar.make(), now, seed);
+        let schedule = Schedule::by_clock(rules, calendar.make(now), now, seed);
         Driver::by_clock(shared, schedule, limits, self.hook, self.clock, tenant)
     }
 }

@@ -14,6 +14,6 @@ mod model;
 mod policy;
 
 pub(super) use due::{Due, NEVER, Nanos};
-pub(super) use irregular::Dues;
+pub(super) use irregular::{Dues, Irregular};
 pub(super) use machine::{Action, Cadence, Dropped, Rules, STARVED, Schedule};
 pub use policy::{Missed, Overlap};
