@@ -109,7 +109,14 @@ fn expand_builder(model: &Model<'_>, site: Span) -> TokenStream {
     let (constructor, mut interval) = match &model.cadence {
         Cadence::Every(interval) => (quote!(Timer::every), interval.to_token_stream()),
         Cadence::After(delay) => (quote!(Timer::after), delay.to_token_stream()),
-        Cadence::Calendar(cron, zone) => (quote!(__private::timer::calendar), quote!(#cron, #zone)),
+        Cadence::Calendar(cron, zone) => {
+            let private = quote!(#krate::__private::timer);
+            let cron = quote!({
+                static __AIOXIDE_CRON: #private::Cron = #private::Cron::new(#cron);
+                &__AIOXIDE_CRON
+            });
+            (quote!(__private::timer::calendar), quote!(#cron, #zone))
+        }
     };
     let name = &model.name;
     let mut first = TokenStream::new();

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 
 #[cfg(feature = "calendar")]
-use super::calendar::{Calendar, InvalidCalendar};
+use super::calendar::{Calendar, Expression, InvalidCalendar};
 #[cfg(feature = "monitor")]
 use super::details::Details;
 use super::driver::{self, Driver, Limits};
@@ -70,17 +70,8 @@ impl Timer {
     /// # Ok(()) }
     /// ```
     pub fn calendar(expression: &str, zone: &str) -> Result<TimerBuilder, InvalidCalendar> {
-        let calendar = Calendar::parse(expression, zone)?;
-        #[cfg(feature = "monitor")]
-        let said = format!("{expression} in {zone}");
-        let mut builder = TimerBuilder::new(Cadence::Clock, Duration::MAX);
-        #[cfg(feature = "monitor")]
-        {
-            builder.said = Some(said);
-        }
-        builder.zone = Some(calendar.zone().clone());
-        builder.calendar = Some(MakeDues::new(move || calendar.clone()));
-        Ok(builder)
+        let read = Arc::new(Calendar::read(expression)?);
+        TimerBuilder::by_calendar(expression, read, zone)
     }
 }
 
@@ -124,6 +115,29 @@ enum Single {
 const TTL: Duration = Duration::from_secs(15);
 
 impl TimerBuilder {
+    /// By a calendar's `expression`, which has been `read`.
+    #[cfg(feature = "calendar")]
+    pub(super) fn by_calendar(
+        expression: &str,
+        read: Arc<Expression>,
+        zone: &str,
+    ) -> Result<TimerBuilder, InvalidCalendar> {
+        let calendar = Calendar::new(read, zone)?;
+        let builder = TimerBuilder {
+            zone: Some(calendar.zone().clone()),
+            calendar: Some(MakeDues::new(move || calendar.clone())),
+            ..TimerBuilder::new(Cadence::Clock, Duration::MAX)
+        };
+        #[cfg(feature = "monitor")]
+        let builder = TimerBuilder {
+            said: Some(format!("{expression} in {zone}")),
+            ..builder
+        };
+        #[cfg(not(feature = "monitor"))]
+        let _ = expression;
+        Ok(builder)
+    }
+
     #[track_caller]
     fn new(cadence: Cadence, interval: Duration) -> TimerBuilder {
         assert!(
@@ -368,8 +382,10 @@ impl TimerBuilder {
         F: FnMut(Tick) -> Fut + Send + 'static,
         Fut: Future<Output: TickReturn> + Send + 'static,
     {
+        // Before what the driver and the handle share, beside which it then lies.
+        let ticks = Box::pin(Seat::new(tick));
         Timer {
-            shared: driver::spawn(self.driver(), Box::pin(Seat::new(tick))),
+            shared: driver::spawn(self.driver(), ticks),
         }
     }
 
@@ -484,7 +500,7 @@ impl TimerBuilder {
         };
         // One that is due at this very moment is due.
         let now = self.clock.now().saturating_sub(1);
-        let schedule = Schedule::by_clock(rules, calendar.make(), now, seed);
+        let schedule = Schedule::by_clock(rules, calendar.make(now), now, seed);
         Driver::by_clock(shared, schedule, limits, self.hook, self.clock, tenant)
     }
 }

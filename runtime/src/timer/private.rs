@@ -1,8 +1,14 @@
 //! What expansions of `#[timer]` name.
 
 use std::marker::PhantomData;
+#[cfg(feature = "calendar")]
+use std::sync::{Arc, OnceLock};
 
 use super::Tick;
+#[cfg(feature = "calendar")]
+use super::TimerBuilder;
+#[cfg(feature = "calendar")]
+use super::calendar::{Calendar, Expression, InvalidCalendar};
 
 /// Asks whether what the caller of a `#[timer]` function passes is fit for a timer. It is borrowed here, for with one
 /// that is given away rustc would have the user borrow it.
@@ -95,11 +101,41 @@ impl<T: Never> SentArgument<Unfit> for T {
     }
 }
 
+/// A cron expression that the attribute has checked. It is read once for all timers of a function: thousands that are due
+/// together cost the memory that they miss.
+#[cfg(feature = "calendar")]
+pub struct Cron {
+    expression: &'static str,
+    read: OnceLock<Arc<Expression>>,
+}
+
+#[cfg(feature = "calendar")]
+impl Cron {
+    /// Not read yet.
+    pub const fn new(expression: &'static str) -> Cron {
+        Cron {
+            expression,
+            read: OnceLock::new(),
+        }
+    }
+
+    fn read(&self) -> Result<Arc<Expression>, InvalidCalendar> {
+        if let Some(read) = self.read.get() {
+            return Ok(Arc::clone(read));
+        }
+        let read = Arc::new(Calendar::read(self.expression)?);
+        Ok(Arc::clone(self.read.get_or_init(|| read)))
+    }
+}
+
 /// The timer of an expression and a zone that the attribute has checked.
 #[cfg(feature = "calendar")]
 #[track_caller]
-pub fn calendar(cron: &str, zone: &str) -> crate::TimerBuilder {
-    match crate::Timer::calendar(cron, zone) {
+pub fn calendar(cron: &Cron, zone: &str) -> TimerBuilder {
+    let builder = cron
+        .read()
+        .and_then(|read| TimerBuilder::by_calendar(cron.expression, read, zone));
+    match builder {
         Ok(builder) => builder,
         Err(error) => panic!("a calendar that was checked when the program was compiled: {error}"),
     }
@@ -113,4 +149,16 @@ pub fn declared<R>() -> Option<R> {
 /// Stands where a timer, or its tick, would be if the function could be expanded.
 pub fn stub<T>() -> T {
     unreachable!("the crate doesn't compile")
+}
+
+#[cfg(all(test, feature = "calendar"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_of_a_function_share_what_was_read() {
+        let cron = Cron::new("0 3 * * mon-fri");
+        let (first, second) = (cron.read().unwrap(), cron.read().unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+    }
 }

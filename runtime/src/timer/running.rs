@@ -77,17 +77,21 @@ impl Timeout {
     }
 }
 
-/// Polls the tick of this number.
+/// Polls the tick of this number, which `fresh` starts.
 pub(super) fn poll_tick(
-    tick: Pin<&mut dyn Ticks>,
+    mut ticks: Pin<&mut dyn Ticks>,
+    fresh: &mut Option<Tick>,
     timeout: Option<&mut Timeout>,
     shared: &Shared,
     number: u64,
     cx: &mut Context<'_>,
 ) -> Poll<End> {
     let polled = catch_unwind(AssertUnwindSafe(|| {
+        if let Some(tick) = fresh.take() {
+            ticks.as_mut().start(tick);
+        }
         let _inside = Inside::enter(shared, number);
-        tick.poll(cx)
+        ticks.poll(cx)
     }));
     match polled {
         Ok(Poll::Ready(None)) => Poll::Ready(Ok(())),
@@ -165,7 +169,7 @@ impl Future for Entry {
                 return Poll::Pending;
             }
             let (timeout, shared, number) = (this.timeout.as_mut(), &this.shared, this.number);
-            let poll = || poll_tick(ticks.as_mut(), timeout, shared, number, cx);
+            let poll = || poll_tick(ticks.as_mut(), &mut None, timeout, shared, number, cx);
             let end = ready!(this.place.run(poll));
             let verdict = Verdict::of(end, this.shared.is_asked(this.number));
             this.settle(verdict);

@@ -61,16 +61,16 @@ pub(super) struct Shared {
     over: AtomicBool,
     /// Dropping the handle doesn't stop the timer.
     pub(super) detached: AtomicBool,
+    next_due: AtomicU64,
+    /// Where the timer was started: each tick is a place inside that.
+    pub(super) starter: Place,
     pub(super) counts: Counts,
     /// Ticks with a lower number are asked to end.
     asked_below: AtomicU64,
-    next_due: AtomicU64,
     /// Told when `over` or `asked_below` changes, and of every tick that ends once the timer is stopping.
     changed: Notify,
     inbox: Mutex<Inbox>,
     name: Cow<'static, str>,
-    /// Where the timer was started: each tick is a place inside that.
-    pub(super) starter: Place,
     /// [`NEVER`] for a timer whose interval can't be changed.
     pub(super) jitter: Nanos,
     #[cfg(any(feature = "calendar", feature = "monitor"))]
@@ -199,16 +199,21 @@ impl Shared {
         self.inbox().task = Some(task.clone());
     }
 
-    pub(super) fn take_requests(&self) -> Requests {
-        if !self.requested.load(Acquire) {
-            return Requests::new();
+    #[inline]
+    pub(super) fn take_requests(&self) -> Option<Requests> {
+        if self.requested.load(Acquire) {
+            self.take_letters()
+        } else {
+            None
         }
+    }
+
+    #[cold]
+    fn take_letters(&self) -> Option<Requests> {
         let mut inbox = self.inbox();
         self.requested.store(false, Release);
-        let letters = inbox.letters.as_mut();
-        letters.map_or_else(Requests::new, |letters| {
-            std::mem::take(&mut letters.requests)
-        })
+        let letters = inbox.letters.as_mut()?;
+        Some(std::mem::take(&mut letters.requests))
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -11,8 +11,11 @@ use super::tick::{Tick, TickReturn};
 
 /// Makes ticks, and holds the one that runs: it lies where the one before it lay, in memory of the timer's.
 pub(super) trait Ticks: Send {
-    /// Starts a tick. If it is to run `apart`, beside others, it is given back instead of held.
-    fn start(self: Pin<&mut Self>, tick: Tick, apart: bool) -> Option<Pin<Box<dyn Ticks>>>;
+    /// Starts a tick, which is held.
+    fn start(self: Pin<&mut Self>, tick: Tick);
+
+    /// Starts a tick that is to run beside others.
+    fn apart(self: Pin<&mut Self>, tick: Tick) -> Pin<Box<dyn Ticks>>;
 
     /// Polls the tick that is held, and gives its error once it has ended.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<String>>;
@@ -45,18 +48,17 @@ where
     F: FnMut(Tick) -> Fut + Send + 'static,
     Fut: Future<Output: TickReturn> + Send + 'static,
 {
-    fn start(self: Pin<&mut Self>, tick: Tick, apart: bool) -> Option<Pin<Box<dyn Ticks>>> {
+    fn start(self: Pin<&mut Self>, tick: Tick) {
         let mut this = self.project();
-        let Some(make) = this.make else { return None };
-        let running = Some(make(tick));
-        if apart {
-            return Some(Box::pin(Seat {
-                running,
-                make: None::<F>,
-            }));
-        }
+        let running = this.make.as_mut().map(|make| make(tick));
         this.running.set(running);
-        None
+    }
+
+    fn apart(self: Pin<&mut Self>, tick: Tick) -> Pin<Box<dyn Ticks>> {
+        Box::pin(Seat {
+            running: self.project().make.as_mut().map(|make| make(tick)),
+            make: None::<F>,
+        })
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<String>> {
@@ -74,6 +76,7 @@ where
     }
 }
 
+#[inline]
 fn error_of(failure: Option<&dyn Display>) -> Option<String> {
     // With anyhow and eyre the chain of causes.
     failure.map(|error| format!("{error:#}"))

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::schedule::{Dues, NEVER, Nanos};
+use super::schedule::{Dues, Irregular, NEVER, Nanos};
 use super::shared::nanos;
 
 /// What tells the time of day: the system, or a test.
@@ -16,6 +16,10 @@ impl WallClock {
 
     pub(super) fn new(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> WallClock {
         WallClock(Some(Arc::new(clock)))
+    }
+
+    pub(super) fn is_systems(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Nanoseconds since 1970; 0 before.
@@ -104,7 +108,7 @@ impl Dues for SharedGrid {
 
 /// Makes the due times of a timer when it starts.
 #[derive(Clone)]
-pub(super) struct MakeDues(Arc<dyn Fn() -> Box<dyn Dues> + Send + Sync>);
+pub(super) struct MakeDues(Arc<dyn Fn(Nanos) -> Box<Irregular> + Send + Sync>);
 
 impl MakeDues {
     #[cfg_attr(
@@ -112,16 +116,17 @@ impl MakeDues {
         allow(dead_code, reason = "only calendars go by a clock")
     )]
     pub(super) fn new<D: Dues + 'static>(make: impl Fn() -> D + Send + Sync + 'static) -> MakeDues {
-        MakeDues(Arc::new(move || Box::new(make())))
+        MakeDues(Arc::new(move |now| Box::new(Irregular::new(make(), now))))
     }
 
-    pub(super) fn make(&self) -> Box<dyn Dues> {
-        (self.0)()
+    /// For a clock that shows `now`.
+    pub(super) fn make(&self, now: Nanos) -> Box<Irregular> {
+        (self.0)(now)
     }
 }
 
 impl fmt::Debug for MakeDues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.make().fmt(f)
+        self.make(0).fmt(f)
     }
 }

@@ -44,27 +44,26 @@ struct Stretch {
 }
 
 impl Calendar {
-    pub(in crate::timer) fn parse(
-        expression: &str,
+    pub(in crate::timer) fn read(expression: &str) -> Result<Expression, InvalidCalendar> {
+        Expression::parse(expression).map_err(InvalidCalendar::new)
+    }
+
+    pub(in crate::timer) fn new(
+        expression: Arc<Expression>,
         zone: &str,
     ) -> Result<Calendar, InvalidCalendar> {
         let zone = super::zone::zone(zone).map_err(InvalidCalendar::new)?;
-        let expression = Expression::parse(expression).map_err(InvalidCalendar::new)?;
-        Ok(Calendar::new(expression, zone))
-    }
-
-    fn new(expression: Expression, zone: TimeZone) -> Calendar {
         let nothing = Stretch {
             from: 0,
             until: 0,
             offset: 0,
             before: 0,
         };
-        Calendar {
-            expression: Arc::new(expression),
+        Ok(Calendar {
+            expression,
             zone,
             stretch: nothing,
-        }
+        })
     }
 
     pub(in crate::timer) fn zone(&self) -> &TimeZone {

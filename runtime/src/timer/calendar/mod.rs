@@ -9,3 +9,4 @@ mod zone;
 
 pub(super) use dues::Calendar;
 pub use error::InvalidCalendar;
+pub(super) use expression::Expression;

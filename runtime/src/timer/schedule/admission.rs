@@ -52,6 +52,17 @@ impl Schedule {
         }
     }
 
+    /// Decides on a due tick while `occupied` places are taken.
+    pub(super) fn admit_one(&mut self, due: Due, occupied: usize) {
+        let has_place = occupied < self.places() || self.overlap == Policy::Cancel;
+        if has_place && self.pending.is_empty() {
+            self.crowded = false;
+            self.pending.push_back(due);
+        } else {
+            self.admit(Run::one(due), occupied);
+        }
+    }
+
     /// Decides on due ticks while `occupied` places are taken.
     pub(super) fn admit(&mut self, points: Run, occupied: usize) {
         if points.count == 0 {

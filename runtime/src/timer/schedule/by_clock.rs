@@ -56,7 +56,7 @@ impl Schedule {
 
     /// The last due time that has passed since they were opened.
     pub(in crate::timer) fn newest_passed(&self) -> Option<Nanos> {
-        self.rare.as_ref()?.irregular.as_ref()?.newest
+        self.irregular.as_ref()?.newest
     }
 
     pub(in crate::timer) fn is_closed(&self) -> bool {
@@ -72,7 +72,7 @@ impl Schedule {
     }
 
     pub(super) fn irregular(&mut self) -> Option<&mut Irregular> {
-        self.rare.as_mut()?.irregular.as_mut()
+        self.irregular.as_deref_mut()
     }
 
     pub(super) fn set_next(&mut self, at: Nanos) {
@@ -82,41 +82,47 @@ impl Schedule {
 
     /// As `pass` of a grid, for due times that have to be found one by one.
     pub(super) fn pass_irregular(&mut self, now: Nanos) -> (Run, Nanos) {
-        let first_index = self.next.index;
-        let (mut times, mut count) = (Vec::new(), 0);
+        let first = self.next;
         let mut newest_at = self.next_at;
-        let mut dropped = 0;
+        self.pass_one_irregular();
+        if self.next_at > now || self.next.at == NEVER {
+            return (Run::one(first), newest_at);
+        }
+        let (mut times, mut dropped) = (vec![first.at], 0);
         while self.next_at <= now && self.next.at != NEVER {
-            newest_at = self.next_at;
-            count += 1;
             if times.len() == 2 * MOST {
                 times.drain(..MOST);
                 dropped += MOST as u64;
             }
+            newest_at = self.next_at;
             times.push(self.next.at);
-            let last = self.next.at;
-            let next = self.irregular().map_or(NEVER, |irregular| {
-                irregular.newest = Some(last);
-                irregular.after(last)
-            });
-            self.interval = next.saturating_sub(last);
-            self.set_next(next);
+            self.pass_one_irregular();
         }
         let surplus = times.len().saturating_sub(MOST);
         times.drain(..surplus);
         dropped += surplus as u64;
         self.drop_missed(dropped);
-        self.next.index = first_index + count;
         let points = Run {
             first: Due {
-                index: first_index + dropped,
-                at: times.first().copied().unwrap_or(NEVER),
+                index: first.index + dropped,
+                at: times[0],
             },
             step: 0,
             count: times.len() as u64,
-            times: (times.len() > 1).then(|| (Arc::from(times), 0)),
+            times: Some((Arc::from(times), 0)),
         };
         (points, newest_at)
+    }
+
+    fn pass_one_irregular(&mut self) {
+        let last = self.next.at;
+        let next = self.irregular().map_or(NEVER, |irregular| {
+            irregular.newest = Some(last);
+            irregular.after(last)
+        });
+        self.interval = next.saturating_sub(last);
+        self.next.index += 1;
+        self.set_next(next);
     }
 }
 

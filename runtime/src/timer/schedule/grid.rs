@@ -1,6 +1,6 @@
 //! Which due times there are: a grid, or one delay after the other.
 
-use super::due::{NEVER, Nanos, Run};
+use super::due::{Due, NEVER, Nanos, Run};
 use super::machine::{Cadence, Schedule};
 
 impl Schedule {
@@ -98,40 +98,45 @@ impl Schedule {
         }
     }
 
+    /// Takes the only due time that took effect up to `now` off, and gives when it did. `None` if there may be more.
+    pub(super) fn pass_one(&mut self, now: Nanos) -> Option<(Due, Nanos)> {
+        let passed = (self.next, self.next_at);
+        match self.cadence {
+            Cadence::Grid if now - self.next.at < self.interval => self.follow(self.next.at),
+            Cadence::Delay => self.next_at = NEVER,
+            Cadence::Grid | Cadence::Clock => return None,
+        }
+        self.next.index += 1;
+        Some(passed)
+    }
+
     /// Takes the due times that took effect up to `now`, of which there is at least one, off the grid.
     /// Also gives when the newest took effect.
     pub(super) fn pass(&mut self, now: Nanos) -> (Run, Nanos) {
+        if let Some((due, at)) = self.pass_one(now) {
+            return (Run::one(due), at);
+        }
         if self.cadence == Cadence::Clock {
             return self.pass_irregular(now);
         }
         let mut points = Run {
             first: self.next,
             step: self.interval,
-            count: 1,
+            count: 1 + (now - self.next.at) / self.interval,
             times: None,
         };
-        let mut newest_at = self.next_at;
-        if self.cadence == Cadence::Delay {
-            self.next.index += 1;
-            self.next_at = NEVER;
-            return (points, newest_at);
-        }
-        let late = now - points.first.at;
-        if late >= self.interval {
-            // All but the newest have taken effect: jitter is shorter than the interval.
-            points.count += late / self.interval;
-            newest_at = self.jittered(points.newest().at);
-            if newest_at > now {
-                self.next = points.newest();
-                self.next_at = newest_at;
-                points.count -= 1;
-                self.anchored = true;
-                self.rare().last = None;
-                // Some time before the grid point after it.
-                return (points, self.next.at - 1);
-            }
-        }
+        // All but the newest have taken effect: jitter is shorter than the interval.
         let newest = points.newest();
+        let newest_at = self.jittered(newest.at);
+        if newest_at > now {
+            self.next = newest;
+            self.next_at = newest_at;
+            points.count -= 1;
+            self.anchored = true;
+            self.rare().last = None;
+            // Some time before the grid point after it.
+            return (points, self.next.at - 1);
+        }
         self.next.index = newest.index + 1;
         self.follow(newest.at);
         (points, newest_at)
@@ -140,7 +145,6 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use super::super::due::Due;
     use super::super::machine::{Action, Dropped};
     use super::super::policy::{Missed, Overlap};
     use super::*;

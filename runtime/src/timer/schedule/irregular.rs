@@ -1,7 +1,7 @@
 //! Due times by a wall clock, which may be put forward and back: those of a calendar, or of a grid that several hosts
 //! share. Times are nanoseconds since 1970 there.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use super::due::{NEVER, Nanos};
 
@@ -27,38 +27,67 @@ pub(super) const PASSED_OVER: Nanos = 90 * 1_000_000_000;
 /// So many stretches of time are told apart in which ticks were started.
 const STRETCHES: usize = 32;
 
+/// With those that it asks in one piece: thousands of timers that are due together cost the memory that they miss.
 #[derive(Debug)]
-pub(super) struct Irregular {
-    dues: Box<dyn Dues>,
+pub(in crate::timer) struct Irregular<D: ?Sized = dyn Dues> {
     /// The clock when it was last looked at.
     seen: Nanos,
     /// The last due time that has passed.
     pub(super) newest: Option<Nanos>,
-    /// From the first to the last due time that was started while the clock went on as clocks do. When it is put back,
-    /// none of them is started again.
-    started: Vec<(Nanos, Nanos)>,
+    /// Due times that were started: when the clock is put back, none of them is started again.
+    started: Stretch,
+    /// Those of before the clock was put forward or back.
+    started_earlier: Vec<Stretch>,
     /// The clock has been put forward or back, or not been looked at for long, since a tick was last started.
     pub(super) jumped: bool,
+    dues: D,
+}
+
+/// From the first to the last due time that was started while the clock went on as clocks do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stretch {
+    from: Nanos,
+    to: Nanos,
+}
+
+impl Stretch {
+    const NONE: Stretch = Stretch { from: NEVER, to: 0 };
+
+    fn has(self, at: Nanos) -> bool {
+        (self.from..=self.to).contains(&at)
+    }
+
+    /// What is left of it if nothing was started after `last`.
+    fn up_to(self, last: Nanos) -> Option<Stretch> {
+        let to = last.min(self.to);
+        (self.from <= to).then_some(Stretch { to, ..self })
+    }
+}
+
+impl<D: Dues> Irregular<D> {
+    pub(in crate::timer) fn new(dues: D, now: Nanos) -> Irregular<D> {
+        Irregular {
+            seen: now,
+            newest: None,
+            started: Stretch::NONE,
+            started_earlier: Vec::new(),
+            jumped: true,
+            dues,
+        }
+    }
 }
 
 impl Irregular {
-    pub(super) fn new(dues: Box<dyn Dues>, now: Nanos) -> Irregular {
-        Irregular {
-            dues,
-            seen: now,
-            newest: None,
-            started: Vec::new(),
-            jumped: true,
-        }
-    }
-
     pub(super) fn after(&mut self, mut at: Nanos) -> Nanos {
         loop {
             at = self.dues.after(at);
-            let had = |&&(from, to): &&(Nanos, Nanos)| (from..=to).contains(&at);
-            match self.started.iter().find(had) {
-                Some(&(_, to)) if at != NEVER => at = to,
-                _ => return at,
+            if at == NEVER {
+                return at;
+            }
+            let mut stretches = iter::once(&self.started).chain(&self.started_earlier);
+            match stretches.find(|stretch| stretch.has(at)) {
+                Some(stretch) => at = stretch.to,
+                None => return at,
             }
         }
     }
@@ -73,10 +102,9 @@ impl Irregular {
             }
             None => self.dues.begin(now),
         };
-        self.started.retain_mut(|(from, to)| {
-            *to = last.min(*to);
-            from <= to
-        });
+        self.started = self.started.up_to(last).unwrap_or(Stretch::NONE);
+        let earlier = std::mem::take(&mut self.started_earlier).into_iter();
+        self.started_earlier = earlier.filter_map(|stretch| stretch.up_to(last)).collect();
         self.jumped = true;
         self.newest = None;
         last
@@ -89,18 +117,24 @@ impl Irregular {
     /// A tick of this due time is started.
     pub(super) fn start(&mut self, due: Nanos) {
         let jumped = std::mem::take(&mut self.jumped);
-        match self.started.last_mut() {
-            Some((from, to)) if !jumped && *from <= due => *to = due.max(*to),
-            _ => self.started.push((due, due)),
+        if !jumped && self.started.from <= due {
+            self.started.to = due.max(self.started.to);
+            return;
         }
-        if self.started.len() > STRETCHES {
-            self.started.sort_unstable();
+        let new = Stretch { from: due, to: due };
+        let before = std::mem::replace(&mut self.started, new);
+        if before != Stretch::NONE {
+            self.started_earlier.push(before);
+        }
+        let stretches = &mut self.started_earlier;
+        if stretches.len() >= STRETCHES {
+            stretches.push(std::mem::replace(&mut self.started, Stretch::NONE));
+            stretches.sort_unstable();
             // The two that lie closest to each other become one.
-            let gap = |at: &usize| self.started[at + 1].0.saturating_sub(self.started[*at].1);
-            let closest = (0..self.started.len() - 1).min_by_key(gap).unwrap_or(0);
-            let (_, to) = self.started.remove(closest + 1);
-            let (_, until) = &mut self.started[closest];
-            *until = to.max(*until);
+            let gap = |at: &usize| stretches[at + 1].from.saturating_sub(stretches[*at].to);
+            let closest = (0..stretches.len() - 1).min_by_key(gap).unwrap_or(0);
+            let Stretch { to, .. } = stretches.remove(closest + 1);
+            stretches[closest].to = to.max(stretches[closest].to);
             self.jumped = true;
         }
     }

@@ -1,7 +1,7 @@
 //! The state of a timer: what is to be done now with the due times that have passed, and with those that wait.
 
 use super::due::{Due, Fifo, NEVER, Nanos, Run};
-use super::irregular::{Dues, Irregular, PASSED_OVER};
+use super::irregular::{Irregular, PASSED_OVER};
 use super::policy::{Missed, Overlap};
 
 /// What doesn't change while the timer lives.
@@ -45,6 +45,7 @@ pub(in crate::timer) const STARVED: u32 = 10;
 /// What a timer with default options touches at each tick comes first, and is small: with thousands of
 /// timers a tick costs as much as the memory that it misses.
 #[derive(Debug)]
+#[repr(C)]
 pub(in crate::timer) struct Schedule {
     pub(super) interval: Nanos,
     /// The first due time that hasn't been dealt with, and when it takes effect after jitter.
@@ -68,6 +69,8 @@ pub(in crate::timer) struct Schedule {
     pub(super) pending: Fifo,
     /// Present once needed.
     pub(super) rare: Option<Box<Rare>>,
+    /// Present with [`Cadence::Clock`].
+    pub(super) irregular: Option<Box<Irregular>>,
 }
 
 /// [`Overlap`] without its bound, which would take up eight bytes for a tag.
@@ -96,8 +99,6 @@ pub(super) struct Rare {
     pub(super) dropped: Dropped,
     /// The last due time, when it isn't one interval before the next.
     pub(super) last: Option<Nanos>,
-    /// Present with [`Cadence::Clock`].
-    pub(super) irregular: Option<Irregular>,
 }
 
 /// Due times that passed without a tick.
@@ -148,6 +149,7 @@ impl Schedule {
             running: 0,
             pending: Fifo::default(),
             rare: None,
+            irregular: None,
         };
         if missed != Missed::default() || jitter > 0 || shift > 0 {
             let rare = schedule.rare();
@@ -163,13 +165,12 @@ impl Schedule {
     /// By a wall clock, which shows `now`: the first tick is that of the first due time after it.
     pub(in crate::timer) fn by_clock(
         rules: Rules,
-        dues: Box<dyn Dues>,
+        irregular: Box<Irregular>,
         now: Nanos,
         seed: u64,
     ) -> Schedule {
         let mut schedule = Schedule::new(rules, NEVER, NEVER, seed);
-        let irregular = Irregular::new(dues, now);
-        let first = schedule.rare().irregular.insert(irregular).after(now);
+        let first = schedule.irregular.insert(irregular).after(now);
         schedule.set_next(first);
         schedule
     }
@@ -187,7 +188,6 @@ impl Schedule {
                 missed_since_start: 0,
                 dropped: Dropped::default(),
                 last: None,
-                irregular: None,
             })
         })
     }
@@ -249,6 +249,11 @@ impl Schedule {
         self.crowded
     }
 
+    /// Times are those of a wall clock.
+    pub(in crate::timer) fn goes_by_clock(&self) -> bool {
+        self.cadence == Cadence::Clock
+    }
+
     pub(in crate::timer) fn interval(&self) -> Nanos {
         self.interval
     }
@@ -276,7 +281,14 @@ impl Schedule {
     /// Deals with the due times up to `now`, of which the last call didn't know. `busy` ticks were
     /// running until now.
     pub(in crate::timer) fn advance(&mut self, now: Nanos, busy: usize) {
-        if now >= self.wake_at() {
+        if now < self.wake_at() {
+            return;
+        }
+        if let Some((due, at)) = self.pass_one(now) {
+            // A tick that ended at the very instant of a due time has made room for it.
+            let occupied = if at == now { self.running() } else { busy };
+            self.admit_one(due, occupied);
+        } else {
             let (points, newest_at) = self.pass(now);
             let passed_over = self.cadence == Cadence::Clock && now - newest_at > PASSED_OVER;
             if busy == 0 && passed_over {
@@ -320,7 +332,7 @@ impl Schedule {
             } else {
                 return None;
             };
-            self.admit(Run::one(due), self.running());
+            self.admit_one(due, self.running());
         }
     }
 
@@ -330,13 +342,13 @@ impl Schedule {
         if self.cadence == Cadence::Delay {
             self.next_at = NEVER;
         }
-        let missed = match &mut self.rare {
-            Some(rare) => {
-                if let Some(irregular) = &mut rare.irregular {
-                    irregular.start(due.at);
-                }
-                std::mem::take(&mut rare.missed_since_start)
+        if self.cadence == Cadence::Clock {
+            if let Some(irregular) = &mut self.irregular {
+                irregular.start(due.at);
             }
+        }
+        let missed = match &mut self.rare {
+            Some(rare) => std::mem::take(&mut rare.missed_since_start),
             None => 0,
         };
         Some(Action::Start { due, missed })
@@ -382,6 +394,9 @@ impl Schedule {
 
 #[cfg(test)]
 impl Schedule {
+    /// So many bytes in front a timer with default options touches.
+    pub(in crate::timer) const TOUCHED: usize = std::mem::offset_of!(Schedule, irregular);
+
     /// On a grid, from the start on.
     pub(super) fn every(
         interval: Nanos,

@@ -16,6 +16,6 @@ mod policy;
 mod reference;
 
 pub(super) use due::{Due, NEVER, Nanos};
-pub(super) use irregular::Dues;
+pub(super) use irregular::{Dues, Irregular};
 pub(super) use machine::{Action, Cadence, Dropped, Rules, STARVED, Schedule};
 pub use policy::{Missed, Overlap};
