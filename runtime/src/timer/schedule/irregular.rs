@@ -147,3 +147,37 @@ impl Irregular {
         put_back
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Tens;
+
+    impl Dues for Tens {
+        fn after(&mut self, at: Nanos) -> Nanos {
+            (at / 10 + 1) * 10
+        }
+    }
+
+    #[test]
+    fn no_due_time_is_started_twice_however_often_the_clock_is_put_back() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let irregular: &mut Irregular = &mut Irregular::new(Tens, 0);
+        let (mut now, mut started) = (0, BTreeSet::new());
+        for _ in 0..10_000 {
+            if random.u8(..) < 20 {
+                now = random.u64(..20_000);
+            }
+            irregular.look(now);
+            now = irregular.after(now);
+            assert!(started.insert(now), "{now} is started again");
+            irregular.start(now);
+        }
+        assert!(irregular.started_earlier.len() <= STRETCHES);
+        assert!(irregular.started_earlier.len() > STRETCHES / 2);
+    }
+}
