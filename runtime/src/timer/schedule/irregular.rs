@@ -150,8 +150,37 @@ impl Irregular {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::model::Known;
     use super::*;
+
+    #[derive(Debug)]
+    struct Tens;
+
+    impl Dues for Tens {
+        fn after(&mut self, at: Nanos) -> Nanos {
+            (at / 10 + 1) * 10
+        }
+    }
+
+    #[test]
+    fn no_due_time_is_started_twice_however_often_the_clock_is_put_back() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let irregular: &mut Irregular = &mut Irregular::new(Tens, 0);
+        let (mut now, mut started) = (0, BTreeSet::new());
+        for _ in 0..10_000 {
+            if random.u8(..) < 20 {
+                now = random.u64(..20_000);
+            }
+            irregular.look(now);
+            now = irregular.after(now);
+            assert!(started.insert(now), "{now} is started again");
+            irregular.start(now);
+        }
+        assert!(irregular.started_earlier.len() <= STRETCHES);
+        assert!(irregular.started_earlier.len() > STRETCHES / 2);
+    }
 
     #[test]
     fn of_very_many_stretches_the_closest_become_one() {
@@ -162,7 +191,7 @@ mod tests {
         });
         for count in [32, 33] {
             let dues = (1..400).map(|due| due * 100).collect();
-            let mut irregular = Irregular::new(Box::new(Known(dues)), 0);
+            let irregular: &mut Irregular = &mut Irregular::new(Known(dues), 0);
             for due in starts.clone().skip(33 - count) {
                 // It takes up the tick of one due time, and another.
                 irregular.jumped = true;
@@ -187,7 +216,7 @@ mod tests {
     #[test]
     fn what_follows_stretches_that_became_one_is_one_of_its_own() {
         let dues = (1..400).map(|due| due * 100).collect();
-        let mut irregular = Irregular::new(Box::new(Known(dues)), 0);
+        let irregular: &mut Irregular = &mut Irregular::new(Known(dues), 0);
         for due in (1..=33).map(|nth| nth * 1000) {
             irregular.jumped = true;
             irregular.start(due);

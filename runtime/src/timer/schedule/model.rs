@@ -243,7 +243,7 @@ proptest! {
         let rules = Rules { cadence: Cadence::Clock, overlap, missed, jitter, shift };
         let dues: Vec<Nanos> = dues.into_iter().map(|due| due * UNIT).collect();
         let mut now = 20 * UNIT;
-        let mut schedule = Schedule::by_clock(rules, Box::new(Known(dues.clone())), now, 7);
+        let mut schedule = Schedule::by_clock(rules, Box::new(Irregular::new(Known(dues.clone()), now)), now, 7);
         let mut reference = Reference::by_clock(rules, dues.clone(), now, 7);
         for (shown, told, opened, most) in events {
             now = match shown {
