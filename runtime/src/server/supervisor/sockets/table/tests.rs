@@ -367,7 +367,7 @@ fn addresses_are_those_that_listen_by_what_was_asked_for() {
     let of = |addresses: &[&str]| {
         let of = |at: &&str| ("localhost:80".to_owned(), at.parse::<SocketAddr>().unwrap());
         let inet: Vec<_> = addresses.iter().map(of).collect();
-        Addresses::new(inet, ["/x".into()].into_iter())
+        Addresses::new(inet, ["/x".into()])
     };
     assert_eq!(table.addresses(), of(&LOCALHOST[..1]));
     table.accepts(WorkerId(0), 0, first.id);
