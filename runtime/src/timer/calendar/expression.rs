@@ -189,6 +189,33 @@ impl Expression {
         None
     }
 
+    /// How many matches there are in `[from, until)`.
+    pub(crate) fn count_within(&self, from: i64, until: i64) -> u64 {
+        if from >= until {
+            return 0;
+        }
+        let (first, last) = (from.div_euclid(DAY), until.div_euclid(DAY));
+        let on = |day| u64::from(self.is_on(day));
+        let before = |at: i64| self.count_before(at.rem_euclid(DAY));
+        let whole: u64 = (first..last).map(on).sum();
+        whole * self.count_before(DAY) + on(last) * before(until) - on(first) * before(from)
+    }
+
+    /// How many times of day match before this second.
+    fn count_before(&self, second: i64) -> u64 {
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        let below = |bits: u64, end: i64| u64::from((bits & ((1 << end) - 1)).count_ones());
+        let in_minute = below(self.seconds, 60);
+        let mut count = below(self.hours, hour) * below(self.minutes, 60) * in_minute;
+        if self.hours & 1 << hour != 0 {
+            count += below(self.minutes, minute) * in_minute;
+            if self.minutes & 1 << minute != 0 {
+                count += below(self.seconds, second);
+            }
+        }
+        count
+    }
+
     fn is_on(&self, day: Day) -> bool {
         let Some(days) = &self.days else {
             return true;
