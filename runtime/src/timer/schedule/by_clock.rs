@@ -15,10 +15,12 @@ impl Schedule {
         if self.cadence != Cadence::Clock {
             return;
         }
+        let next = self.next.at;
         let Some(irregular) = self.irregular() else {
             return;
         };
-        if irregular.look(now) {
+        // One that is due, and held back by its jitter, stays so.
+        if irregular.look(now) && next > now {
             let next = irregular.after(now);
             self.set_next(next);
         }
@@ -292,5 +294,33 @@ mod tests {
         let newest = schedule.rare().replay.newest();
         assert_eq!((newest.index + 1) * MINUTE, newest.at);
         assert_eq!(newest.index + 1, next.index);
+    }
+
+    #[test]
+    fn a_due_time_that_jitter_holds_back_outlives_a_clock_that_is_put_back() {
+        let (day, jitter) = (24 * 60 * MINUTE, 10 * MINUTE);
+        let mut schedule = every(day, Missed::Coalesce, jitter, day - 1);
+        let due = schedule.next;
+        let starts_at = schedule.wake_at();
+        assert!(
+            due.at == day && starts_at > day + MINUTE,
+            "drawn by the seed"
+        );
+        for now in [starts_at - 1, day + 1, day] {
+            schedule.look(now);
+            schedule.advance(now, 0);
+            assert_eq!(schedule.act(now), None);
+            assert_eq!((schedule.next, schedule.wake_at()), (due, starts_at));
+        }
+        // Before its time it is due anew.
+        schedule.look(day - MINUTE);
+        schedule.advance(day - MINUTE, 0);
+        assert_eq!(schedule.next, due);
+        let now = schedule.wake_at();
+        schedule.look(now);
+        schedule.advance(now, 0);
+        assert_eq!(schedule.act(now), Some(Action::Start { due, missed: 0 }));
+        assert_eq!(schedule.take_dropped(), Default::default());
+        assert_eq!(schedule.next.at, 2 * day);
     }
 }
