@@ -348,7 +348,10 @@ impl Driver {
                 None => {}
             }
 
-            let mut wake_at = times.wake_at(&self.schedule).min(self.until);
+            let mut wake_at = times.wake_at(&self.schedule);
+            if !self.is_recording() {
+                wake_at = wake_at.min(self.until);
+            }
             if let Some(tenant) = self.tenant() {
                 wake_at = wake_at.min(tenant.wake_at(now));
             }
@@ -441,6 +444,10 @@ impl Driver {
         let shared = &self.shared;
         let number = shared.counts.started.load(Acquire);
         add(&shared.counts.started, 1);
+        if self.asked {
+            // A stop has come while its start was being recorded.
+            shared.ask_all();
+        }
         // A wall clock may have been put back.
         let lateness = times.clock.saturating_sub(due.at);
         let watching = Watching::begin(shared, lateness);
@@ -605,9 +612,13 @@ impl Driver {
 
     /// Drops the running ticks. They have ended when their teardowns have, which is to be seen by polling them.
     fn drop_ticks(&mut self, cx: &mut Context<'_>, clock: Nanos, mut ticks: Pin<&mut dyn Ticks>) {
-        self.until = NEVER;
-        self.forget_start(clock);
-        if self.schedule.running() == 0 {
+        // One whose start may count is dropped once it is known, and has been polled.
+        let recording = self.is_recording();
+        if !recording {
+            self.until = NEVER;
+            self.forget_start(clock);
+        }
+        if self.schedule.running() == usize::from(recording) {
             return;
         }
         if self.schedule.is_concurrent() {
@@ -775,6 +786,15 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// The start of a tick is being recorded, and may count.
+    fn is_recording(&self) -> bool {
+        let special = self.special.as_ref();
+        special.is_some_and(|special| match (&special.starting, &special.tenant) {
+            (Some((due, _)), Some(tenant)) => tenant.is_recording(due.at),
+            _ => false,
+        })
     }
 
     /// False if the start has to be recorded before.
