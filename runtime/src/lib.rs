@@ -454,10 +454,11 @@ pub use server::{CommandOutput, Door};
 ///
 /// The fields are minute, hour, day of the month, month and weekday, or six with the second in front. A field is `*`, a
 /// value, a list `1,15`, a range `1-5`, a step `*/10`; months and weekdays have names, `L` is the last day of the month
-/// and `friL` its last Friday, `mon#2` its second Monday. If both day of the month and weekday are given, either will do,
-/// as with cron. `@hourly`, `@daily`, `@weekly`, `@monthly` and `@yearly` are names for what they say. Expression and zone are
-/// checked when the program is compiled, also for whether the expression ever comes; [`Timer::calendar`] checks them at
-/// run time. The zones are those of the tz database that the program was built with.
+/// and `friL` its last Friday, `mon#2` its second Monday. If both day of the month and weekday are given, either will do;
+/// if one of them begins with `*`, as `*/2` does, both have to match, as with cron. `@hourly`, `@daily`, `@weekly`,
+/// `@monthly` and `@yearly` are names for what they say. Expression and zone are checked when the program is compiled, also
+/// for whether the expression ever comes; [`Timer::calendar`] checks them at run time. The zones are those of the tz
+/// database that the program was built with.
 ///
 /// Where a clock is put forward or back by less than three hours, it goes as Debian's cron(8): a job at a fixed time
 /// that is passed over runs right after the gap, once, and one whose time comes twice runs the first time; one with a `*`

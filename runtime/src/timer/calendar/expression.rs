@@ -284,8 +284,11 @@ impl Field {
 }
 
 fn pattern(fields: &[&str]) -> Result<CronPattern, croner::errors::CronError> {
+    // As Debian's crontab(5) has it, both have to match if one begins with `*`, with a step too. croner looks for a bare one.
+    let starred = [3, 5].iter().any(|&at| fields[at].starts_with(['*', '?']));
     let parser = CronParser::builder().year(Year::Disallowed);
-    let parser = parser.seconds(croner::parser::Seconds::Required).build();
+    let parser = parser.seconds(croner::parser::Seconds::Required);
+    let parser = parser.dom_and_dow(starred).build();
     Ok(parser.parse(&fields.join(" "))?.pattern)
 }
 
@@ -399,6 +402,34 @@ mod tests {
             "0 0 30 2 mon",
         ] {
             Expression::parse(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
+        }
+    }
+
+    #[test]
+    fn day_of_the_month_and_weekday_combine_as_cron_has_it() {
+        // June 2026 begins on a Monday.
+        let june = days_before(2026, 6, 1);
+        for (text, expected) in [
+            ("0 3 5 * mon", &[1, 5, 8, 15, 22, 29][..]),
+            ("0 3 */2 * mon", &[1, 15, 29]),
+            ("0 3 13 * */2", &[13]),
+            ("0 3 16 * */2", &[16]),
+            ("0 3 15 * */2", &[]),
+            ("0 3 */10 * */2", &[11, 21]),
+            (
+                "0 3 1-31/2 * mon",
+                &[1, 3, 5, 7, 8, 9, 11, 13, 15, 17, 19, 21, 22, 23, 25, 27, 29],
+            ),
+            ("0 3 * * mon", &[1, 8, 15, 22, 29]),
+            ("0 3 ? * mon", &[1, 8, 15, 22, 29]),
+            ("0 3 5 * ?", &[5]),
+            ("0 3 5 * +mon", &[]),
+        ] {
+            let expression = Expression::parse(text).unwrap();
+            let on: Vec<Day> = (1..=30)
+                .filter(|day| expression.is_on(june + day - 1))
+                .collect();
+            assert_eq!(on, expected, "{text}");
         }
     }
 
