@@ -257,6 +257,9 @@ impl TimerBuilder {
     /// [`Timer::stop`] gives the lease up once the ticks have ended. What fell due while none held it is
     /// [`missed`](TimerBuilder::missed)'s.
     ///
+    /// Due times are those of each host's own clock. A holder whose clock is ahead records due times that are yet to come
+    /// for the others: the next holder runs nothing before these have passed, and logs that at WARN when it is more than one.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use aioxide::{Timer, lease::MemoryLease};

@@ -739,6 +739,9 @@ impl Driver {
             match event {
                 Event::Taken { .. } if self.stopping => {}
                 Event::Taken { last } => {
+                    if let Some(last) = last {
+                        self.warn_of_future(last, times.clock);
+                    }
                     let after = self.schedule.open(last, times.clock);
                     if let (None, Some(tenant)) = (last, self.tenant()) {
                         tenant.claim.begin(after);
@@ -785,6 +788,20 @@ impl Driver {
                     self.drop_ticks(cx, times.clock, ticks.as_mut());
                 }
             }
+        }
+    }
+
+    fn warn_of_future(&mut self, last: Nanos, clock: Nanos) {
+        if self.schedule.is_ahead(last, clock) {
+            let ahead = Duration::from_nanos(last.saturating_sub(clock));
+            panic::guarded(|| {
+                tracing::warn!(
+                    timer = &**self.shared.name(),
+                    ?ahead,
+                    "the due time that was recorded last is ahead of this host's clock, and nothing runs before it has \
+                     passed; is a clock wrong?"
+                );
+            });
         }
     }
 

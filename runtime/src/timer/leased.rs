@@ -1,9 +1,11 @@
 //! Timers that go by a lease, under a paused clock: what their store does to them.
 
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep};
+use tracing_subscriber::fmt::MakeWriter;
 
 use super::lease::{Held, Lease, LeaseError, MemoryLease, Owner, Progress, Token};
 use super::{Delivery, Missed, Tick, Timer, TimerBuilder};
@@ -158,4 +160,60 @@ async fn a_tick_that_is_started_after_a_stop_is_asked_to_end() {
         "it was told before its grace was over"
     );
     assert_eq!(timer.stats().started, 2);
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Lines;
+
+    fn make_writer(&'a self) -> Lines {
+        self.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_due_time_that_was_recorded_by_a_clock_ahead_is_told() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(lines.clone())
+        .finish();
+    let _logged = tracing::subscriber::set_default(subscriber);
+    let wall = wall();
+    for (ahead, warned) in [(INTERVAL, false), (Duration::from_secs(3600), true)] {
+        let (lease, other) = (MemoryLease::new(), Owner::unique());
+        let held = lease
+            .hold("timer", &other, INTERVAL)
+            .await
+            .unwrap()
+            .unwrap();
+        let due = wall() + ahead;
+        lease
+            .record("timer", held.token, due, Progress::Done)
+            .await
+            .unwrap();
+        lease.release("timer", held.token).await.unwrap();
+        let timer = once(lease, &wall).start(|_| async {});
+        sleep(INTERVAL / 2).await;
+        timer.stop().await;
+        let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(
+            logged.contains("is ahead of this host's clock"),
+            warned,
+            "{logged}"
+        );
+    }
 }

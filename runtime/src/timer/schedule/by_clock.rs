@@ -50,6 +50,12 @@ impl Schedule {
         last
     }
 
+    /// Whether all up to `last` have been dealt with though more than one of them is yet to come: clocks differ.
+    pub(in crate::timer) fn is_ahead(&mut self, last: Nanos, now: Nanos) -> bool {
+        self.irregular()
+            .is_some_and(|irregular| irregular.after(now) < last)
+    }
+
     /// Whether it is a due time, not one at which a tick was asked for by hand.
     pub(in crate::timer) fn is_due(&mut self, at: Nanos) -> bool {
         self.irregular()
@@ -322,5 +328,14 @@ mod tests {
         assert_eq!(schedule.act(now), Some(Action::Start { due, missed: 0 }));
         assert_eq!(schedule.take_dropped(), Default::default());
         assert_eq!(schedule.next.at, 2 * day);
+    }
+
+    #[test]
+    fn what_is_recorded_may_lie_ahead_by_more_than_clocks_differ() {
+        let mut schedule = every(MINUTE, Missed::Coalesce, 0, 0);
+        let now = 100 * MINUTE + 1;
+        assert!(!schedule.is_ahead(100 * MINUTE, now));
+        assert!(!schedule.is_ahead(101 * MINUTE, now));
+        assert!(schedule.is_ahead(102 * MINUTE, now));
     }
 }
