@@ -513,8 +513,8 @@ pub use server::{CommandOutput, Door};
 /// The holder renews the lease at a third of its `ttl`, which it counts from before it asks, on a clock that goes on while
 /// the machine is suspended. If it can't renew, ticks that run are [asked to end](Tick::cancelled) and dropped before the
 /// lease is over, provided that the runtime turns. What outlives that, on the way to a database for example, is told apart
-/// by [`Tick::token`], which grows with every holder. After a clean stop another one goes on within 100 ms, after a crash
-/// within the ttl.
+/// by [`Tick::token`], which grows with every holder. After a [`stop`](Timer::stop) that is awaited another one goes on
+/// within 100 ms, after a crash, or when the worker that drops the timer ends at once, within the ttl.
 ///
 /// With `delivery = at_least_once`, the default with a lease, a due time counts as run when its tick has ended: one whose
 /// holder died in it runs again, under a newer token. With `at_most_once`, the default of a plain `single`, it counts when
