@@ -454,10 +454,11 @@ pub use server::{CommandOutput, Door};
 ///
 /// The fields are minute, hour, day of the month, month and weekday, or six with the second in front. A field is `*`, a
 /// value, a list `1,15`, a range `1-5`, a step `*/10`; months and weekdays have names, `L` is the last day of the month
-/// and `friL` its last Friday, `mon#2` its second Monday. If both day of the month and weekday are given, either will do,
-/// as with cron. `@hourly`, `@daily`, `@weekly`, `@monthly` and `@yearly` are names for what they say. Expression and zone are
-/// checked when the program is compiled, also for whether the expression ever comes; [`Timer::calendar`] checks them at
-/// run time. The zones are those of the tz database that the program was built with.
+/// and `friL` its last Friday, `mon#2` its second Monday. If both day of the month and weekday are given, either will do;
+/// if one of them begins with `*`, as `*/2` does, both have to match, as with cron. `@hourly`, `@daily`, `@weekly`,
+/// `@monthly` and `@yearly` are names for what they say. Expression and zone are checked when the program is compiled, also
+/// for whether the expression ever comes; [`Timer::calendar`] checks them at run time. The zones are those of the tz
+/// database that the program was built with.
 ///
 /// Where a clock is put forward or back by less than three hours, it goes as Debian's cron(8): a job at a fixed time
 /// that is passed over runs right after the gap, once, and one whose time comes twice runs the first time; one with a `*`
@@ -512,8 +513,8 @@ pub use server::{CommandOutput, Door};
 /// The holder renews the lease at a third of its `ttl`, which it counts from before it asks, on a clock that goes on while
 /// the machine is suspended. If it can't renew, ticks that run are [asked to end](Tick::cancelled) and dropped before the
 /// lease is over, provided that the runtime turns. What outlives that, on the way to a database for example, is told apart
-/// by [`Tick::token`], which grows with every holder. After a clean stop another one goes on within 100 ms, after a crash
-/// within the ttl.
+/// by [`Tick::token`], which grows with every holder. After a [`stop`](Timer::stop) that is awaited another one goes on
+/// within 100 ms, after a crash, or when the worker that drops the timer ends at once, within the ttl.
 ///
 /// With `delivery = at_least_once`, the default with a lease, a due time counts as run when its tick has ended: one whose
 /// holder died in it runs again, under a newer token. With `at_most_once`, the default of a plain `single`, it counts when

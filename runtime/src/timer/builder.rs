@@ -268,8 +268,12 @@ impl TimerBuilder {
     /// The holder renews the lease at a third of its [`ttl`](TimerBuilder::ttl), which it counts from before it asks and on
     /// a clock that counts suspension. If it can't, running ticks are [asked to end](Tick::cancelled) and dropped before the
     /// lease is over, provided that the runtime turns. What outlives even that is told apart by [`Tick::token`].
-    /// [`Timer::stop`] gives the lease up once the ticks have ended. What fell due while none held it is
+    /// [`Timer::stop`] gives the lease up once the ticks have ended, so await it before the runtime or the worker ends: one
+    /// that is only dropped then may not get to it, and the next holder waits for the ttl. What fell due while none held it is
     /// [`missed`](TimerBuilder::missed)'s.
+    ///
+    /// Due times are those of each host's own clock. A holder whose clock is ahead records due times that are yet to come
+    /// for the others: the next holder runs nothing before these have passed, and logs that at WARN when it is more than one.
     ///
     /// ```
     /// use std::time::Duration;

@@ -396,7 +396,10 @@ impl Driver {
                 None => {}
             }
 
-            let mut wake_at = times.wake_at(&self.schedule).min(self.until());
+            let mut wake_at = times.wake_at(&self.schedule);
+            if !self.is_recording() {
+                wake_at = wake_at.min(self.until());
+            }
             if let Some(tenant) = self.tenant() {
                 wake_at = wake_at.min(tenant.wake_at(now));
             }
@@ -504,6 +507,10 @@ impl Driver {
         let shared = &self.shared;
         let number = shared.counts.started.load(Acquire);
         add(&shared.counts.started, 1);
+        if self.asked {
+            // A stop has come while its start was being recorded.
+            shared.ask_all();
+        }
         // A wall clock may have been put back.
         let lateness = times.clock.saturating_sub(due.at);
         let watching = Watching::begin(shared, lateness);
@@ -710,9 +717,13 @@ impl Driver {
 
     /// Drops the running ticks. They have ended when their teardowns have, which is to be seen by polling them.
     fn drop_ticks(&mut self, cx: &mut Context<'_>, clock: Nanos, mut ticks: Pin<&mut dyn Ticks>) {
-        self.set_until(NEVER);
-        self.forget_start(clock);
-        if self.schedule.running() == 0 {
+        // One whose start may count is dropped once it is known, and has been polled.
+        let recording = self.is_recording();
+        if !recording {
+            self.set_until(NEVER);
+            self.forget_start(clock);
+        }
+        if self.schedule.running() == usize::from(recording) {
             return;
         }
         if self.schedule.is_concurrent() {
@@ -845,6 +856,9 @@ impl Driver {
             match event {
                 Event::Taken { .. } if self.stopping => {}
                 Event::Taken { last } => {
+                    if let Some(last) = last {
+                        self.warn_of_future(last, times.clock);
+                    }
                     let after = self.schedule.open(last, times.clock);
                     if let (None, Some(tenant)) = (last, self.tenant()) {
                         tenant.claim.begin(after);
@@ -892,6 +906,29 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn warn_of_future(&mut self, last: Nanos, clock: Nanos) {
+        if self.schedule.is_ahead(last, clock) {
+            let ahead = Duration::from_nanos(last.saturating_sub(clock));
+            panic::guarded(|| {
+                tracing::warn!(
+                    timer = &**self.shared.name(),
+                    ?ahead,
+                    "the due time that was recorded last is ahead of this host's clock, and nothing runs before it has \
+                     passed; is a clock wrong?"
+                );
+            });
+        }
+    }
+
+    /// The start of a tick is being recorded, and may count.
+    fn is_recording(&self) -> bool {
+        let special = self.special.as_ref();
+        special.is_some_and(|special| match (&special.starting, &special.tenant) {
+            (Some((due, _)), Some(tenant)) => tenant.is_recording(due.at),
+            _ => false,
+        })
     }
 
     /// False if the start has to be recorded before.

@@ -12,6 +12,8 @@ mod handle;
 mod host;
 mod inside;
 pub mod lease;
+#[cfg(test)]
+mod leased;
 pub mod private;
 mod running;
 mod schedule;

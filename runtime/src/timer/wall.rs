@@ -90,6 +90,14 @@ impl Dues for SharedGrid {
             .unwrap_or(NEVER)
     }
 
+    fn count(&mut self, after: Nanos, until: Nanos) -> u64 {
+        let passed = |at: Nanos| {
+            let since = at.checked_sub(self.origin);
+            since.map_or(0, |since| since / self.interval + 1)
+        };
+        passed(until).saturating_sub(passed(after))
+    }
+
     fn begin(&mut self, now: Nanos) -> Nanos {
         if !self.begins_late {
             return now.saturating_sub(1);

@@ -12,7 +12,7 @@ pub(crate) struct About {
 }
 
 /// Times are in seconds, and what is `None` is off.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Options {
     pub(crate) stop_signals: Vec<String>,
     pub(crate) shutdown_timeout: f64,
@@ -34,7 +34,7 @@ pub(crate) struct Options {
 }
 
 /// When workers are replaced although nothing is wrong with them.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Recycling {
     pub(crate) after: Option<f64>,
     pub(crate) connections: Option<u64>,

@@ -43,6 +43,13 @@ struct Stretch {
     before: i64,
 }
 
+/// Where in a stretch what the zone's clock shows counts.
+enum First {
+    From(i64),
+    /// A job that was passed over runs in the second before.
+    After(i64),
+}
+
 impl Calendar {
     pub(in crate::timer) fn read(expression: &str) -> Result<Expression, InvalidCalendar> {
         Expression::parse(expression).map_err(InvalidCalendar::new)
@@ -76,31 +83,11 @@ impl Calendar {
         let mut at = second.checked_add(1)?;
         while at < horizon {
             let stretch = self.stretch(at)?;
-            let Stretch {
-                from,
-                until,
-                offset,
-                before,
-            } = stretch;
-            let mut first = at;
-            if !self.expression.by_elapsed_time() {
-                let forward = offset - before;
-                if at == from && (1..CORRECTION).contains(&forward) {
-                    let passed_over = (from + before, from + offset);
-                    let (from_local, until_local) = passed_over;
-                    if self
-                        .expression
-                        .first_within(from_local, until_local)
-                        .is_some()
-                    {
-                        return Some(at);
-                    }
-                }
-                if (1..CORRECTION).contains(&-forward) {
-                    // What the clock shows for the second time.
-                    first = first.max(from - forward);
-                }
-            }
+            let Stretch { until, offset, .. } = stretch;
+            let first = match self.first_in(stretch, at) {
+                First::After(_) => return Some(at),
+                First::From(first) => first,
+            };
             let last = until.min(horizon);
             let local = self.expression.first_within(first + offset, last + offset);
             if let Some(local) = local {
@@ -109,6 +96,52 @@ impl Calendar {
             at = until;
         }
         None
+    }
+
+    /// In how many seconds of `[from, until)` it is due.
+    fn dues_within(&mut self, from: i64, until: i64) -> u64 {
+        let (mut at, mut count) = (from, 0);
+        while at < until {
+            let Some(stretch) = self.stretch(at) else {
+                break;
+            };
+            let first = match self.first_in(stretch, at) {
+                First::After(next) => {
+                    count += 1;
+                    next
+                }
+                First::From(first) => first,
+            };
+            let (last, offset) = (stretch.until.min(until), stretch.offset);
+            count += self.expression.count_within(first + offset, last + offset);
+            at = stretch.until;
+        }
+        count
+    }
+
+    /// Where in a stretch, from `at` on, what the zone's clock shows counts.
+    fn first_in(&self, stretch: Stretch, at: i64) -> First {
+        let Stretch {
+            from,
+            offset,
+            before,
+            ..
+        } = stretch;
+        if self.expression.by_elapsed_time() {
+            return First::From(at);
+        }
+        let forward = offset - before;
+        if at == from && (1..CORRECTION).contains(&forward) {
+            let passed_over = self.expression.first_within(from + before, from + offset);
+            if passed_over.is_some() {
+                return First::After(at + 1);
+            }
+        }
+        if (1..CORRECTION).contains(&-forward) {
+            // Not what the clock shows for the second time.
+            return First::From(at.max(from - forward));
+        }
+        First::From(at)
     }
 
     fn stretch(&mut self, at: i64) -> Option<Stretch> {
@@ -143,6 +176,11 @@ impl Dues for Calendar {
         let next = self.next(second).and_then(|next| u64::try_from(next).ok());
         next.and_then(|next| next.checked_mul(SECOND))
             .unwrap_or(NEVER)
+    }
+
+    fn count(&mut self, after: Nanos, until: Nanos) -> u64 {
+        let from = |at: Nanos| i64::try_from(at / SECOND).map_or(i64::MAX, |second| second + 1);
+        self.dues_within(from(after), from(until))
     }
 }
 

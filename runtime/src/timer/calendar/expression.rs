@@ -189,6 +189,33 @@ impl Expression {
         None
     }
 
+    /// How many matches there are in `[from, until)`.
+    pub(crate) fn count_within(&self, from: i64, until: i64) -> u64 {
+        if from >= until {
+            return 0;
+        }
+        let (first, last) = (from.div_euclid(DAY), until.div_euclid(DAY));
+        let on = |day| u64::from(self.is_on(day));
+        let before = |at: i64| self.count_before(at.rem_euclid(DAY));
+        let whole: u64 = (first..last).map(on).sum();
+        whole * self.count_before(DAY) + on(last) * before(until) - on(first) * before(from)
+    }
+
+    /// How many times of day match before this second.
+    fn count_before(&self, second: i64) -> u64 {
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        let below = |bits: u64, end: i64| u64::from((bits & ((1 << end) - 1)).count_ones());
+        let in_minute = below(self.seconds, 60);
+        let mut count = below(self.hours, hour) * below(self.minutes, 60) * in_minute;
+        if self.hours & 1 << hour != 0 {
+            count += below(self.minutes, minute) * in_minute;
+            if self.minutes & 1 << minute != 0 {
+                count += below(self.seconds, second);
+            }
+        }
+        count
+    }
+
     fn is_on(&self, day: Day) -> bool {
         let Some(days) = &self.days else {
             return true;
@@ -257,8 +284,11 @@ impl Field {
 }
 
 fn pattern(fields: &[&str]) -> Result<CronPattern, croner::errors::CronError> {
+    // As Debian's crontab(5) has it, both have to match if one begins with `*`, with a step too. croner looks for a bare one.
+    let starred = [3, 5].iter().any(|&at| fields[at].starts_with(['*', '?']));
     let parser = CronParser::builder().year(Year::Disallowed);
-    let parser = parser.seconds(croner::parser::Seconds::Required).build();
+    let parser = parser.seconds(croner::parser::Seconds::Required);
+    let parser = parser.dom_and_dow(starred).build();
     Ok(parser.parse(&fields.join(" "))?.pattern)
 }
 
@@ -372,6 +402,34 @@ mod tests {
             "0 0 30 2 mon",
         ] {
             Expression::parse(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
+        }
+    }
+
+    #[test]
+    fn day_of_the_month_and_weekday_combine_as_cron_has_it() {
+        // June 2026 begins on a Monday.
+        let june = days_before(2026, 6, 1);
+        for (text, expected) in [
+            ("0 3 5 * mon", &[1, 5, 8, 15, 22, 29][..]),
+            ("0 3 */2 * mon", &[1, 15, 29]),
+            ("0 3 13 * */2", &[13]),
+            ("0 3 16 * */2", &[16]),
+            ("0 3 15 * */2", &[]),
+            ("0 3 */10 * */2", &[11, 21]),
+            (
+                "0 3 1-31/2 * mon",
+                &[1, 3, 5, 7, 8, 9, 11, 13, 15, 17, 19, 21, 22, 23, 25, 27, 29],
+            ),
+            ("0 3 * * mon", &[1, 8, 15, 22, 29]),
+            ("0 3 ? * mon", &[1, 8, 15, 22, 29]),
+            ("0 3 5 * ?", &[5]),
+            ("0 3 5 * +mon", &[]),
+        ] {
+            let expression = Expression::parse(text).unwrap();
+            let on: Vec<Day> = (1..=30)
+                .filter(|day| expression.is_on(june + day - 1))
+                .collect();
+            assert_eq!(on, expected, "{text}");
         }
     }
 

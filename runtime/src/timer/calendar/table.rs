@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::dues::Calendar;
 use super::expression::Expression;
-use crate::timer::schedule::{Dues, NEVER};
+use crate::timer::schedule::{Cadence, Dues, Irregular, Missed, NEVER, Overlap, Rules, Schedule};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -363,6 +363,51 @@ proptest! {
         let due = dues(&expression, zone, from, until);
         let walked = minute_by_minute(&expression, zone, from, until);
         prop_assert_eq!(due, walked, "{} in {}", expression, zone);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Over some days, from any second of thirty years, and over the changes of the zone's clock among them.
+    #[test]
+    fn as_many_are_counted_as_come(
+        minute in field(0, 59),
+        hour in field(0, 23),
+        (of_month, month, weekday) in day(),
+        zone in prop::sample::select(&ZONES[..]),
+        from in 7305 * 86_400..18_262 * 86_400i64,
+        length in prop_oneof![0..100_000i64, 0..200 * 86_400i64],
+    ) {
+        let expression = format!("{minute} {hour} {of_month} {month} {weekday}");
+        let due = dues(&expression, zone, from, from + length).len() as u64;
+        let mut calendar = calendar(&expression, zone);
+        let before = |second: i64| second as u64 * SECOND - 1;
+        let counted = calendar.count(before(from), before(from + length));
+        prop_assert_eq!(due, counted, "{} in {}", expression, zone);
+    }
+}
+
+#[test]
+fn the_clock_of_a_machine_that_starts_in_1970_is_set_at_once() {
+    let rules = Rules {
+        cadence: Cadence::Clock,
+        overlap: Overlap::Skip,
+        missed: Missed::Coalesce,
+        jitter: 0,
+        shift: 0,
+    };
+    let now = 1_780_000_000 * SECOND;
+    for (expression, passed) in [
+        ("* * * * *", 29_666_666),
+        ("* * * * * *", 1_780_000_000),
+        ("0 3 * * *", 20_602),
+    ] {
+        let irregular = Irregular::new(calendar(expression, "UTC"), 0);
+        let mut schedule = Schedule::by_clock(rules, Box::new(irregular), 0, 7);
+        schedule.look(now);
+        schedule.advance(now, 0);
+        assert_eq!(schedule.take_dropped().missed, passed - 1, "{expression}");
     }
 }
 

@@ -11,8 +11,8 @@
 //! | `EtcdLease` | `lease-etcd` | all that reach etcd; building it needs `protoc` | when the ttl is over |
 //! | [`MemoryLease`] | `timer` | the runtimes of one process, and in tests | when the ttl is over |
 //!
-//! After a clean stop it is handed over within 100 ms. All features are off by default, and all of them work with the
-//! rustc that aioxide needs, 1.85.
+//! After a stop that is awaited it is handed over within 100 ms. All features are off by default, and all of them work
+//! with the rustc that aioxide needs, 1.85.
 //!
 //! [`BoxLease`] is one of them, chosen at run time.
 

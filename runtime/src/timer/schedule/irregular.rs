@@ -10,6 +10,9 @@ pub(in crate::timer) trait Dues: Send + fmt::Debug {
     /// The first one after `at`; [`NEVER`] if there is none.
     fn after(&mut self, at: Nanos) -> Nanos;
 
+    /// How many there are after `after` up to `until`, in fewer steps than there are.
+    fn count(&mut self, after: Nanos, until: Nanos) -> u64;
+
     /// Nobody has started any before `now`. Gives the time after which they count; one that is due now does.
     fn begin(&mut self, now: Nanos) -> Nanos {
         now.saturating_sub(1)
@@ -21,8 +24,10 @@ pub(in crate::timer) trait Dues: Send + fmt::Debug {
     }
 }
 
+const SECOND: Nanos = 1_000_000_000;
+
 /// A due time that is later than this was passed over: a clock is looked at more often.
-pub(super) const PASSED_OVER: Nanos = 90 * 1_000_000_000;
+pub(super) const PASSED_OVER: Nanos = 90 * SECOND;
 
 /// So many stretches of time are told apart in which ticks were started.
 const STRETCHES: usize = 32;
@@ -90,6 +95,56 @@ impl Irregular {
                 None => return at,
             }
         }
+    }
+
+    /// A time after `after` up to which all may be left out, and how many these are: at least `most` come later up to
+    /// `until`, and not many more.
+    pub(super) fn leave_out(
+        &mut self,
+        after: Nanos,
+        until: Nanos,
+        most: u64,
+    ) -> Option<(Nanos, u64)> {
+        let mut span = SECOND;
+        let (mut enough, mut fewer) = (until, until);
+        while self.count(enough, until) < most {
+            if enough <= after {
+                return None;
+            }
+            fewer = enough;
+            enough = until.saturating_sub(span).max(after);
+            span = span.saturating_mul(2);
+        }
+        while self.count(enough, until) > 2 * most && fewer - enough > 1 {
+            let middle = enough + (fewer - enough) / 2;
+            if self.count(middle, until) >= most {
+                enough = middle;
+            } else {
+                fewer = middle;
+            }
+        }
+        let count = self.count(after, enough);
+        (count > 0).then_some((enough, count))
+    }
+
+    /// How many there are after `after` up to `until` that haven't been started.
+    fn count(&mut self, after: Nanos, until: Nanos) -> u64 {
+        let started = iter::once(&self.started).chain(&self.started_earlier);
+        let mut started: Vec<Stretch> = started.copied().collect();
+        started.retain(|stretch| *stretch != Stretch::NONE);
+        started.sort_unstable();
+        let (mut at, mut count) = (after, 0);
+        for Stretch { from, to } in started {
+            let before = from.saturating_sub(1).min(until);
+            if at < before {
+                count += self.dues.count(at, before);
+            }
+            at = at.max(to);
+        }
+        if at < until {
+            count += self.dues.count(at, until);
+        }
+        count
     }
 
     /// From now on those after `last` count, or after the time that this gives if there is none; also if they were
@@ -161,6 +216,10 @@ mod tests {
     impl Dues for Tens {
         fn after(&mut self, at: Nanos) -> Nanos {
             (at / 10 + 1) * 10
+        }
+
+        fn count(&mut self, after: Nanos, until: Nanos) -> u64 {
+            until / 10 - after / 10
         }
     }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::due::{Due, NEVER, Nanos};
-use super::irregular::{Dues, PASSED_OVER};
+use super::irregular::{Dues, Irregular, PASSED_OVER};
 use super::machine::{Action, Cadence, Dropped, Rules, Schedule};
 use super::policy::{Missed, Overlap};
 use super::reference::Reference;
@@ -187,6 +187,11 @@ impl Dues for Known {
     fn after(&mut self, at: Nanos) -> Nanos {
         let mut dues = self.0.iter().copied();
         dues.find(|&due| due > at).unwrap_or(NEVER)
+    }
+
+    fn count(&mut self, after: Nanos, until: Nanos) -> u64 {
+        let within = self.0.iter().filter(|&&due| after < due && due <= until);
+        within.count() as u64
     }
 }
 

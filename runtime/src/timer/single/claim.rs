@@ -69,6 +69,10 @@ pub(in crate::timer) enum Standing {
     Ends(Nanos),
 }
 
+/// So long after an answer it asks again at the earliest: a store that says at once that it is worth asking, and refuses,
+/// or that grants nothing of the ttl, is not to hold the runtime.
+const ASK_AGAIN: Nanos = 10_000_000;
+
 #[derive(Debug)]
 struct Holding {
     token: Token,
@@ -88,6 +92,8 @@ pub(in crate::timer) struct Claim {
     holding: Option<Holding>,
     /// When it asks for a lease that it doesn't hold.
     ask_at: Nanos,
+    /// It doesn't ask before, whatever it is told.
+    not_before: Nanos,
     /// Another has it.
     waits: bool,
     waiting: bool,
@@ -119,6 +125,7 @@ impl Claim {
             terms,
             holding: None,
             ask_at: 0,
+            not_before: 0,
             waits: false,
             waiting: false,
             asked_at: None,
@@ -222,7 +229,7 @@ impl Claim {
     }
 
     fn asks_at(&self) -> Nanos {
-        match &self.holding {
+        let asks_at = match &self.holding {
             _ if self.leaving => NEVER,
             // It is to be forgotten, and asked for anew.
             Some(holding) if holding.is_over() && self.is_idle() => 0,
@@ -230,7 +237,8 @@ impl Claim {
             Some(holding) => holding.renew_at,
             None if self.waits || self.running > 0 => NEVER,
             None => self.ask_at,
-        }
+        };
+        asks_at.max(self.not_before)
     }
 
     fn write(&self, now: Nanos) -> Option<Command> {
@@ -291,6 +299,7 @@ impl Claim {
     /// that which it is told to [begin](Claim::begin) with.
     pub(in crate::timer) fn answered(&mut self, now: Nanos, answer: Answer) -> bool {
         let asked_at = self.asked_at.take().unwrap_or(now);
+        self.not_before = now.saturating_add(ASK_AGAIN);
         let ttl = self.terms.ttl;
         match (answer, &mut self.holding) {
             (None, None) => self.ask_at = now.saturating_add(self.pause()),
@@ -451,5 +460,55 @@ impl Claim {
 impl Holding {
     fn is_over(&self) -> bool {
         self.lost || self.ends_by.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMS: Terms = Terms {
+        ttl: 15_000_000_000,
+        grace: 0,
+        delivery: Delivery::AtLeastOnce,
+    };
+
+    /// How often it asks in a second that begins at `now`, of a store that answers at once.
+    fn asks(claim: &mut Claim, mut now: Nanos, answer: Option<Granted>) -> usize {
+        let (mut asked, until) = (0, now + 1_000_000_000);
+        while now < until {
+            let mut commands = 0;
+            while let Some(command) = claim.command(now) {
+                commands += 1;
+                assert!(commands < 10, "it never comes to an end");
+                match command {
+                    Command::Hold => {
+                        asked += 1;
+                        claim.answered(now, Some(answer));
+                    }
+                    Command::Wait => claim.changed(now),
+                    Command::Record(..) | Command::Release(_) => unreachable!(),
+                }
+            }
+            claim.judge(now);
+            now = claim.wake_at(now).max(now + 1);
+        }
+        asked
+    }
+
+    #[test]
+    fn a_store_that_is_always_worth_asking_is_asked_now_and_then() {
+        let asked = asks(&mut Claim::new(TERMS), 0, None);
+        assert_eq!(asked, 100, "every 10 ms");
+    }
+
+    #[test]
+    fn a_lease_that_is_granted_for_no_time_is_asked_for_now_and_then() {
+        let granted = Granted {
+            token: Token::new(1),
+            left: 0,
+        };
+        let asked = asks(&mut Claim::new(TERMS), 0, Some(granted));
+        assert_eq!(asked, 100, "every 10 ms");
     }
 }

@@ -148,6 +148,11 @@ impl Tenant {
         own >= leave_by
     }
 
+    /// The record of this due time is under way: it may have been written or not.
+    pub(in crate::timer) fn is_recording(&self, due: Nanos) -> bool {
+        self.write.is_some() && self.written == Some(due)
+    }
+
     pub(in crate::timer) fn poll(&mut self, cx: &mut Context<'_>, now: Nanos) -> Option<Event> {
         let event = self.poll_lease(cx, now);
         self.guard.until.store(self.claim.drop_at(), Relaxed);

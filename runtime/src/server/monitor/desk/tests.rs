@@ -11,18 +11,10 @@ const ASKER: Asker = Asker { uid: 0, pid: None };
 
 /// That of a supervisor that doesn't answer.
 fn desk(watcher: Watcher) -> Rc<Desk> {
-    let options = Options {
-        shutdown_timeout: 30.0,
-        start_timeout: 60.0,
-        on_failure: "restart".to_owned(),
-        max_restarts: 10,
-        restart_window: 60.0,
-        hang_timeout: None,
-    };
     let about = About {
         name: "test".to_owned(),
         isolation: Isolation::Thread,
-        options,
+        options: Options::default(),
     };
     Desk::new(about, watcher)
 }
