@@ -37,13 +37,20 @@ impl Schedule {
         let last = self.last();
         self.interval = interval;
         let Some(last) = last else { return };
-        let intervals = match self.cadence {
+        let stays = match self.cadence {
             // The last due time is held back by jitter, and the next one follows it.
-            Cadence::Grid if self.next.at < at && self.next_at >= at => return,
-            Cadence::Grid => (at.saturating_sub(last) / interval).max(1),
+            Cadence::Grid => self.next.at < at && self.next_at >= at,
             // Of a delay that has run out only the tick is to come.
-            Cadence::Delay if self.running > 0 || self.next_at < at => return,
-            Cadence::Delay | Cadence::Clock => 1,
+            _ => self.running > 0 || self.next_at < at,
+        };
+        if stays {
+            // What is next is no longer one interval after it.
+            self.rare().last = Some(last);
+            return;
+        }
+        let intervals = match self.cadence {
+            Cadence::Grid => (at.saturating_sub(last) / interval).max(1),
+            _ => 1,
         };
         self.follow(last.saturating_add((intervals - 1).saturating_mul(interval)));
         if intervals > 1 {

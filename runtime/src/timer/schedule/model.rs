@@ -123,8 +123,7 @@ fn tell(schedule: &mut Schedule, reference: &mut Reference, now: Nanos, told: To
             schedule.resume(now);
             reference.resume(now);
         }
-        // A due time that is held back hides the one before it, which counts again if the interval changes twice in a pause.
-        Told::SetInterval(new) if now > 0 && !(reference.is_shifted() && reference.paused) => {
+        Told::SetInterval(new) if now > 0 => {
             schedule.set_interval(new, now, busy);
             reference.set_interval(new, now, busy);
         }

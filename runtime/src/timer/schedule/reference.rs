@@ -93,7 +93,7 @@ impl Reference {
         let put_back = now < self.seen;
         self.jumped |= put_back || now - self.seen > 2 * PASSED_OVER;
         self.seen = now;
-        if put_back {
+        if put_back && self.next.at > now {
             self.seek(now);
         }
     }
@@ -167,10 +167,6 @@ impl Reference {
     fn miss(&mut self, count: usize) {
         self.dropped.missed += count as u64;
         self.missed_since_start += count as u64;
-    }
-
-    pub(super) fn is_shifted(&self) -> bool {
-        self.rules.jitter + self.rules.shift > 0
     }
 
     pub(super) fn places(&self) -> usize {

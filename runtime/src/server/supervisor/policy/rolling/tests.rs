@@ -641,9 +641,10 @@ fn the_settings_of_a_single_worker_differ_from_nobodys() {
 }
 
 #[test]
-fn a_restart_of_a_slot_that_there_is_not_is_forgotten() {
+fn a_restart_of_a_slot_that_there_is_not_is_reported_and_forgotten() {
     let (mut server, _) = Server::new(config());
-    assert_eq!(server.on(E::Restart(S2)), []);
+    let reported = A::Report(R::NotRestarted(S2));
+    assert_eq!(server.on(E::Restart(S2)), [reported]);
     server.on(E::ScaleUp);
     server.ready(0);
     assert_eq!(server.ready(1).last(), Some(&spawn(2, S2, 0)));
