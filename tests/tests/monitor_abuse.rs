@@ -13,6 +13,7 @@ use aioxide_tests::{Signal, under_both_isolations};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const WATCHED: &str = env!("CARGO_BIN_EXE_watched");
+const FLOODING: &str = env!("CARGO_BIN_EXE_flooding");
 /// How much later than in calm anything may be done.
 const LATER: Duration = Duration::from_millis(100);
 
@@ -130,6 +131,48 @@ fn a_flood_of_questions_delays_nobody(isolation: &str) {
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
 }
 
+/// A worker asks for something from a hundred tasks at once, each again as soon as it is answered.
+fn a_supervisor_that_is_asked_without_end_delays_nobody(isolation: &str) {
+    let start = || {
+        let args = "--says requests --tasks 100 --on-failure restart --shutdown-timeout 2000";
+        let mut watched = Watched::starting(FLOODING, isolation, args);
+        watched.server.wait_for("2 workers are ready");
+        watched
+    };
+    let measured = |watched: &mut Watched| {
+        let look = median(11, || {
+            assert_eq!(watched.http("GET", "/server", "").status, 200);
+        });
+        let restart = median(5, || {
+            assert_eq!(watched.ask("restart 1")["done"], "restarted");
+        });
+        let signal = median(5, || {
+            watched.server.signal(Signal::USR1);
+            watched.server.wait_for("reloaded worker=1");
+        });
+        [look, restart, signal]
+    };
+    let mut watched = start();
+    // Its successor asks for nothing.
+    assert_eq!(watched.ask("restart 0")["done"], "restarted");
+    let calm = measured(&mut watched);
+    watched.server.stop(Signal::TERM);
+    let mut watched = start();
+    watched.server.signal(Signal::USR1);
+    watched.server.wait_for("floods");
+    let now = measured(&mut watched);
+    // As above.
+    assert_not_later(calm.map(|calm| calm * 4), now);
+    let ended = watched.server.stop(Signal::TERM);
+    let limit = Duration::from_millis(2000) + LATER;
+    assert!(
+        ended.took < limit,
+        "took {:?}: {:#?}",
+        ended.took,
+        ended.log
+    );
+}
+
 /// Byte by byte, or never taking a reply: it is closed.
 fn what_never_ends_is_ended(isolation: &str) {
     let watched = Watched::start(WATCHED, isolation, "");
@@ -220,5 +263,6 @@ fn another_user_is_sent_away() {
 under_both_isolations!(
     a_thousand_clients_delay_nobody,
     a_flood_of_questions_delays_nobody,
+    a_supervisor_that_is_asked_without_end_delays_nobody,
     what_never_ends_is_ended,
 );

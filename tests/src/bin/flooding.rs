@@ -20,6 +20,12 @@ struct Options {
     server: fixture::ServerOptions,
     #[arg(long, value_enum)]
     says: Says,
+    /// How many tasks say `requests`.
+    #[arg(long, default_value_t = 1000)]
+    tasks: usize,
+    /// Where the door is.
+    #[arg(long)]
+    monitor: Option<String>,
 }
 
 /// What it tells.
@@ -41,7 +47,7 @@ enum Says {
     Listen,
     /// That it wants to give up a socket with a long name, which it hasn't got.
     Unlisten,
-    /// As `Unlisten`, by the handle: from a thousand tasks at once.
+    /// As `Unlisten`, by the handle: from many tasks at once.
     Requests,
 }
 
@@ -132,15 +138,19 @@ async fn flooding(worker: Worker, options: Options) -> io::Result<()> {
     );
     // Made before, so that they come as fast as they can.
     let mut frames = tokio::task::spawn_blocking(move || frames(options.says)).await??;
+    let mut floods = false;
     let mut reloads = worker.reloads();
     let mut ready = std::pin::pin!(yield_());
     let stop = loop {
         tokio::select! {
             stop = &mut ready => break stop,
-            Some(()) = reloads.recv() => if (index, generation) == (0, 0) {
+            Some(()) = reloads.recv() => if (index, generation) != (0, 0) || floods {
+                info!(worker = index, "reloaded");
+            } else {
+                floods = true;
                 info!("floods");
                 match options.says {
-                    Says::Requests => for _ in 0..1000 {
+                    Says::Requests => for _ in 0..options.tasks {
                         let worker = worker.clone();
                         worker.clone().tasks().spawn_local(async move {
                             loop {
@@ -164,5 +174,9 @@ async fn flooding(worker: Worker, options: Options) -> io::Result<()> {
 fn main() -> ExitCode {
     let options = Options::parse();
     fixture::log();
-    options.server.clone().apply(flooding(options)).run()
+    let mut server = options.server.clone().apply(flooding(options.clone()));
+    if let Some(path) = options.monitor {
+        server = server.monitor(path);
+    }
+    server.run()
 }

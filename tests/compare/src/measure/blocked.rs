@@ -230,10 +230,9 @@ async fn worker(stream: &mut TcpStream) -> io::Result<String> {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         let text = String::from_utf8_lossy(&answer);
-        if let Some((_, line)) = text.split_once("\r\n\r\n") {
-            if line.ends_with('\n') {
-                return Ok(line.to_owned());
-            }
+        let line = text.split_once("\r\n\r\n").map(|(_, line)| line);
+        if let Some(line) = line.filter(|line| line.ends_with('\n')) {
+            return Ok(line.to_owned());
         }
     }
 }
