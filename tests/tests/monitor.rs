@@ -267,8 +267,9 @@ fn the_end_of_the_connection_is_the_end_of_the_server(isolation: &str) {
 
 fn a_drain_keeps_the_delay_and_a_stop_ends_it(isolation: &str) {
     let mut watched = start(isolation, "--drain-delay 15000");
+    let door = watched.door();
     let accepted = |path| {
-        let mut stream = watched.connect();
+        let mut stream = connect(&door);
         write!(stream, "POST {path} HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
         let mut status = String::new();
         let mut response = BufReader::new(stream);
