@@ -4,17 +4,15 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use crate::server::supervisor::Entrance;
 
 /// The environment variable that says where the door is, or by nothing that there is none.
 const VARIABLE: &str = "AIOXIDE_MONITOR";
-/// Who makes a socket listens on it by then.
-const OLD: Duration = Duration::from_secs(10);
 
 /// Whether [`Server::monitor`](crate::Server::monitor) opens a door, and where: made of a `bool`, of a path, or of an
 /// `Option` of one.
@@ -101,7 +99,7 @@ impl Door {
             Where::At(path) => open(path).map(Some),
             Where::Usual => {
                 let folder = folder()?;
-                remove_stale(&folder, SystemTime::now());
+                remove_stale(&folder);
                 let executable = env::current_exe().unwrap_or_default();
                 let executable = executable.file_name().unwrap_or_default();
                 let name = format!(
@@ -160,15 +158,13 @@ fn own_folder(folder: &Path, uid: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what servers left that were killed. What has just been made may be about to be listened on.
-fn remove_stale(folder: &Path, now: SystemTime) {
+/// Removes what servers left that were killed.
+fn remove_stale(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
-    let is_old = |made: SystemTime| now.duration_since(made).is_ok_and(|age| age >= OLD);
     for entry in entries.flatten() {
-        let made = entry.metadata().and_then(|found| found.modified());
-        if is_door(&entry.file_name()) && made.is_ok_and(is_old) && is_stale(&entry.path()) {
+        if is_door(&entry.file_name()) && is_stale(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -182,7 +178,19 @@ fn is_door(name: &OsStr) -> bool {
 /// Whether it is a socket that nobody listens on.
 fn is_stale(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    is_socket && UnixStream::connect(path).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
+    let refuses = || {
+        UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    is_socket && refuses() && !is_bound(path)
+}
+
+/// Whether the kernel knows it as a socket's: one that has just been bound is listened on at any moment.
+fn is_bound(path: &Path) -> bool {
+    let path = path.as_os_str().as_bytes();
+    let table = fs::read("/proc/net/unix").unwrap_or_default();
+    table
+        .split(|byte| *byte == b'\n')
+        .any(|line| line.ends_with(path))
 }
 
 /// Whoever connects before it has its permissions is sent away as later: who may enter is asked of the kernel. It is bound
@@ -229,6 +237,8 @@ impl Drop for Open {
 mod tests {
     use super::*;
 
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+
     fn folder_of_its_own(name: &str) -> PathBuf {
         let folder = env::temp_dir().join(format!("aioxide-door-{name}-{}", std::process::id()));
         fs::create_dir(&folder).unwrap();
@@ -267,10 +277,11 @@ mod tests {
         }
         fs::write(folder.join("aioxide-c-3.sock"), "").unwrap();
         let _listens = UnixListener::bind(&live).unwrap();
-        remove_stale(&folder, SystemTime::now());
-        assert!(stale.exists());
-        remove_stale(&folder, SystemTime::now() + OLD);
-        assert!(!stale.exists() && live.exists() && other.exists());
+        let begun = folder.join("aioxide-d-4.sock");
+        let bound = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&bound, &SocketAddrUnix::new(&begun).unwrap()).unwrap();
+        remove_stale(&folder);
+        assert!(!stale.exists() && live.exists() && begun.exists() && other.exists());
         assert!(folder.join("aioxide-c-3.sock").exists());
         // One of a path that was given is taken over.
         drop(open(&other).unwrap());
