@@ -390,7 +390,7 @@ impl Server {
                 health: self.health.clone(),
             },
         };
-        Monitor::open(about, &self.door, self.health.as_deref(), handed, gate)
+        Monitor::open(about, &self.door, handed, gate)
     }
 
     /// The user's `init`, and what only a log that it may have installed can tell.

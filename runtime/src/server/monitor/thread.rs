@@ -55,9 +55,8 @@ impl Monitor {
     /// What can't be opened is told, and the server runs without it. What a predecessor has handed over and is wanted here
     /// is taken; the rest is left in `handed`. Nobody is let in before the gate is open.
     pub(crate) fn open(
-        about: About,
+        mut about: About,
         door: &Door,
-        health: Option<&str>,
         handed: &mut Entrances,
         gate: &Gate,
     ) -> Opened {
@@ -75,7 +74,8 @@ impl Monitor {
             report::log!(warn, %error, "monitor: the door can't be opened: {error}");
             None
         });
-        let address = health_address(health);
+        let address = health_address(about.options.health.take());
+        about.options.health.clone_from(&address);
         let health = address
             .as_deref()
             .and_then(|at| listen(at, &mut handed.health));
@@ -150,10 +150,10 @@ fn entrances(door: Option<&Open>, health: Option<(&str, &TcpListener)>) -> Entra
     }
 }
 
-fn health_address(given: Option<&str>) -> Option<String> {
+fn health_address(given: Option<String>) -> Option<String> {
     match env::var(HEALTH_VARIABLE) {
         Ok(address) => (!address.is_empty()).then_some(address),
-        Err(_) => given.map(str::to_owned),
+        Err(_) => given,
     }
 }
 
