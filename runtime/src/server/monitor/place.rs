@@ -188,9 +188,11 @@ fn is_stale(path: &Path) -> bool {
 fn is_bound(path: &Path) -> bool {
     let path = path.as_os_str().as_bytes();
     let table = fs::read("/proc/net/unix").unwrap_or_default();
-    table
-        .split(|byte| *byte == b'\n')
-        .any(|line| line.ends_with(path))
+    let mut lines = table.split(|byte| *byte == b'\n');
+    lines.any(|line| {
+        line.strip_suffix(path)
+            .is_some_and(|fields| fields.ends_with(b" "))
+    })
 }
 
 /// Whoever connects before it has its permissions is sent away as later: who may enter is asked of the kernel. It is bound
