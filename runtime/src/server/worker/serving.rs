@@ -411,27 +411,12 @@ mod tests {
     use tokio::runtime::{Builder, LocalOptions};
     use tokio::time::Instant;
 
-    use crate::server::line::{Identity, Line, Told};
-    use crate::server::{Isolation, StopReason};
+    use crate::server::StopReason;
 
     #[test]
     fn a_handler_that_panics_when_called_takes_only_its_connection_along() {
-        let identity = Identity {
-            index: Some(0),
-            name: "worker 0".to_owned(),
-            comm: "echo/0".to_owned(),
-            count: 1,
-            generation: 0,
-            isolation: Isolation::Thread,
-            to_completion: None,
-            max_connections: None,
-        };
         let worker = Worker {
-            shared: Arc::new(Shared::new(
-                identity,
-                Line::new(drop),
-                Arc::new(Told::default()),
-            )),
+            shared: Shared::alone(Arc::default()),
         };
         let runtime = Builder::new_current_thread()
             .enable_all()

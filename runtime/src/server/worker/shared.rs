@@ -44,6 +44,24 @@ pub(crate) struct Shared {
     pub(super) watched: Option<Watched>,
 }
 
+#[cfg(test)]
+impl Shared {
+    /// A thread worker that nobody supervises.
+    pub(super) fn alone(told: Arc<Told>) -> Arc<Shared> {
+        let identity = Identity {
+            index: Some(0),
+            name: "worker 0".to_owned(),
+            comm: "echo/0".to_owned(),
+            count: 1,
+            generation: 0,
+            isolation: crate::server::Isolation::Thread,
+            to_completion: None,
+            max_connections: None,
+        };
+        Arc::new(Shared::new(identity, Line::new(drop), told))
+    }
+}
+
 impl Shared {
     pub(crate) fn new(identity: Identity, line: Line, told: Arc<Told>) -> Shared {
         let max = identity.max_connections;

@@ -111,8 +111,8 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use crate::server::line::{Identity, Line, Told};
-    use crate::server::{Isolation, StopReason};
+    use crate::server::StopReason;
+    use crate::server::line::Told;
 
     #[derive(Default)]
     struct Woken(AtomicUsize);
@@ -125,19 +125,8 @@ mod tests {
 
     #[test]
     fn who_polled_it_last_is_woken_however_often_that_was() {
-        let identity = Identity {
-            index: Some(0),
-            name: "worker 0".to_owned(),
-            comm: "echo/0".to_owned(),
-            count: 1,
-            generation: 0,
-            isolation: Isolation::Thread,
-            to_completion: None,
-            max_connections: None,
-        };
         let told = Arc::new(Told::default());
-        let worker = Shared::new(identity, Line::new(drop), Arc::clone(&told));
-        let mut stopping = Stopping::new(Arc::new(worker), false);
+        let mut stopping = Stopping::new(Shared::alone(Arc::clone(&told)), false);
         let mut poll = |by: &Arc<Woken>| {
             let waker = Waker::from(Arc::clone(by));
             Pin::new(&mut stopping).poll(&mut Context::from_waker(&waker))
