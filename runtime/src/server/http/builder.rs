@@ -117,7 +117,8 @@ impl<S> Http<S> {
 
 impl<S: HttpService> Http<S> {
     /// Serves one connection to its end, in a handler of [`Worker::serve`]. It drains as those of
-    /// [`serve_http`](Worker::serve_http) do when `worker` is asked to stop.
+    /// [`serve_http`](Worker::serve_http) do when `worker` is asked to stop, and counts in the handler's
+    /// [`Serving`](crate::Serving) as they do, if it is called in the handler's own task.
     ///
     /// ```no_run
     /// use std::io;

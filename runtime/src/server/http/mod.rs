@@ -26,7 +26,7 @@
 //! From the worker's stop on, while [`Serving::drain`] waits:
 //!
 //! - What is being read, handled or written is finished. Each HTTP/1 response says `connection: close`, except one that
-//!   upgrades; HTTP/2 sends GOAWAY, finishes the streams that the client had begun by then, and closes.
+//!   upgrades, already while the server waits for its [`drain_delay`](crate::Server::drain_delay); HTTP/2 sends GOAWAY, finishes the streams that the client had begun by then, and closes.
 //! - A connection that has sent nothing yet, or is idle, stays open: until its next request, which is answered with
 //!   `connection: close`, or until [`Http::idle`] has passed.
 //! - An upgraded connection is open until its IO is dropped.
