@@ -134,6 +134,7 @@ fn the_door_is_where_the_environment_says() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monitored"));
     command
         .env("RUNTIME_DIRECTORY", folder.path())
+        .env("AIOXIDE_HEALTH", "127.0.0.1:0")
         .env_remove("AIOXIDE_MONITOR");
     let mut server = Running::start(&mut command);
     server.wait_for("1 worker is ready");
@@ -141,6 +142,14 @@ fn the_door_is_where_the_environment_says() {
         "aioxide-monitored-{}.sock",
         server.pid().as_raw_nonzero()
     ));
+    let options = &json(&line_at(&path, "server --json"))["options"];
+    assert_eq!(
+        options["stop_signals"],
+        serde_json::json!(["SIGINT", "SIGTERM"])
+    );
+    let none = serde_json::json!({ "after": null, "connections": null, "memory": null });
+    assert_eq!(options["recycle"], none);
+    assert_eq!(options["health"], "127.0.0.1:0");
     assert!(line_at(&path, "server").contains("monitored"));
     // A killed one leaves its door, and the next one removes it.
     drop(server);
@@ -260,6 +269,8 @@ fn the_end_of_the_connection_is_the_end_of_the_server(isolation: &str) {
         let asked = Instant::now();
         let response = watched.http("POST", "/drain", accept);
         assert!(response.body.contains("accepted"), "{response:?}");
+        // It is whole, and not cut off.
+        assert!(response.body.ends_with("\r\n0\r\n\r\n"), "{response:?}");
         assert!(asked.elapsed() >= Duration::from_millis(1500));
         assert_graceful(&watched.server.wait());
     }
@@ -887,7 +898,13 @@ fn the_command_passes_commands_on() {
     let (_, error, code) = aioxide(&folder, &[&nowhere, "workers"]);
     assert!(error.contains("nowhere"), "{error}");
     assert_eq!(code, 2);
-    assert_graceful(&watched.server.stop(Signal::TERM));
+    // It ends when the server has.
+    let (out, _, code) = aioxide(&folder, &[&socket, "stop"]);
+    assert!(out.starts_with("accepted"), "{out}");
+    assert_eq!(code, 0);
+    let (_, _, code) = aioxide(&folder, &[&socket, "workers"]);
+    assert_eq!(code, 2);
+    assert_graceful(&watched.server.wait());
 }
 
 #[test]

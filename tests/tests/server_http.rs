@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -275,17 +276,38 @@ fn a_panic_ends_one_connection(isolation: &str) {
     assert_eq!(ended.lines("a connection's handler panicked").count(), 1);
 }
 
+/// Starts the fixture on a Unix socket beside a TCP port.
+fn web_on_both(isolation: &str, args: &str, path: &Path) -> (Running, SocketAddr) {
+    let mut server = web(isolation, &format!("--unix {} {args}", path.display()));
+    let ready = server.wait_for("ready, listening on");
+    let address = ready
+        .split("listening on ")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next());
+    let address = address.expect("two addresses").parse().expect("an address");
+    (server, address)
+}
+
+fn listeners_of_one_service_count_apart(isolation: &str) {
+    let folder = Folder::new();
+    let path = folder.file("web.sock");
+    let (server, address) = web_on_both(isolation, "--workers 1", &path);
+    let mut stream = connect(address);
+    stream.write_all(b"no HTTP at all\r\n\r\n").unwrap();
+    assert!(response(&mut stream).unwrap().0.starts_with("http/1.1 400"));
+    assert_end(&mut stream);
+    let ended = server.stop(Signal::TERM);
+    assert_graceful(&ended);
+    for failed in [" failed=1 ", " failed=0 "] {
+        assert_eq!(ended.lines(failed).count(), 1, "{:#?}", ended.log);
+    }
+}
+
 fn requests_know_their_peer_on_tcp_and_unix_sockets(isolation: &str) {
     let folder = Folder::new();
     let path = folder.file("web.sock");
     for args in ["", "--by-hand"] {
-        let mut server = web(isolation, &format!("--unix {} {args}", path.display()));
-        let ready = server.wait_for("ready, listening on");
-        let address = ready
-            .split("listening on ")
-            .nth(1)
-            .and_then(|rest| rest.split(',').next());
-        let address = address.expect("two addresses").parse().expect("an address");
+        let (server, address) = web_on_both(isolation, args, &path);
         let mut stream = connect(address);
         ask(&mut stream, "/peer");
         let own = stream.local_addr().unwrap();
@@ -553,6 +575,7 @@ aioxide_tests::under_both_isolations! {
     clients_that_do_wrong_are_counted_and_hurt_nobody,
     a_panic_ends_one_connection,
     requests_know_their_peer_on_tcp_and_unix_sockets,
+    listeners_of_one_service_count_apart,
     workers_have_no_more_connections_than_they_may,
     http2_is_drained_by_goaway,
     rolls_under_load_lose_no_request,
