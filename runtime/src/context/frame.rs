@@ -1,5 +1,6 @@
 //! The suspended function behind a context, with its value beside it.
 
+use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, ready};
@@ -8,10 +9,10 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use sync_wrapper::SyncFuture;
 use tokio::runtime::Handle;
-use tokio::task::unconstrained;
+use tokio::task::{Id, try_id, unconstrained};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::passage::{BySlot, ByThread, Passage, REACH, Slot, Yielder, lock};
+use super::passage::{BySlot, ByThread, Passage, Slot, Yielder, lock};
 use super::watch::Watch;
 use super::{Elapsed, Exit, Outcome, Return};
 #[cfg(feature = "monitor")]
@@ -65,9 +66,11 @@ struct Calls<'a, R: Return> {
 /// The function itself. `Sync`, though a future isn't, because a guard's value, which lies beside it, is
 /// reached by `&`.
 trait Body<R: Return>: Send + Sync {
-    /// Polls on, with `passage` in reach.
+    /// Polls on in `place`, in the task `task`, with `passage` in reach.
     fn poll(
         self: Pin<&mut Self>,
+        place: &mut InnerPlace,
+        task: Option<Id>,
         passage: &mut Passage<R>,
         cx: &mut task::Context<'_>,
     ) -> Poll<R::Body>;
@@ -87,10 +90,13 @@ where
 {
     fn poll(
         self: Pin<&mut Self>,
+        place: &mut InnerPlace,
+        task: Option<Id>,
         passage: &mut Passage<R>,
         cx: &mut task::Context<'_>,
     ) -> Poll<R::Body> {
-        REACH.set(passage, || self.project().future.poll(cx))
+        let passage = Cell::from_mut(passage);
+        place.run_in(task, Some(passage), || self.project().future.poll(cx))
     }
 }
 
@@ -109,6 +115,8 @@ where
 {
     fn poll(
         self: Pin<&mut Self>,
+        place: &mut InnerPlace,
+        task: Option<Id>,
         passage: &mut Passage<R>,
         cx: &mut task::Context<'_>,
     ) -> Poll<R::Body> {
@@ -116,7 +124,7 @@ where
         if passage.value.is_some() {
             *lock(this.slot) = std::mem::replace(passage, Passage::EMPTY);
         }
-        let polled = this.future.poll(cx);
+        let polled = place.run_in(task, None, || this.future.poll(cx));
         let mut slot = lock(this.slot);
         if slot.value.is_some() {
             *passage = std::mem::replace(&mut *slot, Passage::EMPTY);
@@ -303,15 +311,15 @@ where
 impl<'a, R: Return> Meta<'a, R> {
     /// Notes where the context is entered. Comes before the function's first step.
     #[inline(always)]
-    fn arm(&mut self) {
+    fn arm(&mut self, task: Option<Id>) {
         if self.armed {
             return;
         }
         self.armed = true;
         if !self.placed {
-            self.enter_in(Place::current());
+            self.enter_in(Place::current_in(task));
         }
-        self.home = Home::current(tokio::task::try_id());
+        self.home = Home::current(task);
         if tracing::dispatcher::has_been_set() {
             self.span = tracing::Span::current();
         }
@@ -465,14 +473,14 @@ impl<'a, R: Return> Frame<'a, R> {
     }
 
     #[inline(always)]
-    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Setup<R>> {
+    fn poll(&mut self, task: Option<Id>, cx: &mut task::Context<'_>) -> Poll<Setup<R>> {
         let FunctionProjection {
             meta,
             passage,
             body,
         } = self.parts();
         meta.over = true;
-        let polled = meta.place.run(|| body.poll(passage, cx));
+        let polled = body.poll(&mut meta.place, task, passage, cx);
         if let Poll::Ready(body) = polled {
             return Poll::Ready(Setup::Ended(Ended {
                 name: meta.name,
@@ -494,8 +502,9 @@ impl<'a, R: Return> Frame<'a, R> {
         &mut self,
         cx: &mut task::Context<'_>,
     ) -> Poll<Result<Setup<R>, Late<R>>> {
-        self.meta().arm();
-        if let Poll::Ready(setup) = self.poll(cx) {
+        let task = try_id();
+        self.meta().arm(task);
+        if let Poll::Ready(setup) = self.poll(task, cx) {
             match &setup {
                 Setup::Yielded => {
                     let meta = self.meta();
@@ -526,7 +535,7 @@ impl<'a, R: Return> Frame<'a, R> {
     /// is to be dropped where it stands.
     #[inline(always)]
     pub(super) fn poll_teardown(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
-        if let Poll::Ready(Setup::Ended(ended)) = self.poll(cx) {
+        if let Poll::Ready(Setup::Ended(ended)) = self.poll(try_id(), cx) {
             return Poll::Ready(Left::Ended(ended));
         }
         match self
@@ -683,7 +692,7 @@ impl<R: Return> Future for Rest<'_, R> {
             return Poll::Ready(Ok(()));
         };
         if !this.entered {
-            match ready!(frame.poll(cx)) {
+            match ready!(frame.poll(try_id(), cx)) {
                 Setup::Ended(ended) => {
                     let name = ended.name;
                     let outcome = Left::Ended(ended).outcome();

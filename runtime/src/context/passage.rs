@@ -5,15 +5,14 @@
 //! that place is in the function's reach through a thread-local reference. That takes no allocation, lock or
 //! reference count, but a type that is `'static`; what borrows passes through a shared slot instead.
 
-use std::any::Any;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll};
 
-use scoped_tls_hkt::scoped_thread_local;
-
 use super::{Exit, Return};
+use crate::teardown;
 
 /// The place of a context's value while the function doesn't have it. With an exit, it is on its way back.
 pub(super) struct Passage<R: Return> {
@@ -33,15 +32,20 @@ impl<R: Return> Passage<R> {
     }
 }
 
-scoped_thread_local!(
-    /// The `Passage` of the context whose function is being polled on this thread.
-    pub(super) static mut REACH: dyn Any
-);
-
 pub(super) type Slot<R> = Mutex<Passage<R>>;
 
 pub(super) fn lock<R: Return>(slot: &Slot<R>) -> MutexGuard<'_, Passage<R>> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives `with` the passage of the context whose function is polled on this thread.
+fn reach<R: Return + 'static, T>(with: impl FnOnce(&mut Passage<R>) -> T) -> Option<T> {
+    teardown::reach(|cell: &Cell<Passage<R>>| {
+        let mut passage = cell.replace(Passage::EMPTY);
+        let given = with(&mut passage);
+        cell.set(passage);
+        given
+    })
 }
 
 /// How a function reaches whoever polls it.
@@ -63,13 +67,9 @@ impl<R: Return + 'static> ByThread<R> {
     pub(super) fn new() -> Self {
         ByThread {
             send: |value| {
-                REACH.with(|passage| {
-                    if let Some(passage) = passage.downcast_mut::<Passage<R>>() {
-                        passage.value = Some(value);
-                    }
-                });
+                reach(|passage: &mut Passage<R>| passage.value = Some(value));
             },
-            receive: || REACH.with(|passage| passage.downcast_mut::<Passage<R>>()?.take_back()),
+            receive: || reach(Passage::<R>::take_back).flatten(),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! the same and tokio tells the current runtime by a clone of its handle only. The page of `teardown` says so.
 
 use std::cell::{Cell, RefCell};
+use std::ptr;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -33,18 +34,30 @@ const TASKS: usize = 512;
 const SPARES: usize = 64;
 
 struct Thread {
-    /// The runtime of the tasks that were last seen on this thread.
+    /// The tasks that the handle is right for, where their numbers say.
+    seen: [Cell<u64>; TASKS],
+    /// Where the handle of the runtime is, of which the tasks are that were last seen on this thread.
+    own: Cell<*const Handle>,
+    /// A clone of it that is not in use: taking it changes no count.
+    spare: Cell<Option<Arc<Handle>>>,
+    kept: RefCell<Kept>,
+}
+
+struct Kept {
     handle: Option<Arc<Handle>>,
-    /// Clones of it that are no longer in use: taking one of them changes no count.
+    /// More clones that are not in use.
     spares: Vec<Arc<Handle>>,
 }
 
 thread_local! {
-    static THREAD: RefCell<Thread> = const {
-        RefCell::new(Thread { handle: None, spares: Vec::new() })
+    static THREAD: Thread = const {
+        Thread {
+            seen: [const { Cell::new(0) }; TASKS],
+            own: Cell::new(ptr::null()),
+            spare: Cell::new(None),
+            kept: RefCell::new(Kept { handle: None, spares: Vec::new() }),
+        }
     };
-    /// The tasks that the handle is right for, where their numbers say.
-    static SEEN: [Cell<u64>; TASKS] = const { [const { Cell::new(0) }; TASKS] };
 }
 
 impl Home {
@@ -55,17 +68,13 @@ impl Home {
             return Handle::try_current().map_or(Home::Nowhere, Home::Own);
         };
         let number = number_of(task);
-        let seen = SEEN.with(|seen| seen[number as usize % TASKS].get());
         let known = THREAD.try_with(|thread| {
-            let Ok(mut thread) = thread.try_borrow_mut() else {
-                return None;
-            };
-            if seen != number {
+            let seen = &thread.seen[number as usize % TASKS];
+            if seen.get() != number {
                 thread.look();
-                SEEN.with(|seen| seen[number as usize % TASKS].set(number));
+                seen.set(number);
             }
-            let spare = thread.spares.pop();
-            spare.or_else(|| thread.handle.clone())
+            thread.spare.take().or_else(|| thread.clone_kept())
         });
         match known {
             Ok(Some(handle)) => Home::OfThread(Lent(Some(handle))),
@@ -106,13 +115,38 @@ impl From<Handle> for Home {
 impl Thread {
     /// A task that this thread doesn't know: it may be of another runtime.
     #[cold]
-    fn look(&mut self) {
+    fn look(&self) {
         let current = Handle::try_current().ok();
+        let mut kept = self.kept.borrow_mut();
         let id = |handle: &Handle| handle.id();
-        if current.as_ref().map(id) != self.handle.as_deref().map(id) {
-            self.handle = current.map(Arc::new);
-            self.spares.clear();
-            SEEN.with(|seen| seen.iter().for_each(|seen| seen.set(0)));
+        if current.as_ref().map(id) != kept.handle.as_deref().map(id) {
+            let before = std::mem::replace(
+                &mut *kept,
+                Kept {
+                    handle: current.map(Arc::new),
+                    spares: Vec::new(),
+                },
+            );
+            self.own
+                .set(kept.handle.as_ref().map_or(ptr::null(), Arc::as_ptr));
+            self.seen.iter().for_each(|seen| seen.set(0));
+            // What a runtime drops with its last handle may come here again.
+            drop(kept);
+            drop((before, self.spare.take()));
+        }
+    }
+
+    #[cold]
+    fn clone_kept(&self) -> Option<Arc<Handle>> {
+        let mut kept = self.kept.borrow_mut();
+        kept.spares.pop().or_else(|| kept.handle.clone())
+    }
+
+    #[cold]
+    fn keep(&self, handle: Arc<Handle>) {
+        let spares = &mut self.kept.borrow_mut().spares;
+        if spares.len() < SPARES {
+            spares.push(handle);
         }
     }
 }
@@ -120,14 +154,11 @@ impl Thread {
 impl Drop for Lent {
     #[inline]
     fn drop(&mut self) {
-        let handle = &mut self.0;
         // At the end of a thread there is nothing to give it back to.
         let _ = THREAD.try_with(|thread| {
-            if let Ok(mut thread) = thread.try_borrow_mut() {
-                let own = thread.handle.as_ref().zip(handle.as_ref());
-                let is_own = own.is_some_and(|(own, handle)| Arc::ptr_eq(own, handle));
-                if is_own && thread.spares.len() < SPARES {
-                    thread.spares.extend(handle.take());
+            if self.0.as_ref().map(Arc::as_ptr) == Some(thread.own.get()) {
+                if let Some(more) = thread.spare.replace(self.0.take()) {
+                    thread.keep(more);
                 }
             }
         });

@@ -61,5 +61,5 @@ pub(crate) use home::Home;
 #[cfg(feature = "monitor")]
 pub(crate) use order::pending;
 pub(crate) use order::{Wait, entered, is_later_pending};
-pub(crate) use place::{InPlace, InnerPlace, Node, Place};
+pub(crate) use place::{InPlace, InnerPlace, Node, Place, reach};
 pub(crate) use report::{report, report_panic};

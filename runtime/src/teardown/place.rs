@@ -4,6 +4,8 @@
 //! of it is what a context's own function and the body of its `with` enter, what a tick, a scope's child or a
 //! handler enters. Such a place costs nothing until a context is entered in it: only then is it made.
 
+use std::any::Any;
+use std::cell::Cell;
 use std::hash::{Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -94,10 +96,13 @@ fn next_of(number: u64) -> u64 {
 impl Place {
     /// The place of whatever is polled or dropped on this thread.
     pub(crate) fn current() -> Place {
-        let task = task::try_id();
-        let inner = CURRENT.is_set().then(|| {
-            CURRENT.with(|inner| (inner.task == task).then(|| Place::Inner(inner.node())))
-        });
+        Place::current_in(task::try_id())
+    }
+
+    /// The same in the task `task`, which is the one that is polled or dropped on this thread, if it is one.
+    #[inline]
+    pub(crate) fn current_in(task: Option<task::Id>) -> Place {
+        let inner = STEP.is_set().then(|| STEP.with(|step| step.place_in(task)));
         inner.flatten().unwrap_or_else(|| Place::outermost(task))
     }
 
@@ -214,10 +219,38 @@ impl Drop for Node {
     }
 }
 
+/// What is polled or dropped in a place.
+struct Step<'a> {
+    place: &'a Cell<InnerPlace>,
+    /// The task that it is polled or dropped in.
+    task: Option<task::Id>,
+    /// What is within reach of it.
+    reach: Option<&'a dyn Any>,
+}
+
 scoped_thread_local!(
-    /// The place that something is polled or dropped in on this thread.
-    static mut CURRENT: InnerPlace
+    /// That of this thread. All that is known of it is in one, because to set one costs as much as an empty tick.
+    static STEP: for<'a> &'a Step<'a>
 );
+
+impl Step<'_> {
+    fn place_in(&self, task: Option<task::Id>) -> Option<Place> {
+        (self.task == task).then(|| {
+            let mut place = self.place.replace(InnerPlace::nowhere());
+            let inner = place.place();
+            self.place.set(place);
+            inner
+        })
+    }
+}
+
+/// Gives `with` what is within reach of what is polled on this thread.
+///
+/// Panics outside of any place.
+#[inline]
+pub(crate) fn reach<T: 'static, O>(with: impl FnOnce(&T) -> O) -> Option<O> {
+    STEP.with(|step| step.reach?.downcast_ref().map(with))
+}
 
 /// A place inside another, made when the first context is entered in it.
 #[derive(Debug)]
@@ -225,8 +258,6 @@ pub(crate) struct InnerPlace {
     outer: Place,
     at: u64,
     node: Option<Arc<Node>>,
-    /// The task that it is polled or dropped in.
-    task: Option<task::Id>,
 }
 
 impl InnerPlace {
@@ -236,7 +267,6 @@ impl InnerPlace {
             outer,
             at,
             node: None,
-            task: None,
         }
     }
 
@@ -246,7 +276,6 @@ impl InnerPlace {
             outer: Place::Thread(0),
             at: 0,
             node: None,
-            task: None,
         }
     }
 
@@ -264,8 +293,19 @@ impl InnerPlace {
     /// Polls or drops something in this place. What that does in other tasks isn't in it.
     #[inline(always)]
     pub(crate) fn run<T>(&mut self, step: impl FnOnce() -> T) -> T {
-        self.task = task::try_id();
-        CURRENT.set(self, step)
+        self.run_in(task::try_id(), None, step)
+    }
+
+    /// The same in the task `task`, with something within its [`reach`].
+    #[inline(always)]
+    pub(crate) fn run_in<T>(
+        &mut self,
+        task: Option<task::Id>,
+        reach: Option<&dyn Any>,
+        step: impl FnOnce() -> T,
+    ) -> T {
+        let place = Cell::from_mut(self);
+        STEP.set(&Step { place, task, reach }, step)
     }
 
     fn node(&mut self) -> Arc<Node> {
