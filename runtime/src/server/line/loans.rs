@@ -97,6 +97,7 @@ mod tests {
         let (serving, mut told) = loans.register();
         loans.forget(serving);
         let (lent, mut other_end) = UnixStream::pair().unwrap();
+        other_end.set_nonblocking(true).unwrap();
         loans.tell(
             serving,
             Loan::Lent {
