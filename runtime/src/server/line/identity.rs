@@ -72,6 +72,29 @@ fn clipped(text: &str, length: usize) -> &str {
 mod tests {
     use super::*;
 
+    fn identity(role: Role, name: &str) -> Identity {
+        Identity {
+            index: role.index(),
+            name: name.to_owned(),
+            comm: comm("echo", role, name),
+            count: 4,
+            generation: 1,
+            isolation: Isolation::Thread,
+            to_completion: None,
+            max_connections: None,
+        }
+    }
+
+    #[test]
+    fn a_worker_has_an_index_and_an_extra_its_name() {
+        for index in [0, 1, 7] {
+            let worker = identity(Role::Slot(index), &format!("worker {index}"));
+            assert_eq!((worker.index, worker.role()), (Some(index), "worker"));
+        }
+        let extra = identity(Role::Extra(1), "metrics");
+        assert_eq!((extra.index, extra.role()), (None, "metrics"));
+    }
+
     #[test]
     fn a_thread_is_named_by_server_and_role() {
         assert_eq!(comm("echo", Role::Slot(2), "worker 2"), "echo/2");

@@ -53,3 +53,59 @@ impl Loans {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use tokio::sync::mpsc::error::TryRecvError;
+
+    #[test]
+    fn an_accept_loop_is_told_what_is_meant_for_it() {
+        let loans = Loans::default();
+        let (first, mut told_first) = loans.register();
+        let (second, mut told_second) = loans.register();
+        loans.tell(first, Loan::Rest(true));
+        loans.tell(second, Loan::TakenBack { id: 5 });
+        loans.tell(first, Loan::Rest(false));
+        assert!(matches!(told_first.try_recv(), Ok(Loan::Rest(true))));
+        assert!(matches!(told_first.try_recv(), Ok(Loan::Rest(false))));
+        assert!(matches!(told_first.try_recv(), Err(TryRecvError::Empty)));
+        assert!(matches!(
+            told_second.try_recv(),
+            Ok(Loan::TakenBack { id: 5 })
+        ));
+    }
+
+    #[test]
+    fn a_number_is_not_given_again() {
+        let loans = Loans::default();
+        let (first, _) = loans.register();
+        loans.forget(first);
+        let (second, mut told) = loans.register();
+        assert_ne!(first, second);
+        loans.tell(first, Loan::Rest(true));
+        assert!(matches!(told.try_recv(), Err(TryRecvError::Empty)));
+    }
+
+    #[test]
+    fn what_is_lent_to_an_accept_loop_that_is_gone_is_closed() {
+        let loans = Loans::default();
+        let (serving, mut told) = loans.register();
+        loans.forget(serving);
+        let (lent, mut other_end) = UnixStream::pair().unwrap();
+        other_end.set_nonblocking(true).unwrap();
+        loans.tell(
+            serving,
+            Loan::Lent {
+                id: 1,
+                socket: lent.into(),
+            },
+        );
+        assert_eq!(other_end.read(&mut [0]).unwrap(), 0);
+        assert!(matches!(told.try_recv(), Err(TryRecvError::Disconnected)));
+    }
+}

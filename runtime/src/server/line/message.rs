@@ -161,3 +161,41 @@ impl fmt::Display for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_happened_and_whether_the_worker_has_told_it() {
+        let text = || "no space".to_owned();
+        let told = true;
+        let found = false;
+        let failures = [
+            (Failure::Error(text()), "no space", told),
+            (Failure::Panic(text()), "panicked: no space", told),
+            (
+                Failure::Spawn(text()),
+                "could not be started: no space",
+                found,
+            ),
+            (Failure::Died(text()), "no space", found),
+            #[cfg(feature = "process")]
+            (
+                Failure::StopSignal(crate::server::Signal::SIGTERM),
+                "killed by SIGTERM while it was starting",
+                found,
+            ),
+        ];
+        for (failure, says, told) in failures {
+            assert_eq!(failure.to_string(), says);
+            assert_eq!(failure.is_of_the_end_itself(), !told, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_socket_is_taken_for_is_called_as_usual() {
+        let called = [Passed::Tcp, Passed::Udp, Passed::Unix].map(|passed| passed.to_string());
+        assert_eq!(called, ["TCP", "UDP", "Unix stream"]);
+    }
+}

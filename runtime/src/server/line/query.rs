@@ -292,3 +292,70 @@ impl Queries {
         receiver.take()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_program_s_own_commands_take_their_time() {
+        let name = || "reindex".to_owned();
+        let run = Query::Run {
+            name: name(),
+            args: Vec::new(),
+        };
+        assert!(run.takes_its_time());
+        let act = TimerAct::Pause;
+        for query in [
+            Query::Figures,
+            Query::Connections,
+            Query::Timers,
+            Query::Contexts,
+            Query::Timer { name: name(), act },
+            Query::Tasks,
+            Query::Log("debug".to_owned()),
+            Query::Commands,
+        ] {
+            assert!(!query.takes_its_time(), "{query:?}");
+        }
+    }
+
+    #[test]
+    fn a_count_is_the_sum_over_what_it_is_counted_by() {
+        let figures = Figures {
+            counts: vec![
+                Count::of("connections", 3.0),
+                Count::of_context("entered", "database", 20.0),
+                Count::of_context("entered", "cache", 0.5),
+            ],
+            ..Figures::default()
+        };
+        assert_eq!(figures.count("entered"), 20.5);
+        assert_eq!(figures.count("connections"), 3.0);
+        assert_eq!(figures.count("busy_seconds"), 0.0);
+    }
+
+    #[test]
+    fn rows_are_an_array_unless_some_are_left_out() {
+        for (left_out, json) in [(0, "[1,2]"), (3, r#"{"rows":[1,2],"left_out":3}"#)] {
+            let rows = Rows::new(vec![1, 2], left_out);
+            assert_eq!(serde_json::to_string(&rows).unwrap(), json);
+            let read: Rows<u8> = serde_json::from_str(json).unwrap();
+            assert_eq!(read, rows);
+            assert_eq!(read.into_parts(), (vec![1, 2], left_out));
+        }
+    }
+
+    #[test]
+    fn questions_wait_for_the_event_loop() {
+        let queries = Queries::new();
+        queries.ask(1, Query::Tasks);
+        let mut asked = queries.take().unwrap();
+        queries.ask(2, Query::Figures);
+        assert!(queries.take().is_none(), "there is one event loop");
+        assert_eq!(asked.try_recv(), Ok((1, Query::Tasks)));
+        assert_eq!(asked.try_recv(), Ok((2, Query::Figures)));
+        drop(asked);
+        queries.ask(3, Query::Figures);
+    }
+}

@@ -222,6 +222,20 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_is_for_the_run_of_its_name_and_number() {
+        let role = role("echo::main", 2);
+        let run = |name: &str, number| RunId {
+            name: name.to_owned(),
+            number,
+        };
+        for nth in 0..4 {
+            assert!(role.is_for(&run("echo::main", 2), nth));
+            assert!(!role.is_for(&run("echo::main", 1), nth));
+            assert!(!role.is_for(&run("other::main", 2), nth));
+        }
+    }
+
+    #[test]
     fn without_a_name_the_order_of_the_calls_decides() {
         let role = Role::read("10:77:1", Some(77), WORKER).unwrap().unwrap();
         let run = RunId {

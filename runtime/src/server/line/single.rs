@@ -66,3 +66,53 @@ impl Reply {
         (self.0)(answer);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::mpsc;
+
+    #[test]
+    #[cfg(feature = "process")]
+    fn a_call_is_as_long_as_its_texts() {
+        let name = || "nightly".to_owned();
+        let reached = Reached {
+            due: 1_800_000_000_000_000_000,
+            done: true,
+        };
+        let record = SingleCall::Record {
+            name: name(),
+            token: 1,
+            reached,
+        };
+        let hold = SingleCall::Hold {
+            name: name(),
+            owner: "1.2".to_owned(),
+        };
+        let release = SingleCall::Release {
+            name: name(),
+            token: 1,
+        };
+        assert_eq!([hold.len(), record.len(), release.len()], [10, 7, 7]);
+    }
+
+    #[test]
+    fn an_answer_reaches_whoever_waits_for_it() {
+        let (sender, answers) = mpsc::channel();
+        Reply::new(move |answer| sender.send(answer).unwrap()).send(SingleAnswer::Taken);
+        assert_eq!(answers.try_recv(), Ok(SingleAnswer::Taken));
+    }
+
+    #[test]
+    fn a_tick_that_is_done_is_further_than_one_that_was_started() {
+        let reached = |due, done| Reached { due, done };
+        let order = [
+            reached(1, false),
+            reached(1, true),
+            reached(2, false),
+            reached(2, true),
+        ];
+        assert!(order.is_sorted_by(|one, next| one < next));
+    }
+}

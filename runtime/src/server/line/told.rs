@@ -169,6 +169,16 @@ mod tests {
     use super::*;
 
     use std::cell::RefCell;
+    use std::sync::Arc;
+    use std::thread;
+
+    use futures_util::FutureExt;
+
+    use crate::server::StopReason;
+
+    fn stop(reason: StopReason) -> Stop {
+        Stop::new(reason, tokio::time::Instant::now())
+    }
 
     /// The pongs, and what was accepted, negative.
     fn said(told: &Told, number: u64) -> Vec<i64> {
@@ -193,5 +203,71 @@ mod tests {
         told.turning.goes_on();
         assert_eq!(said(&told, 4), [0; 0], "the loop answers itself");
         assert_eq!(*told.pinged.borrow(), 4);
+    }
+
+    #[test]
+    fn the_first_stop_wins_and_everybody_who_waits_gets_it() {
+        let cell = Arc::new(StopCell::default());
+        let (told, gone) = (cell.told(), cell.gone());
+        let waiting = thread::spawn({
+            let cell = Arc::clone(&cell);
+            move || cell.wait_blocking().reason()
+        });
+        assert!(cell.get().is_none() && !cell.is_going());
+        assert!(cell.told().now_or_never().is_none());
+        assert!(cell.gone().now_or_never().is_none());
+
+        cell.set(stop(StopReason::Restart));
+        cell.set(stop(StopReason::Failure));
+        assert_eq!(cell.get().unwrap().reason(), StopReason::Restart);
+        assert_eq!(waiting.join().unwrap(), StopReason::Restart);
+        assert_eq!(cell.wait_blocking().reason(), StopReason::Restart);
+        assert!(cell.is_going());
+        for ready in [told, gone, cell.told(), cell.gone()] {
+            assert!(ready.now_or_never().is_some());
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_going_has_not_stopped() {
+        let cell = StopCell::default();
+        let gone = cell.gone();
+        cell.go();
+        assert!(cell.is_going() && gone.now_or_never().is_some());
+        assert!(cell.get().is_none() && cell.told().now_or_never().is_none());
+        cell.set(stop(StopReason::Completed));
+        assert_eq!(cell.get().unwrap().reason(), StopReason::Completed);
+    }
+
+    #[test]
+    fn whoever_listens_hears_each_time() {
+        let told = Told::default();
+        let mut reloads = told.reloads.subscribe();
+        for count in 1..4 {
+            told.reload();
+            assert!(reloads.has_changed().unwrap());
+            assert_eq!(*reloads.borrow_and_update(), count);
+        }
+        #[cfg(feature = "timer")]
+        {
+            let mut freed = told.freed.subscribe();
+            for count in 1..4 {
+                told.free();
+                assert!(freed.has_changed().unwrap());
+                assert_eq!(*freed.borrow_and_update(), count);
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "monitor")]
+    fn only_a_worker_that_is_watched_is_asked() {
+        let watched = Told::watched();
+        watched.query(7, Query::Tasks);
+        let mut asked = watched.queries.unwrap().take().unwrap();
+        assert_eq!(asked.try_recv(), Ok((7, Query::Tasks)));
+        let unwatched = Told::default();
+        unwatched.query(7, Query::Tasks);
+        assert!(unwatched.queries.is_none());
     }
 }

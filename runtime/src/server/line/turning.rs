@@ -93,3 +93,69 @@ impl Turning {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::{Arc, mpsc};
+    use std::thread;
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    #[test]
+    fn a_loop_parks_and_goes_on() {
+        let turning = Turning::default();
+        assert_eq!((turning.is_parked(), turning.turns()), (false, 0));
+        turning.parks();
+        assert_eq!((turning.is_parked(), turning.turns()), (true, 0));
+        for turn in 1..4 {
+            turning.goes_on();
+            assert_eq!((turning.is_parked(), turning.turns()), (false, turn));
+            turning.parks();
+        }
+    }
+
+    #[test]
+    fn it_answers_the_last_question_when_it_turns() {
+        let turning = Turning::default();
+        turning.ask(1);
+        assert_eq!(turning.answered(), 0, "it hasn't turned");
+        let mut answering = Box::pin(turning.answer());
+        assert!(answering.as_mut().now_or_never().is_none());
+        assert_eq!(turning.answered(), 1);
+        turning.ask(2);
+        turning.ask(3);
+        assert_eq!(turning.answered(), 1, "it doesn't turn");
+        assert!(answering.as_mut().now_or_never().is_none());
+        assert_eq!(turning.answered(), 3);
+    }
+
+    #[test]
+    fn a_loop_that_goes_on_wakes_who_watches_it_once() {
+        let asleep = Arc::new(AtomicBool::new(true));
+        let (woken, heard) = mpsc::channel();
+        let sleeping = Arc::clone(&asleep);
+        let thread = thread::spawn(move || {
+            while sleeping.load(Ordering::SeqCst) {
+                thread::park();
+            }
+            woken.send(()).unwrap();
+        });
+        let turning = Turning::default();
+        turning.goes_on();
+        turning.watched_by(Sleeper {
+            thread: thread.thread().clone(),
+            asleep: Arc::clone(&asleep),
+        });
+        turning.parks();
+        assert!(asleep.load(Ordering::SeqCst));
+        turning.goes_on();
+        assert!(!asleep.load(Ordering::SeqCst));
+        heard.recv_timeout(Duration::from_secs(30)).unwrap();
+        thread.join().unwrap();
+        turning.goes_on();
+        assert!(!asleep.load(Ordering::SeqCst));
+    }
+}

@@ -71,3 +71,6 @@ pub(in crate::server) enum WireError {
     #[error("control socket: {0}")]
     Io(#[from] io::Error),
 }
+
+#[cfg(test)]
+mod tests;
