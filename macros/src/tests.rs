@@ -53,7 +53,8 @@ impl Left {
     }
 }
 
-/// Expects one error for each of `says`, in which it stands, and no others. Gives the item that is left.
+/// Expects one error for each of `says`, in which it stands, parts of it on both sides of a `…`; and no others. Gives the
+/// item that is left.
 #[track_caller]
 pub(crate) fn refuses(attribute: Attribute, args: &str, item: &str, says: &[&str]) -> String {
     let left = Left::of(&attribute(tokens(args), tokens(item)));
@@ -61,7 +62,7 @@ pub(crate) fn refuses(attribute: Attribute, args: &str, item: &str, says: &[&str
         && says
             .iter()
             .zip(&left.errors)
-            .all(|(says, error)| error.contains(says));
+            .all(|(says, error)| says.split('…').all(|part| error.contains(part.trim())));
     assert!(
         told,
         "({args}) {item}\nexpected {says:#?}\nbut it says {:#?}",

@@ -82,22 +82,15 @@ fn arguments_are_owned() {
 
 #[test]
 fn nobody_passes_arguments_to_main() {
-    const NOBODY: &str = "nobody can pass this argument to `main`";
-    wrong("", "async fn main(w: Worker, a: u8)", &[NOBODY]);
     wrong(
         "",
         "async fn main(w: Worker, a: u8)",
-        &["the second argument is the main context's value, with `main = path`"],
+        &["nobody can pass this argument to `main` … the main context's value, with `main = path`"],
     );
     wrong(
         "main = open",
         "async fn main(w: Worker, a: u8, b: u8)",
-        &[NOBODY],
-    );
-    wrong(
-        "main = open",
-        "async fn main(w: Worker, a: u8, b: u8)",
-        &["call it from a `main` of your own"],
+        &["nobody can pass this argument to `main` … call it from a `main` of your own"],
     );
     wrong(
         "",

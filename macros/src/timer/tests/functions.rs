@@ -73,21 +73,17 @@ fn one_that_another_attribute_has_rewritten() {
         "fn f<'async_trait>(self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>";
     wrong(
         traits,
-        &["`#[async_trait]` and `#[timer]` don't mix: `f` has already been rewritten"],
-    );
-    wrong(traits, &["a trait with it is object safe"]);
-    let runtime = "fn f() { Builder::new().expect(\"Failed building the Runtime\") }";
-    refuses(
-        attribute,
-        "1s",
-        runtime,
-        &["`#[tokio::main]` and `#[timer]` don't mix: `f` has already"],
+        &[
+            "`#[async_trait]` and `#[timer]` don't mix: `f` has already been rewritten … a trait with it is object safe",
+        ],
     );
     refuses(
         attribute,
         "1s",
-        runtime,
-        &["put it on another function, which starts this timer"],
+        "fn f() { Builder::new().expect(\"Failed building the Runtime\") }",
+        &[
+            "`#[tokio::main]` and `#[timer]` don't mix: `f` has already … put it on another function, which starts this timer",
+        ],
     );
     for (attr, says) in [
         (
@@ -162,13 +158,8 @@ fn what_is_borrowed() {
         ),
     ] {
         let signature = format!("async fn f({argument})");
-        wrong(
-            &signature,
-            &[&format!(
-                "{says}, but a timer outlives the call that starts it"
-            )],
-        );
-        wrong(&signature, &[help]);
+        let says = format!("{says}, but a timer outlives the call that starts it … {help}");
+        wrong(&signature, &[&says]);
     }
     wrong(
         "async fn f(&self, a: &u8, b: &u8)",
