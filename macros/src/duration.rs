@@ -120,9 +120,7 @@ impl<'ast> Visit<'ast> for Suffixed<'_> {
             Lit::Float(lit) => lit.suffix(),
             _ => return,
         };
-        if components(&format!("1{suffix}")).is_ok_and(|parts| !parts.is_empty())
-            && !suffix.is_empty()
-        {
+        if components(&format!("1{suffix}")).is_ok() {
             self.found = true;
             self.errors.push(
                 expr,
@@ -263,7 +261,10 @@ fn parse(text: &str) -> Result<Duration, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Length, parse};
+    use crate::errors::Errors;
+    use crate::tests::tokens;
+    use quote::ToTokens;
     use std::time::Duration;
 
     #[test]
@@ -319,5 +320,62 @@ mod tests {
         }
         assert_eq!(parse("10 ms").unwrap_err().help, "write `10ms`");
         assert_eq!(parse("1h 30 m").unwrap_err().help, "write `1h30m`");
+    }
+
+    #[test]
+    fn digits_after_the_point_end_at_eighteen() {
+        let digits = |count: usize| format!("1.{}s", "5".repeat(count));
+        let length = parse(&digits(18)).unwrap();
+        assert_eq!(length, Duration::new(1, 555_555_555));
+        let fault = parse(&digits(19)).unwrap_err();
+        assert!(fault.what.contains("more digits"), "{}", fault.what);
+    }
+
+    /// What an option of this value expands to, and how many mistakes are in it.
+    fn option(value: &str) -> (String, usize) {
+        let mut errors = Errors::default();
+        let expr = syn::parse2(tokens(value)).expect("an expression");
+        let length = Length::check("after", &expr, &mut errors);
+        (length.to_token_stream().to_string(), errors.len())
+    }
+
+    #[test]
+    fn a_literal_stands_alone_in_any_wrapping() {
+        let expected = ":: core :: time :: Duration :: new (1u64 , 500000000u32)";
+        for value in [
+            "1.5s",
+            "1500ms",
+            "\"1s 500ms\"",
+            "(1.5s)",
+            "fragment!(1.5s)",
+        ] {
+            assert_eq!(option(value), (expected.to_owned(), 0), "{value}");
+        }
+        for value in ["true", "'s'", "b\"1s\"", "15", "1.5"] {
+            assert_eq!(option(value).1, 1, "{value}");
+        }
+    }
+
+    #[test]
+    fn an_expression_has_no_length_in_it() {
+        for value in [
+            "period",
+            "2 * period",
+            "2u64 * period",
+            "1.5f64 * x",
+            "secs(5)",
+            "f(\"1s\")",
+        ] {
+            let tokens = tokens(value).to_string();
+            assert_eq!(option(value), (tokens, 0), "{value}");
+        }
+        for (value, mistakes) in [
+            ("100ms * 2", 1),
+            ("2 * 1.5s", 1),
+            ("f(1h30m)", 1),
+            ("1s + 5ms", 2),
+        ] {
+            assert_eq!(option(value).1, mistakes, "{value}");
+        }
     }
 }

@@ -69,7 +69,7 @@ fn edit_distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{edit_distance, nearest};
 
     #[test]
     fn nearest_word_is_offered_only_when_it_is_near() {
@@ -79,5 +79,37 @@ mod tests {
         assert_eq!(nearest("overlaps", words), Some("overlap"));
         assert_eq!(nearest("mian", words), Some("main"));
         assert_eq!(nearest("banana", words), None);
+        assert_eq!(nearest("", words), None);
+    }
+
+    #[test]
+    fn three_letters_that_a_word_begins_with_are_near_and_two_are_not() {
+        let words = ["isolation", "main"];
+        for typed in ["iso", "isol", "isolat"] {
+            assert_eq!(nearest(typed, words), Some("isolation"), "{typed}");
+        }
+        assert_eq!(nearest("mainframe", words), Some("main"));
+        for typed in ["is", "i", "in"] {
+            assert_eq!(nearest(typed, words), None, "{typed}");
+        }
+    }
+
+    #[test]
+    fn the_distance_is_the_number_of_letters_to_change() {
+        for (a, b, distance) in [
+            ("", "", 0),
+            ("main", "main", 0),
+            ("", "main", 4),
+            ("ain", "main", 1),
+            ("min", "main", 1),
+            ("mai", "main", 1),
+            ("maim", "main", 1),
+            ("mian", "main", 2),
+            ("kitten", "sitting", 3),
+            ("saturday", "sunday", 3),
+        ] {
+            assert_eq!(edit_distance(a, b), distance, "{a} {b}");
+            assert_eq!(edit_distance(b, a), distance, "{b} {a}");
+        }
     }
 }

@@ -14,6 +14,8 @@ mod raw_fn;
 mod robustness;
 mod server;
 mod size;
+#[cfg(test)]
+mod tests;
 mod timer;
 
 use proc_macro::TokenStream;

@@ -137,7 +137,9 @@ impl Options {
         let positional = place == Place::First;
         let keyed = input.peek(Ident::peek_any)
             && (input.peek2(Token![=]) && !input.peek2(Token![==])
-                || (!positional && (input.peek2(Token![,]) || is_last(input))));
+                // No expression that could stand here has two names in a row: a comma is missing.
+                || (!positional
+                    && (input.peek2(Token![,]) || input.peek2(Ident::peek_any) || is_last(input))));
         if !keyed {
             let value = ungrouped(input.parse()?);
             if positional {
@@ -341,3 +343,6 @@ pub(crate) fn compact(tokens: impl ToTokens) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,17 +112,68 @@ pub(crate) fn other_item(item: &TokenStream) -> Option<(&'static str, TokenStrea
     Some((what, keyword))
 }
 
-impl ToTokens for RawFn {
-    /// The function exactly as it was typed.
-    fn to_tokens(&self, tokens: &mut TokenStream) {
-        for attr in &self.attrs {
-            attr.to_tokens(tokens);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::tokens;
+
+    #[test]
+    fn a_body_is_in_braces_that_macros_may_have_wrapped() {
+        let body = |text: &str| {
+            syn::parse2::<RawFn>(tokens(text)).map(|raw| raw.body_tokens().to_string())
+        };
+        assert_eq!(body("fn f() { x. }").expect("a body"), "x .");
+        assert_eq!(body("fn f() fragment!({ x })").expect("a body"), "x");
+        assert_eq!(
+            body("fn f() fragment!(fragment!({ x }))").expect("a body"),
+            "x"
+        );
+        assert_eq!(body("fn f();").expect("none"), "");
+        for other in [
+            "fn f() (x)",
+            "fn f() [x]",
+            "fn f() x",
+            "fn f() fragment!({ x } y)",
+            "fn f() fragment!()",
+            "fn f()",
+        ] {
+            assert!(body(other).is_err(), "{other}");
         }
-        self.vis.to_tokens(tokens);
-        self.sig.to_tokens(tokens);
-        match &self.body {
-            Some(body) => body.to_tokens(tokens),
-            None => <Token![;]>::default().to_tokens(tokens),
+    }
+
+    #[test]
+    fn only_one_underscore_is_linted() {
+        let allow = |name: &str| {
+            allow_underscore(&Ident::new(name, Span::call_site())).map(|tokens| tokens.to_string())
+        };
+        assert_eq!(
+            allow("_peers").as_deref(),
+            Some("# [allow (clippy :: used_underscore_binding)]")
+        );
+        assert_eq!(allow("peers"), None);
+        assert_eq!(allow("__peers"), None);
+    }
+
+    #[test]
+    fn another_item_is_called_by_its_name() {
+        for (item, what, word) in [
+            ("pub struct A;", "a struct", "struct"),
+            ("enum A {}", "an enum", "enum"),
+            ("union A { b: u8 }", "a union", "union"),
+            ("impl A {}", "an `impl` block", "impl"),
+            ("trait A {}", "a trait", "trait"),
+            ("mod a {}", "a module", "mod"),
+            ("const A: u8 = 1;", "a constant", "const"),
+            ("static A: u8 = 1;", "a static", "static"),
+            ("type A = B;", "a type alias", "type"),
+            ("use a::b;", "an import", "use"),
+            ("a! {}", "another item", "a ! { }"),
+        ] {
+            let (called, keyword) = other_item(&tokens(item)).expect(item);
+            assert_eq!((called, keyword.to_string().as_str()), (what, word));
+        }
+        for none in ["fn f() {}", "struct", "", "fn f() x"] {
+            assert!(other_item(&tokens(none)).is_none(), "{none}");
         }
     }
 }

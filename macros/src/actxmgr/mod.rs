@@ -14,7 +14,7 @@ use quote::quote;
 use self::args::Args;
 use self::model::Model;
 use crate::errors::Errors;
-use crate::raw_fn::RawFn;
+use crate::raw_fn::{self, RawFn};
 
 pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -32,35 +32,12 @@ pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 fn report_no_function(item: &TokenStream, error: syn::Error, errors: &mut Errors) {
-    use syn::Item;
-    let parsed = syn::parse2::<Item>(item.clone());
-    let (keyword, what): (TokenStream, &str) = match &parsed {
-        Ok(Item::Struct(item)) => (
-            quote::ToTokens::to_token_stream(&item.struct_token),
-            "a struct",
+    match raw_fn::other_item(item) {
+        Some((what, keyword)) => errors.push(
+            keyword,
+            format!("`#[actxmgr]` goes on an `async fn`, and this is {what}"),
+            "put it on the function that sets up, yields and tears down",
         ),
-        Ok(Item::Enum(item)) => (
-            quote::ToTokens::to_token_stream(&item.enum_token),
-            "an enum",
-        ),
-        Ok(Item::Impl(item)) => (
-            quote::ToTokens::to_token_stream(&item.impl_token),
-            "an `impl` block",
-        ),
-        Ok(Item::Trait(item)) => (
-            quote::ToTokens::to_token_stream(&item.trait_token),
-            "a trait",
-        ),
-        Ok(Item::Mod(item)) => (
-            quote::ToTokens::to_token_stream(&item.mod_token),
-            "a module",
-        ),
-        Ok(Item::Fn(_)) | Err(_) => return errors.push_syntax(error),
-        Ok(other) => (quote::ToTokens::to_token_stream(other), "another item"),
-    };
-    errors.push(
-        keyword,
-        format!("`#[actxmgr]` goes on an `async fn`, and this is {what}"),
-        "put it on the function that sets up, yields and tears down",
-    );
+        None => errors.push_syntax(error),
+    }
 }

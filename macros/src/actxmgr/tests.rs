@@ -1,5 +1,9 @@
 //! What `#[actxmgr]` expands to, as a person would write it.
 
+mod places;
+mod refusals;
+mod signatures;
+
 use expect_test::{Expect, expect};
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -67,19 +67,18 @@ impl Argument {
 impl Invoked {
     /// `path`, or `path(arguments)`.
     fn of(value: &Expr) -> Option<Invoked> {
-        match value {
-            Expr::Path(path) if path.qself.is_none() => Some(Invoked {
-                function: path.path.clone(),
-                arguments: Vec::new(),
-            }),
+        let (function, arguments) = match value {
             Expr::Call(call) => {
-                let called = Invoked::of(&ungrouped((*call.func).clone()))?;
                 let arguments = call.args.iter().cloned().map(ungrouped);
-                called.arguments.is_empty().then(|| Invoked {
-                    function: called.function,
-                    arguments: arguments.map(Argument::of).collect(),
-                })
+                (&*call.func, arguments.map(Argument::of).collect())
             }
+            other => (other, Vec::new()),
+        };
+        match ungrouped(function.clone()) {
+            Expr::Path(path) if path.qself.is_none() => Some(Invoked {
+                function: path.path,
+                arguments,
+            }),
             _ => None,
         }
     }

@@ -1,5 +1,9 @@
 //! What `#[server]` expands to, as a person would write it.
 
+mod functions;
+mod options;
+mod yields;
+
 use expect_test::{Expect, expect};
 use proc_macro2::TokenStream;
 

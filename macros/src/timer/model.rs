@@ -255,7 +255,10 @@ fn check_calendar(interval: Option<Expr>, options: &Options, errors: &mut Errors
     };
     let cron = text("cron", "\"0 3 * * mon-fri\"", errors);
     let zone = text("zone", "\"Asia/Seoul\"", errors);
-    check_texts(cron.as_ref(), zone.as_ref(), options, errors);
+    #[cfg(feature = "calendar")]
+    check_texts(cron.as_ref(), zone.as_ref(), errors);
+    #[cfg(not(feature = "calendar"))]
+    refuse_calendar(options, errors);
     Cadence::Calendar(
         cron.unwrap_or_else(|| default("* * * * *")),
         zone.unwrap_or_else(|| default("UTC")),
@@ -263,7 +266,7 @@ fn check_calendar(interval: Option<Expr>, options: &Options, errors: &mut Errors
 }
 
 #[cfg(feature = "calendar")]
-fn check_texts(cron: Option<&LitStr>, zone: Option<&LitStr>, _: &Options, errors: &mut Errors) {
+fn check_texts(cron: Option<&LitStr>, zone: Option<&LitStr>, errors: &mut Errors) {
     use super::calendar::{Wrong, check_expression, check_zone};
     type Check = fn(&str) -> Result<(), Wrong>;
     let checks: [(&str, Option<&LitStr>, Check); 2] =
@@ -276,7 +279,7 @@ fn check_texts(cron: Option<&LitStr>, zone: Option<&LitStr>, _: &Options, errors
 }
 
 #[cfg(not(feature = "calendar"))]
-fn check_texts(_: Option<&LitStr>, _: Option<&LitStr>, options: &Options, errors: &mut Errors) {
+fn refuse_calendar(options: &Options, errors: &mut Errors) {
     errors.push(
         options.flag("cron"),
         "`cron` needs the feature `calendar` of aioxide",

@@ -1,5 +1,8 @@
 //! Expansions, of broken input too.
 
+mod functions;
+mod options;
+
 use expect_test::{Expect, expect};
 use proc_macro2::TokenStream;
 use quote::quote;
