@@ -583,3 +583,32 @@ async fn setups_that_overlap_are_ordered_by_their_ends() {
     drain(DEADLINE).await;
     assert_eq!(log.take(), ["inner", "slow", "quick"]);
 }
+
+#[test]
+fn runtimes_that_take_turns_on_a_thread_keep_their_teardowns() {
+    let runtimes = [(); 2].map(|()| {
+        runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    });
+    let seen: [Arc<Mutex<Vec<_>>>; 2] = Default::default();
+    let enter = |which: usize| {
+        let context = at_home(Arc::clone(&seen[which]));
+        runtimes[which]
+            .block_on(async { tokio::spawn(context.into_future()).await })
+            .unwrap()
+    };
+    let guards: Vec<_> = (0..100).map(|_| [enter(0), enter(1)]).collect();
+    for [of_first, of_second] in guards {
+        for (runtime, guard) in runtimes.iter().rev().zip([of_first, of_second]) {
+            runtime
+                .block_on(async { tokio::spawn(async { drop(guard) }).await })
+                .unwrap();
+        }
+    }
+    for (runtime, seen) in runtimes.iter().zip(&seen) {
+        runtime.block_on(drain(DEADLINE));
+        assert_eq!(*seen.lock().unwrap(), [runtime.handle().id(); 100]);
+    }
+}
