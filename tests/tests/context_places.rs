@@ -594,9 +594,14 @@ fn runtimes_that_take_turns_on_a_thread_keep_their_teardowns() {
     });
     let seen: [Arc<Mutex<Vec<_>>>; 2] = Default::default();
     let enter = |which: usize| {
-        let context = at_home(Arc::clone(&seen[which]));
+        let [kept, dropped] = [(); 2].map(|()| at_home(Arc::clone(&seen[which])));
+        let entered = async {
+            let kept = kept.await;
+            drop(dropped.await);
+            kept
+        };
         runtimes[which]
-            .block_on(async { tokio::spawn(context.into_future()).await })
+            .block_on(async { tokio::spawn(entered).await })
             .unwrap()
     };
     let guards: Vec<_> = (0..100).map(|_| [enter(0), enter(1)]).collect();
@@ -609,6 +614,6 @@ fn runtimes_that_take_turns_on_a_thread_keep_their_teardowns() {
     }
     for (runtime, seen) in runtimes.iter().zip(&seen) {
         runtime.block_on(drain(DEADLINE));
-        assert_eq!(*seen.lock().unwrap(), [runtime.handle().id(); 100]);
+        assert_eq!(*seen.lock().unwrap(), [runtime.handle().id(); 200]);
     }
 }
