@@ -36,7 +36,7 @@ const SPARES: usize = 64;
 struct Thread {
     /// The tasks that the handle is right for, where their numbers say.
     seen: [Cell<u64>; TASKS],
-    /// Where the handle of the runtime is, of which the tasks are that were last seen on this thread.
+    /// Where the handle in `kept` is, told without borrowing that: each context that is left asks.
     own: Cell<*const Handle>,
     /// A clone of it that is not in use: taking it changes no count.
     spare: Cell<Option<Arc<Handle>>>,
@@ -44,6 +44,7 @@ struct Thread {
 }
 
 struct Kept {
+    /// Of the runtime of the tasks that were last seen on this thread.
     handle: Option<Arc<Handle>>,
     /// More clones that are not in use.
     spares: Vec<Arc<Handle>>,
