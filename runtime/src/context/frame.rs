@@ -12,7 +12,9 @@ use tokio::runtime::Handle;
 use tokio::task::{Id, try_id, unconstrained};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::fault::{Failed, Fault, Late, Left, outcome};
 use super::passage::{BySlot, ByThread, Passage, Slot, Yielder, lock};
+use super::returns::Kind;
 use super::watch::Watch;
 use super::{Elapsed, Exit, Outcome, Return};
 #[cfg(feature = "monitor")]
@@ -162,71 +164,10 @@ type Running<'a, R> = Pin<Box<Function<'a, R, DynBody<'a, R>>>>;
 /// are no more than a pointer to it, so that moving them is cheap. Whoever polls it to its end drops it then.
 pub(super) struct Frame<'a, R: Return>(Running<'a, R>);
 
-/// A function that has come to its end.
-pub(super) struct Ended<R: Return> {
-    pub(super) name: &'static str,
-    pub(super) body: R::Body,
-    failure: fn(&R::Body) -> Option<String>,
-}
-
-/// A limit that has passed, and the user's error for it.
-pub(super) struct Late<R: Return> {
-    elapsed: Elapsed,
-    error: fn(Elapsed) -> R::Body,
-}
-
-impl<R: Return> Late<R> {
-    pub(super) fn name(&self) -> &'static str {
-        self.elapsed.name
-    }
-
-    pub(super) fn into_body(self) -> R::Body {
-        (self.error)(self.elapsed)
-    }
-}
-
-/// How a teardown has come to its end.
-pub(super) enum Left<R: Return> {
-    Ended(Ended<R>),
-    Late(Late<R>),
-}
-
-impl<R: Return> Left<R> {
-    pub(super) fn into_body(self) -> R::Body {
-        match self {
-            Left::Ended(ended) => ended.body,
-            Left::Late(late) => late.into_body(),
-        }
-    }
-
-    /// The error, when there is nobody to give it to.
-    pub(super) fn outcome(&self) -> Result<(), TeardownError> {
-        match self {
-            Left::Ended(ended) => match (ended.failure)(&ended.body) {
-                None => Ok(()),
-                Some(error) => Err(TeardownError::Failed {
-                    name: ended.name,
-                    error,
-                }),
-            },
-            Left::Late(late) => Err(TeardownError::TimedOut {
-                name: late.elapsed.name,
-                limit: late.elapsed.limit,
-            }),
-        }
-    }
-
-    pub(super) fn report(&self) {
-        if let Err(error) = self.outcome() {
-            teardown::report(&error);
-        }
-    }
-}
-
 /// How far a poll has brought a function that was not yet at its yield.
 pub(super) enum Setup<R: Return> {
     Yielded,
-    Ended(Ended<R>),
+    Ended(R::Body),
 }
 
 #[cold]
@@ -310,6 +251,9 @@ where
 
 impl<'a, R: Return> Meta<'a, R> {
     /// Notes where the context is entered. Comes before the function's first step.
+    ///
+    /// Each part is written where it belongs. One that is put together elsewhere and then moved is read before the
+    /// processor has written it, which takes as long as the rest of this.
     #[inline(always)]
     fn arm(&mut self, task: Option<Id>) {
         if self.armed {
@@ -317,9 +261,9 @@ impl<'a, R: Return> Meta<'a, R> {
         }
         self.armed = true;
         if !self.placed {
-            self.enter_in(Place::current_in(task));
+            self.place.enter_current(task);
         }
-        self.home = Home::current(task);
+        self.home.enter_current(task);
         if tracing::dispatcher::has_been_set() {
             self.span = tracing::Span::current();
         }
@@ -439,14 +383,7 @@ impl<'a, R: Return> Meta<'a, R> {
         });
         // A function that has used up its share of the poll leaves none for the limit.
         let passed = pin!(unconstrained(sleep.as_mut())).poll(cx).is_ready();
-        passed.then_some(Late {
-            elapsed: Elapsed {
-                name: self.name,
-                phase,
-                limit,
-            },
-            error: limits.elapsed,
-        })
+        passed.then(|| Late::new(self.name, phase, limit, limits.elapsed))
     }
 }
 
@@ -482,11 +419,7 @@ impl<'a, R: Return> Frame<'a, R> {
         meta.over = true;
         let polled = body.poll(&mut meta.place, task, passage, cx);
         if let Poll::Ready(body) = polled {
-            return Poll::Ready(Setup::Ended(Ended {
-                name: meta.name,
-                body,
-                failure: meta.calls.failure,
-            }));
+            return Poll::Ready(Setup::Ended(body));
         }
         meta.over = false;
         if passage.value.is_some() && passage.exit.is_none() {
@@ -501,7 +434,7 @@ impl<'a, R: Return> Frame<'a, R> {
     pub(super) fn poll_setup(
         &mut self,
         cx: &mut task::Context<'_>,
-    ) -> Poll<Result<Setup<R>, Late<R>>> {
+    ) -> Poll<Result<Setup<R>, Box<Late<R>>>> {
         let task = try_id();
         self.meta().arm(task);
         if let Poll::Ready(setup) = self.poll(task, cx) {
@@ -510,12 +443,12 @@ impl<'a, R: Return> Frame<'a, R> {
                     let meta = self.meta();
                     teardown::entered(&mut meta.place);
                     #[cfg(feature = "monitor")]
-                    {
-                        meta.open = census::entered(meta.name);
+                    if let Some(open) = census::entered(meta.name) {
+                        meta.open = Some(open);
                     }
                 }
                 #[cfg(feature = "monitor")]
-                Setup::Ended(ended) => census::failed(ended.name),
+                Setup::Ended(_) => census::failed(self.meta().name),
                 #[cfg(not(feature = "monitor"))]
                 Setup::Ended(_) => {}
             }
@@ -524,8 +457,8 @@ impl<'a, R: Return> Frame<'a, R> {
         match self.meta().poll_late("setup", |limits| limits.setup, cx) {
             Some(late) => {
                 #[cfg(feature = "monitor")]
-                census::failed(late.name());
-                Poll::Ready(Err(late))
+                census::failed(self.meta().name);
+                Poll::Ready(Err(Box::new(late)))
             }
             None => Poll::Pending,
         }
@@ -535,24 +468,44 @@ impl<'a, R: Return> Frame<'a, R> {
     /// is to be dropped where it stands.
     #[inline(always)]
     pub(super) fn poll_teardown(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
-        if let Poll::Ready(Setup::Ended(ended)) = self.poll(try_id(), cx) {
-            return Poll::Ready(Left::Ended(ended));
+        if let Poll::Ready(Setup::Ended(body)) = self.poll(try_id(), cx) {
+            return Poll::Ready(self.left(body));
         }
         match self
             .meta()
             .poll_late("teardown", |limits| limits.teardown, cx)
         {
-            Some(late) => Poll::Ready(Left::Late(late)),
+            Some(late) => Poll::Ready(Err(Box::new(Fault::Late(late)))),
             None => Poll::Pending,
         }
     }
 
-    /// A teardown that was awaited has ended, in a panic if this is `None`.
+    /// Its function has come to its end.
+    #[inline(always)]
+    fn left(&mut self, body: R::Body) -> Left<R> {
+        if R::Kind::is_error(&body) {
+            Err(self.failed(body))
+        } else {
+            Ok(body)
+        }
+    }
+
+    #[cold]
+    fn failed(&mut self, body: R::Body) -> Box<Fault<R>> {
+        let Meta { name, calls, .. } = self.meta();
+        Box::new(Fault::Failed(Failed {
+            name,
+            body,
+            failure: calls.failure,
+        }))
+    }
+
+    /// A teardown that was awaited has ended.
     #[cfg(feature = "monitor")]
     #[inline(always)]
-    pub(super) fn count_end(&mut self, left: Option<&Left<R>>) {
+    pub(super) fn count_end(&mut self, left: &Left<R>) {
         if let Some(open) = self.meta().open.take() {
-            if left.is_none_or(|left| left.outcome().is_err()) {
+            if left.is_err() {
                 open.failed();
             }
         }
@@ -577,10 +530,10 @@ impl<'a, R: Return> Frame<'a, R> {
         self.meta().before = Before::Settle;
     }
 
-    /// What is pending in `body`, which has just ended, is torn down first.
-    pub(super) fn contain(&mut self, body: InnerPlace) {
+    /// What is pending in the place `body`, which has just been left, is torn down first.
+    pub(super) fn contain(&mut self, body: Arc<Node>) {
         let meta = self.meta();
-        meta.body = body.into_node();
+        meta.body = Some(body);
         if let Some(wait) = meta.wait_inside() {
             meta.before = Before::Waiting(Box::new(wait));
         }
@@ -693,10 +646,10 @@ impl<R: Return> Future for Rest<'_, R> {
         };
         if !this.entered {
             match ready!(frame.poll(try_id(), cx)) {
-                Setup::Ended(ended) => {
-                    let name = ended.name;
-                    let outcome = Left::Ended(ended).outcome();
-                    return Poll::Ready(outcome.map(|()| never_yielded(name)));
+                Setup::Ended(body) => {
+                    let name = frame.meta().name;
+                    let left = frame.left(body);
+                    return Poll::Ready(outcome::<R>(left).map(|()| never_yielded(name)));
                 }
                 Setup::Yielded => {
                     this.entered = true;
@@ -709,7 +662,7 @@ impl<R: Return> Future for Rest<'_, R> {
             ready!(Pin::new(inside).poll(cx));
             this.inside = None;
         }
-        frame.poll_teardown(cx).map(|left| left.outcome())
+        frame.poll_teardown(cx).map(outcome::<R>)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What both kinds of contexts, owned and borrowed, have in common: entering, being entered, leaving.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
@@ -10,10 +10,11 @@ use pin_project_lite::pin_project;
 use sync_wrapper::SyncWrapper;
 use tokio::runtime::Handle;
 
-use super::frame::{Frame, Left, Meta, Setup, never_yielded};
+use super::fault::{Fault, Left, Panic, report};
+use super::frame::{Frame, Meta, Setup, never_yielded};
 use super::watch::Watch;
 use super::{Exit, Return};
-use crate::teardown::{self, InnerPlace, Place, Wait};
+use crate::teardown::{InPlace, InnerPlace, Node, Place, Wait};
 
 /// An error is given as the name of the function and what its body ended in.
 pub(super) type Tried<'a, R> = Result<Entered<'a, R>, (&'static str, <R as Return>::Body)>;
@@ -62,13 +63,14 @@ impl<'a, R: Return> Entering<'a, R> {
         let Some(frame) = self.frame.get_mut() else {
             panic!("`Enter` was polled after its end");
         };
+        let name = frame.meta().name;
         let refused = match ready!(frame.poll_setup(cx)) {
             Ok(Setup::Yielded) => {
                 let frame = self.frame.get_mut().take();
                 return Poll::Ready(Ok(Entered { frame }));
             }
-            Ok(Setup::Ended(ended)) => (ended.name, ended.body),
-            Err(late) => (late.name(), late.into_body()),
+            Ok(Setup::Ended(body)) => (name, body),
+            Err(late) => (name, late.into_body()),
         };
         if let Some(frame) = self.frame.get_mut().take() {
             frame.give_up();
@@ -153,8 +155,27 @@ impl<'a, R: Return> Entered<'a, R> {
 
     #[inline(always)]
     pub(super) fn leave(mut self, exit: Exit) -> Leaving<'a, R> {
-        let mut frame = self.frame.take().expect(GONE);
-        frame.give_back(exit);
+        self.give_back(exit);
+        self.left()
+    }
+
+    #[inline(always)]
+    pub(super) fn give_back(&mut self, exit: Exit) {
+        self.frame.as_mut().expect(GONE).give_back(exit);
+    }
+
+    /// What is pending in the place of its body, which has just ended, is torn down first.
+    #[inline(always)]
+    pub(super) fn contain(&mut self, body: Option<Arc<Node>>) {
+        if let (Some(frame), Some(body)) = (&mut self.frame, body) {
+            frame.contain(body);
+        }
+    }
+
+    /// The value has been given back.
+    #[inline(always)]
+    pub(super) fn left(mut self) -> Leaving<'a, R> {
+        let frame = self.frame.take().expect(GONE);
         Leaving {
             frame: SyncWrapper::new(Some(frame)),
             after: None,
@@ -187,14 +208,11 @@ pub(super) struct Leaving<'a, R: Return> {
 
 /// The function has ended, and maybe not yet all that it has dropped.
 struct After<R: Return> {
-    name: &'static str,
-    ended: SyncWrapper<Result<Left<R>, Panic>>,
+    left: SyncWrapper<Left<R>>,
     wait: Wait,
 }
 
-type Panic = Box<dyn Any + Send>;
-
-impl<R: Return> Leaving<'_, R> {
+impl<'a, R: Return> Leaving<'a, R> {
     #[inline(always)]
     pub(super) fn poll_left(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
         if self.after.is_some() {
@@ -204,22 +222,49 @@ impl<R: Return> Leaving<'_, R> {
             panic!("`Leave` was polled after its end");
         };
         ready!(frame.poll_before(cx));
-        let ended = match catch_unwind(AssertUnwindSafe(|| frame.poll_teardown(cx))) {
+        let left = match catch_unwind(AssertUnwindSafe(|| frame.poll_teardown(cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(left)) => Ok(left),
-            Err(panic) => Err(panic),
+            Ok(Poll::Ready(left)) => left,
+            Err(payload) => Err(panicked(frame.meta().name, payload)),
         };
         #[cfg(feature = "monitor")]
-        frame.count_end(ended.as_ref().ok());
-        let name = self.name();
+        frame.count_end(&left);
+        if left.is_err() {
+            return self.poll_fault(left, cx);
+        }
         match self.frame.get_mut().take().and_then(Frame::discard) {
-            None => Poll::Ready(ended.unwrap_or_else(|panic| resume_unwind(panic))),
-            Some(wait) => {
-                let ended = SyncWrapper::new(ended);
-                self.after = Some(Box::new(After { name, ended, wait }));
-                self.poll_after(cx)
+            None => Poll::Ready(left),
+            Some(wait) => self.wait_after(left, wait, cx),
+        }
+    }
+
+    /// Drops a function that went wrong: one that is late wherever it stands, and it may panic at that.
+    #[cold]
+    fn poll_fault(&mut self, left: Left<R>, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
+        let Some(mut frame) = self.frame.get_mut().take() else {
+            return Poll::Ready(left);
+        };
+        let name = frame.meta().name;
+        match catch_unwind(AssertUnwindSafe(|| frame.discard())) {
+            Ok(None) => Poll::Ready(left),
+            Ok(Some(wait)) => self.wait_after(left, wait, cx),
+            Err(payload) => {
+                report::<R>(left);
+                Poll::Ready(Err(panicked(name, payload)))
             }
         }
+    }
+
+    #[cold]
+    fn wait_after(
+        &mut self,
+        left: Left<R>,
+        wait: Wait,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Left<R>> {
+        let left = SyncWrapper::new(left);
+        self.after = Some(Box::new(After { left, wait }));
+        self.poll_after(cx)
     }
 
     #[cold]
@@ -228,10 +273,7 @@ impl<R: Return> Leaving<'_, R> {
             ready!(Pin::new(&mut after.wait).poll(cx));
         }
         match self.after.take() {
-            Some(after) => {
-                let ended = after.ended.into_inner();
-                Poll::Ready(ended.unwrap_or_else(|panic| resume_unwind(panic)))
-            }
+            Some(after) => Poll::Ready(after.left.into_inner()),
             None => Poll::Pending,
         }
     }
@@ -243,28 +285,13 @@ impl<R: Return> Leaving<'_, R> {
         }
         self
     }
+}
 
-    /// What is pending in `body`, which has just ended, is torn down first.
-    pub(super) fn after_body(mut self, body: InnerPlace) -> Self {
-        if let Some(frame) = self.frame.get_mut() {
-            frame.contain(body);
-        }
-        self
-    }
+type Payload = Box<dyn Any + Send>;
 
-    pub(super) fn name(&mut self) -> &'static str {
-        let frame = self.frame.get_mut().as_mut();
-        frame.map_or("", |frame| frame.meta().name)
-    }
-
-    /// Polls to the end of a teardown whose error nobody takes, because there is a first one or a panic.
-    pub(super) async fn reported(mut self) {
-        let name = self.name();
-        match catch(self).await {
-            Ok(left) => left.report(),
-            Err(panic) => teardown::report_panic(name, panic),
-        }
-    }
+#[cold]
+fn panicked<R: Return>(name: &'static str, payload: Payload) -> Box<Fault<R>> {
+    Box::new(Fault::Panicked(Panic { name, payload }))
 }
 
 impl<R: Return> Drop for Leaving<'_, R> {
@@ -274,10 +301,7 @@ impl<R: Return> Drop for Leaving<'_, R> {
             frame.detach(true);
         }
         if let Some(after) = self.after.take() {
-            match after.ended.into_inner() {
-                Ok(left) => left.report(),
-                Err(panic) => teardown::report_panic(after.name, panic),
-            }
+            report::<R>(after.left.into_inner());
         }
     }
 }
@@ -293,6 +317,7 @@ impl<'a, R: Return> Future for Entering<'a, R> {
 impl<R: Return> Future for Leaving<'_, R> {
     type Output = Left<R>;
 
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
         self.poll_left(cx)
     }
@@ -303,27 +328,36 @@ impl<R: Return> Unpin for Entered<'_, R> {}
 impl<R: Return> Unpin for Leaving<'_, R> {}
 
 pin_project! {
-    /// What a future gives, or what it panics with.
-    pub(super) struct Catch<F> {
+    /// What is done inside a context, in a place beside that of the context's function.
+    pub(super) struct Inside<F> {
         #[pin]
-        future: F,
+        body: InPlace<F>,
     }
 }
 
-#[inline(always)]
-pub(super) fn catch<F: Future>(future: F) -> Catch<F> {
-    Catch { future }
+impl<F> Inside<F> {
+    #[inline(always)]
+    pub(super) fn new(place: InnerPlace, body: F) -> Self {
+        let body = InPlace::new(place, body);
+        Inside { body }
+    }
 }
 
-impl<F: Future> Future for Catch<F> {
-    type Output = Result<F::Output, Box<dyn Any + Send>>;
+impl<F: Future> Future for Inside<F> {
+    /// What it gives, or what it panics with; and its place, if something was entered there.
+    type Output = (Result<F::Output, Payload>, Option<Arc<Node>>);
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let future = self.project().future;
-        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-            Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
+        let mut body = self.project().body;
+        let ended = match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(payload) => {
+                body.as_mut().discard();
+                Err(payload)
+            }
+        };
+        Poll::Ready((ended, body.place().made().cloned()))
     }
 }

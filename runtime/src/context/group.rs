@@ -1,17 +1,16 @@
 //! Many contexts entered and left together, as one context.
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::{self, Poll};
 
 use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
 
-use super::frame::{Frame, Left, never_yielded};
-use super::futures::{Catch, Entered, Entering, Leaving, catch};
+use super::fault::{Fault, Left, Panic};
+use super::frame::{Frame, never_yielded};
+use super::futures::{Entered, Entering, Leaving};
 use super::returns::{Fallible, Kind, Never};
 use super::{Context, Exit, Guard, Outcome, Return};
 use crate::panic;
@@ -244,53 +243,14 @@ where
     Err(error)
 }
 
-/// A member on its way out. Its panic is caught, and comes with the member's name.
-struct Leaver<R: Return> {
-    name: &'static str,
-    leaving: Catch<Leaving<'static, R>>,
-}
-
-impl<R: Return> Leaver<R> {
-    fn new(mut leaving: Leaving<'static, R>) -> Self {
-        Leaver {
-            name: leaving.name(),
-            leaving: catch(leaving),
-        }
-    }
-}
-
-impl<R: Return> Future for Leaver<R> {
-    type Output = Result<Left<R>, Panic>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let name = self.name;
-        Pin::new(&mut self.leaving)
-            .poll(cx)
-            .map_err(|payload| Panic { name, payload })
-    }
-}
-
 async fn leave_all<R: Return>(members: Vec<Leaving<'static, R>>) -> Failures<R::Kind> {
     let mut failures = Failures::new();
-    let members = members.into_iter().map(Leaver::new).collect::<Vec<_>>();
     run_all(members, |index, left| {
         failures.add(index, left, |error: Error<R>| error);
         true
     })
     .await;
     failures
-}
-
-/// The panic of a member's teardown.
-struct Panic {
-    name: &'static str,
-    payload: Box<dyn Any + Send>,
-}
-
-impl Panic {
-    fn report(self) {
-        teardown::report_panic(self.name, self.payload);
-    }
 }
 
 /// What went wrong while the members left.
@@ -311,19 +271,20 @@ impl<K: Kind> Failures<K> {
     fn add<R: Return>(
         &mut self,
         index: usize,
-        left: Result<Left<R>, Panic>,
+        left: Left<R>,
         lift: impl FnOnce(Error<R>) -> K::Error,
     ) {
-        let left = match left {
-            Ok(left) => left,
-            Err(panic) if self.panic.is_none() => {
+        let Err(fault) = left else { return };
+        let (report, body) = match *fault {
+            Fault::Failed(failed) => (failed.error(), failed.body),
+            Fault::Late(late) => (late.error(), late.into_body()),
+            Fault::Panicked(panic) if self.panic.is_none() => {
                 self.panic = Some(panic);
                 return;
             }
-            Err(panic) => return panic.report(),
+            Fault::Panicked(panic) => return panic.report(),
         };
-        let Err(report) = left.outcome() else { return };
-        let Err(error) = R::Kind::result(left.into_body()) else {
+        let Err(error) = R::Kind::result(body) else {
             return;
         };
         let earlier = match &self.first {
@@ -344,7 +305,7 @@ impl<K: Kind> Failures<K> {
                 if let Some((_, report, _)) = first {
                     teardown::report(&report);
                 }
-                resume_unwind(panic.payload)
+                panic.resume()
             }
             (None, Some((_, _, error))) => Err(error),
             (None, None) => Ok(()),
@@ -448,14 +409,14 @@ impl<R: Return> Member<R> {
 }
 
 /// A member of a tuple on its way out; `None` when it is out.
-struct TupleLeaver<R: Return>(Option<Leaver<R>>);
+struct TupleLeaver<R: Return>(Option<Leaving<'static, R>>);
 
 impl<R: Return> TupleLeaver<R> {
     fn new(guard: Option<Guard<R>>, exit: Exit) -> Self {
-        TupleLeaver(guard.map(|guard| Leaver::new(guard.0.leave(exit))))
+        TupleLeaver(guard.map(|guard| guard.0.leave(exit)))
     }
 
-    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<Left<R>, Panic>>> {
+    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Left<R>>> {
         let Some(leaving) = &mut self.0 else {
             return Poll::Ready(None);
         };

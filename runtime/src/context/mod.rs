@@ -3,6 +3,7 @@
 
 mod elapsed;
 mod exit;
+mod fault;
 mod frame;
 mod futures;
 mod group;

@@ -26,9 +26,14 @@ impl<R: Return> Passage<R> {
         exit: None,
     };
 
-    fn take_back(&mut self) -> Option<(R::Value, Exit)> {
-        let exit = self.exit.take()?;
-        Some((self.value.take()?, exit))
+    fn take_back(self) -> Result<(R::Value, Exit), Self> {
+        match self {
+            Passage {
+                value: Some(value),
+                exit: Some(exit),
+            } => Ok((value, exit)),
+            not_back => Err(not_back),
+        }
     }
 }
 
@@ -36,16 +41,6 @@ pub(super) type Slot<R> = Mutex<Passage<R>>;
 
 pub(super) fn lock<R: Return>(slot: &Slot<R>) -> MutexGuard<'_, Passage<R>> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Gives `with` the passage of the context whose function is polled on this thread.
-fn reach<R: Return + 'static, T>(with: impl FnOnce(&mut Passage<R>) -> T) -> Option<T> {
-    teardown::reach(|cell: &Cell<Passage<R>>| {
-        let mut passage = cell.replace(Passage::EMPTY);
-        let given = with(&mut passage);
-        cell.set(passage);
-        given
-    })
 }
 
 /// How a function reaches whoever polls it.
@@ -67,9 +62,20 @@ impl<R: Return + 'static> ByThread<R> {
     pub(super) fn new() -> Self {
         ByThread {
             send: |value| {
-                reach(|passage: &mut Passage<R>| passage.value = Some(value));
+                teardown::reach(|passage: &Cell<Passage<R>>| {
+                    passage.set(Passage {
+                        value: Some(value),
+                        exit: None,
+                    });
+                });
             },
-            receive: || reach(Passage::<R>::take_back).flatten(),
+            receive: || {
+                teardown::reach(|passage: &Cell<Passage<R>>| {
+                    let back = passage.replace(Passage::EMPTY).take_back();
+                    back.map_err(|not_back| passage.set(not_back)).ok()
+                })
+                .flatten()
+            },
         }
     }
 }
@@ -95,7 +101,9 @@ impl<R: Return> Channel<R> for BySlot<R> {
     }
 
     fn receive(&mut self) -> Option<(R::Value, Exit)> {
-        lock(&self.0).take_back()
+        let mut slot = lock(&self.0);
+        let back = std::mem::replace(&mut *slot, Passage::EMPTY).take_back();
+        back.map_err(|not_back| *slot = not_back).ok()
     }
 }
 

@@ -68,6 +68,7 @@ pub trait Kind: sealed::Sealed {
 
     fn body(result: Result<(), Self::Error>) -> Self::Body;
     fn result(body: Self::Body) -> Result<(), Self::Error>;
+    fn is_error(body: &Self::Body) -> bool;
 }
 
 /// The kind of `Result<T, E>`.
@@ -90,6 +91,10 @@ impl<E> Kind for Fallible<E> {
     fn result(body: Result<(), E>) -> Result<(), E> {
         body
     }
+
+    fn is_error(body: &Result<(), E>) -> bool {
+        body.is_err()
+    }
 }
 
 impl Kind for Never {
@@ -101,6 +106,10 @@ impl Kind for Never {
 
     fn result((): ()) -> Result<(), Infallible> {
         Ok(())
+    }
+
+    fn is_error((): &()) -> bool {
+        false
     }
 }
 

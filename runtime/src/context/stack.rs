@@ -6,19 +6,21 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{self, Poll};
 
+use futures_util::FutureExt;
 use sync_wrapper::SyncWrapper;
 use tokio::runtime::Handle;
 
+use super::fault::{after, report};
 use super::frame::{Frame, never_yielded};
-use super::futures::{Entered, Entering, catch};
+use super::futures::{Entered, Entering, Inside};
 use super::{Context, Exit, Guard, Leave, Return};
 use crate::report::in_full;
-use crate::teardown::{self, InPlace, TeardownError};
+use crate::teardown::{self, TeardownError};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type Leaving = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
@@ -293,18 +295,7 @@ impl ExitStack {
         B: From<ExitErrors> + fmt::Display,
     {
         let leaving = self.leaving(Exit::of(&result));
-        async move {
-            match result {
-                Ok(output) => {
-                    leaving.await.into_body()?;
-                    Ok(output)
-                }
-                Err(error) => {
-                    leaving.reported().await;
-                    Err(error)
-                }
-            }
-        }
+        async move { after::<Declared, _, _>(result, leaving.await, |left| Ok(left?)) }
     }
 
     /// Runs `body` with the stack, and leaves all members, whatever becomes of `body`.
@@ -349,22 +340,19 @@ impl ExitStack {
     where
         B: From<ExitErrors> + fmt::Display,
     {
-        let mut place = self.guard.beside();
-        let outcome = catch(InPlace::new(&mut place, body(&mut self))).await;
-        match outcome {
-            Ok(Ok(output)) => {
-                let leaving = self.guard.take().leave(Exit::Completed);
-                leaving.after_body(place).await.into_body()?;
-                Ok(output)
-            }
-            Ok(Err(error)) => {
-                let leaving = self.guard.take().leave(Exit::Failed(in_full(&error)));
-                leaving.after_body(place).reported().await;
-                Err(error)
-            }
+        let place = self.guard.beside();
+        let (run, place) = Inside::new(place, body(&mut self)).await;
+        let exit = match &run {
+            Ok(result) => Exit::of(result),
+            Err(_) => Exit::Panicked,
+        };
+        let mut guard = self.guard.take();
+        guard.contain(place);
+        let left = guard.leave(exit).await;
+        match run {
+            Ok(result) => after::<Declared, _, _>(result, left, |left| Ok(left?)),
             Err(panic) => {
-                let leaving = self.guard.take().leave(Exit::Panicked);
-                leaving.after_body(place).reported().await;
+                report::<Declared>(left);
                 resume_unwind(panic)
             }
         }
@@ -406,7 +394,8 @@ async fn leave(mut members: Members, exit: Exit) -> Result<(), ExitErrors> {
     while let Some(member) = members.0.pop() {
         let exit = exit.clone();
         let name = member.name;
-        match catch(async { member.held.into_inner().leave(exit).await }).await {
+        let leaving = AssertUnwindSafe(async { member.held.into_inner().leave(exit).await });
+        match leaving.catch_unwind().await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => errors.push((name, error)),
             Err(panic) if panicked.is_none() => panicked = Some(panic),

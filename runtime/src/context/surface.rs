@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
 
+use super::fault::{after, into_body, report};
 use super::frame::Frame;
-use super::futures::{Entered, Entering, Leaving, catch};
+use super::futures::{Entered, Entering, Inside, Leaving};
 use super::passage::{BySlot, ByThread, Yielder};
 #[cfg(feature = "scope")]
 use super::watch::Watch;
@@ -20,7 +21,6 @@ use super::watch::{Run, watched};
 use super::{Always, Elapsed, Exit, Outcome, Return};
 use crate::panic;
 use crate::report::in_full;
-use crate::teardown::InPlace;
 
 macro_rules! surface {
     (debug $generics:tt $args:tt $($ty:ident)*) => {
@@ -124,7 +124,7 @@ macro_rules! surface {
 
             #[inline(always)]
             fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<R::Body> {
-                self.0.poll_left(cx).map(|left| left.into_body())
+                self.0.poll_left(cx).map(into_body::<R>)
             }
         }
 
@@ -202,18 +202,7 @@ macro_rules! surface {
             {
                 let leaving = self.0.leave(Exit::of(&result));
                 let leaving = if result.is_ok() { leaving } else { leaving.settle() };
-                async move {
-                    match result {
-                        Ok(output) => {
-                            leaving.await.into_body()?;
-                            Ok(output)
-                        }
-                        Err(error) => {
-                            leaving.reported().await;
-                            Err(error)
-                        }
-                    }
-                }
+                async move { after::<Result<T, E>, _, _>(result, leaving.await, |torn_down| Ok(torn_down?)) }
             }
         }
 
@@ -239,18 +228,7 @@ macro_rules! surface {
             {
                 let leaving = self.0.leave(Exit::of(&result));
                 let leaving = if result.is_ok() { leaving } else { leaving.settle() };
-                async move {
-                    match result {
-                        Ok(output) => {
-                            leaving.await.into_body();
-                            Ok(output)
-                        }
-                        Err(error) => {
-                            leaving.reported().await;
-                            Err(error)
-                        }
-                    }
-                }
+                async move { after::<Always<T>, _, _>(result, leaving.await, Ok) }
             }
         }
 
@@ -283,15 +261,12 @@ macro_rules! surface {
                 B: From<E> + fmt::Display,
             {
                 let mut guard = self.enter().await?;
-                let mut place = guard.0.beside();
                 let watch = guard.0.watch();
-                let body = InPlace::new(&mut place, body(&mut guard));
-                match catch(watched(watch, body)).await {
-                    Ok(Run::Ended(Ok(output))) => {
-                        let leaving = guard.0.leave(Exit::Completed).after_body(place);
-                        leaving.await.into_body()?;
-                        Ok(output)
-                    }
+                let place = guard.0.beside();
+                let (run, place) = Inside::new(place, watched(watch, body(&mut guard))).await;
+                match &run {
+                    Ok(Run::Ended(Ok(_))) => guard.0.give_back(Exit::Completed),
+                    Ok(Run::Ended(Err(error))) => guard.0.give_back(Exit::Failed(in_full(error))),
                     Ok(Run::Interrupted(ended)) => {
                         if let Some(Err(error)) = ended {
                             let context = guard.0.name();
@@ -299,17 +274,20 @@ macro_rules! surface {
                                 tracing::error!(context, "the body of `{context}` failed too: {error:#}");
                             });
                         }
-                        let leaving = guard.0.leave(Exit::Cancelled).after_body(place);
-                        leaving.await.into_body()?;
+                        guard.0.give_back(Exit::Cancelled)
+                    }
+                    Err(_) => guard.0.give_back(Exit::Panicked),
+                }
+                guard.0.contain(place);
+                let left = guard.0.left().await;
+                match run {
+                    Ok(Run::Ended(result)) => after::<Result<T, E>, _, _>(result, left, |torn_down| Ok(torn_down?)),
+                    Ok(Run::Interrupted(_)) => {
+                        into_body::<Result<T, E>>(left)?;
                         unreachable!("the body is interrupted when the teardown is going to fail")
                     }
-                    Ok(Run::Ended(Err(error))) => {
-                        let exit = Exit::Failed(in_full(&error));
-                        guard.0.leave(exit).after_body(place).reported().await;
-                        Err(error)
-                    }
                     Err(panic) => {
-                        guard.0.leave(Exit::Panicked).after_body(place).reported().await;
+                        report::<Result<T, E>>(left);
                         resume_unwind(panic)
                     }
                 }
@@ -334,16 +312,21 @@ macro_rules! surface {
             /// during the teardown, the same teardown goes on, detached.
             pub async fn with<U>(self, body: impl AsyncFnOnce(&mut T) -> U) -> U {
                 let mut guard = self.enter().await;
-                let mut place = guard.0.beside();
-                let outcome = catch(InPlace::new(&mut place, body(&mut guard))).await;
-                match outcome {
+                let place = guard.0.beside();
+                let (run, place) = Inside::new(place, body(&mut guard)).await;
+                match &run {
+                    Ok(_) => guard.0.give_back(Exit::Completed),
+                    Err(_) => guard.0.give_back(Exit::Panicked),
+                }
+                guard.0.contain(place);
+                let left = guard.0.left().await;
+                match run {
                     Ok(output) => {
-                        let leaving = guard.0.leave(Exit::Completed).after_body(place);
-                        leaving.await.into_body();
+                        into_body::<Always<T>>(left);
                         output
                     }
                     Err(panic) => {
-                        guard.0.leave(Exit::Panicked).after_body(place).reported().await;
+                        report::<Always<T>>(left);
                         resume_unwind(panic)
                     }
                 }

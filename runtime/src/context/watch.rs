@@ -33,7 +33,8 @@ pub(super) enum Run<T> {
 
 pin_project! {
     pub(super) struct Watched<F> {
-        watch: Option<Arc<dyn Watch>>,
+        // Thin, because most contexts have none.
+        watch: Option<Box<Arc<dyn Watch>>>,
         #[pin]
         body: F,
     }
@@ -41,14 +42,16 @@ pin_project! {
 
 /// Polls `body` until it ends or `watch` has failed. That is looked at before the body is polled and after it has
 /// ended: a body that ends in an error because of the failure doesn't hide it.
+#[inline(always)]
 pub(super) fn watched<F: Future>(watch: Option<Arc<dyn Watch>>, body: F) -> Watched<F> {
+    let watch = watch.map(Box::new);
     Watched { watch, body }
 }
 
 impl<F: Future> Future for Watched<F> {
     type Output = Run<F::Output>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Some(watch) = this.watch else {

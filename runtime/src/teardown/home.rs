@@ -62,30 +62,18 @@ thread_local! {
 }
 
 impl Home {
-    /// Of what is polled or dropped on this thread, which is the task `task`, if it is one.
-    #[inline]
-    pub(crate) fn current(task: Option<task::Id>) -> Home {
-        let Some(task) = task else {
-            return Handle::try_current().map_or(Home::Nowhere, Home::Own);
-        };
-        let number = number_of(task);
-        let known = THREAD.try_with(|thread| {
-            let seen = &thread.seen[number as usize % TASKS];
-            if seen.get() != number {
-                thread.look();
-                seen.set(number);
-            }
-            thread.spare.take().or_else(|| thread.clone_kept())
-        });
-        match known {
-            Ok(Some(handle)) => Home::OfThread(Lent(Some(handle))),
-            Ok(None) | Err(_) => Home::own(),
+    /// It is that of what is polled or dropped on this thread, which is the task `task`, if it is one.
+    #[inline(always)]
+    pub(crate) fn enter_current(&mut self, task: Option<task::Id>) {
+        match task.and_then(borrow) {
+            Some(handle) => *self = Home::OfThread(Lent(Some(handle))),
+            None => self.enter_own(),
         }
     }
 
-    #[cold]
-    fn own() -> Home {
-        Handle::try_current().map_or(Home::Nowhere, Home::Own)
+    #[inline(never)]
+    fn enter_own(&mut self) {
+        *self = Handle::try_current().map_or(Home::Nowhere, Home::Own);
     }
 
     pub(crate) fn is_known(&self) -> bool {
@@ -105,6 +93,21 @@ impl Home {
         *self = Home::Nowhere;
         handle
     }
+}
+
+/// A clone of the handle of the task's runtime, as the thread keeps it.
+#[inline]
+fn borrow(task: task::Id) -> Option<Arc<Handle>> {
+    let number = number_of(task);
+    let known = THREAD.try_with(|thread| {
+        let seen = &thread.seen[number as usize % TASKS];
+        if seen.get() != number {
+            thread.look();
+            seen.set(number);
+        }
+        thread.spare.take().or_else(|| thread.clone_kept())
+    });
+    known.ok().flatten()
 }
 
 impl From<Handle> for Home {

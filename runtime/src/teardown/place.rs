@@ -88,6 +88,13 @@ pub(super) fn number_of(task: task::Id) -> u64 {
     number.finish()
 }
 
+fn number_of_thread() -> u64 {
+    static THREADS: AtomicU64 = AtomicU64::new(1);
+    thread_local!(static THREAD: u64 = THREADS.fetch_add(1, Ordering::Relaxed));
+    // A thread that ends has no number any more; 0 stands for all of these.
+    THREAD.try_with(|number| *number).unwrap_or(0)
+}
+
 fn next_of(number: u64) -> u64 {
     let counter = &NUMBERS[(number % NUMBERS.len() as u64) as usize];
     counter.0.fetch_add(1, Ordering::Relaxed)
@@ -100,19 +107,17 @@ impl Place {
     }
 
     /// The same in the task `task`, which is the one that is polled or dropped on this thread, if it is one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn current_in(task: Option<task::Id>) -> Place {
-        let inner = STEP.is_set().then(|| STEP.with(|step| step.place_in(task)));
-        inner.flatten().unwrap_or_else(|| Place::outermost(task))
-    }
-
-    fn outermost(task: Option<task::Id>) -> Place {
-        static THREADS: AtomicU64 = AtomicU64::new(1);
-        thread_local!(static THREAD: u64 = THREADS.fetch_add(1, Ordering::Relaxed));
-        match task {
-            Some(task) => Place::Task(task),
-            // A thread that ends has no number any more; 0 stands for all of these.
-            None => Place::Thread(THREAD.try_with(|number| *number).unwrap_or(0)),
+        let inner = if STEP.is_set() {
+            STEP.with(|step| step.node_in(task))
+        } else {
+            None
+        };
+        match (inner, task) {
+            (Some(node), _) => Place::Inner(node),
+            (None, Some(task)) => Place::Task(task),
+            (None, None) => Place::Thread(number_of_thread()),
         }
     }
 
@@ -234,12 +239,12 @@ scoped_thread_local!(
 );
 
 impl Step<'_> {
-    fn place_in(&self, task: Option<task::Id>) -> Option<Place> {
+    fn node_in(&self, task: Option<task::Id>) -> Option<Arc<Node>> {
         (self.task == task).then(|| {
             let mut place = self.place.replace(InnerPlace::nowhere());
-            let inner = place.place();
+            let node = place.node();
             self.place.set(place);
-            inner
+            node
         })
     }
 }
@@ -254,28 +259,26 @@ pub(crate) fn reach<T: 'static, O>(with: impl FnOnce(&T) -> O) -> Option<O> {
 
 /// A place inside another, made when the first context is entered in it.
 #[derive(Debug)]
-pub(crate) struct InnerPlace {
-    outer: Place,
-    at: u64,
-    node: Option<Arc<Node>>,
+pub(crate) enum InnerPlace {
+    /// It began in `outer` at `at`; at 0 it hasn't begun.
+    Empty {
+        outer: Place,
+        at: u64,
+    },
+    Made(Arc<Node>),
 }
 
 impl InnerPlace {
     /// A place that began in `outer` at `at`; at 0 it hasn't begun.
     pub(crate) fn of(outer: Place, at: u64) -> InnerPlace {
-        InnerPlace {
-            outer,
-            at,
-            node: None,
-        }
+        InnerPlace::Empty { outer, at }
     }
 
     /// Stands for a place until it is known.
     pub(crate) const fn nowhere() -> InnerPlace {
-        InnerPlace {
+        InnerPlace::Empty {
             outer: Place::Thread(0),
             at: 0,
-            node: None,
         }
     }
 
@@ -283,6 +286,12 @@ impl InnerPlace {
     #[cfg(feature = "scope")]
     pub(crate) fn in_current() -> InnerPlace {
         Place::current().inner()
+    }
+
+    /// It is inside the current place, in the task `task`. It hasn't begun.
+    #[inline(always)]
+    pub(crate) fn enter_current(&mut self, task: Option<task::Id>) {
+        *self = InnerPlace::of(Place::current_in(task), 0);
     }
 
     /// The place as it is known to others: it is made now.
@@ -308,85 +317,107 @@ impl InnerPlace {
         STEP.set(&Step { place, task, reach }, step)
     }
 
+    #[inline]
     fn node(&mut self) -> Arc<Node> {
-        let InnerPlace {
-            outer, at, node, ..
-        } = self;
-        let node = node.get_or_insert_with(|| {
-            if *at == 0 {
-                *at = outer.next();
-            }
-            Arc::new(Node {
-                outer: outer.clone(),
-                at: AtomicU64::new(*at),
-                next: AtomicU64::new(1),
-                pending: AtomicUsize::new(0),
-            })
+        match self {
+            InnerPlace::Made(node) => Arc::clone(node),
+            InnerPlace::Empty { .. } => self.make(),
+        }
+    }
+
+    #[cold]
+    fn make(&mut self) -> Arc<Node> {
+        let (outer, at) = self.outer();
+        let node = Arc::new(Node {
+            outer: outer.clone(),
+            at: AtomicU64::new(if at == 0 { outer.next() } else { at }),
+            next: AtomicU64::new(1),
+            pending: AtomicUsize::new(0),
         });
-        Arc::clone(node)
+        *self = InnerPlace::Made(Arc::clone(&node));
+        node
     }
 
     /// Where it is, and when it began.
+    #[inline(always)]
     pub(crate) fn outer(&self) -> (&Place, u64) {
-        (&self.outer, self.at)
+        match self {
+            InnerPlace::Empty { outer, at } => (outer, *at),
+            InnerPlace::Made(node) => (&node.outer, node.at.load(Ordering::Relaxed)),
+        }
     }
 
     /// Whether nothing was ever entered in it.
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.node.is_none()
+        matches!(self, InnerPlace::Empty { .. })
     }
 
-    /// It begins at `at`, whenever it began until now.
-    pub(super) fn begin(&mut self, at: u64) {
-        self.at = at;
-        if let Some(node) = &self.node {
-            node.at.store(at, Ordering::Relaxed);
+    /// It begins now, whenever it began until now.
+    #[inline]
+    pub(super) fn begin(&mut self, now: u64) {
+        match self {
+            InnerPlace::Empty { at, .. } => *at = now,
+            InnerPlace::Made(node) => node.at.store(now, Ordering::Relaxed),
         }
     }
 
     /// Whether detached teardowns are pending inside.
     #[inline(always)]
     pub(crate) fn has_pending(&self) -> bool {
-        self.node.as_ref().is_some_and(|node| node.has_pending())
+        self.made().is_some_and(|node| node.has_pending())
     }
 
-    /// What is left of a place that nothing is polled in any more, if something was entered in it.
+    /// The place as it is known to others, if something was entered in it.
     #[inline(always)]
-    pub(crate) fn into_node(self) -> Option<Arc<Node>> {
-        self.node
-    }
-}
-
-pin_project! {
-    /// A future that is polled and dropped in a place.
-    pub(crate) struct InPlace<'a, F> {
-        place: &'a mut InnerPlace,
-        #[pin]
-        future: Option<F>,
-    }
-
-    impl<F> PinnedDrop for InPlace<'_, F> {
-        #[inline(always)]
-        fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
-            // A future that has ended is dropped by then.
-            if this.future.is_some() {
-                this.place.run(|| this.future.set(None));
-            }
+    pub(crate) fn made(&self) -> Option<&Arc<Node>> {
+        match self {
+            InnerPlace::Empty { .. } => None,
+            InnerPlace::Made(node) => Some(node),
         }
     }
 }
 
-impl<'a, F: Future> InPlace<'a, F> {
-    #[inline(always)]
-    pub(crate) fn new(place: &'a mut InnerPlace, future: F) -> Self {
-        let future = Some(future);
-        InPlace { place, future }
+pin_project! {
+    /// A future that is polled and dropped in a place of its own.
+    pub(crate) struct InPlace<F> {
+        place: InnerPlace,
+        // `None` at its end.
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for InPlace<F> {
+        #[inline(always)]
+        fn drop(this: Pin<&mut Self>) {
+            this.discard();
+        }
     }
 }
 
-impl<F: Future> Future for InPlace<'_, F> {
+impl<F> InPlace<F> {
+    #[inline(always)]
+    pub(crate) fn new(place: InnerPlace, future: F) -> Self {
+        let future = Some(future);
+        InPlace { place, future }
+    }
+
+    /// Drops the future.
+    #[inline(always)]
+    pub(crate) fn discard(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        if this.future.is_some() {
+            this.place.run(|| this.future.set(None));
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn place(&self) -> &InnerPlace {
+        &self.place
+    }
+}
+
+impl<F: Future> Future for InPlace<F> {
     type Output = F::Output;
 
     #[inline(always)]
@@ -503,7 +534,7 @@ mod tests {
         let mut second = InnerPlace::of(outermost(), 0);
         second.place();
         assert!(0 < first.outer().1 && first.outer().1 < second.outer().1);
-        assert!(first.into_node().is_some());
+        assert!(first.made().is_some());
     }
 
     #[test]

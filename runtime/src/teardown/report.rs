@@ -60,7 +60,7 @@ impl TeardownError {
         }
     }
 
-    pub(super) fn panicked(name: &'static str, panic: Box<dyn Any + Send>) -> TeardownError {
+    pub(crate) fn panicked(name: &'static str, panic: Box<dyn Any + Send>) -> TeardownError {
         TeardownError::Panicked {
             name,
             message: panic::into_text(panic),

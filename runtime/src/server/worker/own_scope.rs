@@ -18,8 +18,8 @@ impl OwnScope {
     /// From here on `worker` gives it to its code.
     pub(super) async fn enter(worker: &Shared) -> OwnScope {
         // Its end says nothing of what the function has dropped, which is none of its own.
-        let mut beside = InnerPlace::in_current();
-        let guard = InPlace::new(&mut beside, scope::scope().enter()).await;
+        let beside = InnerPlace::in_current();
+        let guard = InPlace::new(beside, scope::scope().enter()).await;
         let guard = guard.expect("a scope without a deadline is entered at once");
         // Nobody else sets it.
         let _ = worker.scope.set(Scope::clone(&guard));

@@ -264,11 +264,11 @@ async fn accept_loop<L, H, F>(
         let handler = Rc::clone(&handler);
         // Called inside its task, where its panic is one connection's. Boxed where it is made:
         // on its way into a task a future is moved a dozen times, its buffers with it.
-        let mut inside = place.inner();
+        let inside = place.inner();
         handlers.spawn_local(Box::pin(Rc::clone(&counts.requests).of(async move {
             let _permit = permit;
             let handling = async { handler(stream, address).await.outcome() };
-            let outcome = InPlace::new(&mut inside, handling).await;
+            let outcome = InPlace::new(inside, handling).await;
             #[cfg(feature = "monitor")]
             handled.inspect(|handled| handled.end(&outcome));
             outcome
