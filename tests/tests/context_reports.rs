@@ -737,3 +737,47 @@ async fn failing_at_its_end() -> io::Result<()> {
     yield_().await;
     Err(io::Error::other("again"))
 }
+
+struct BreaksAtItsEnd;
+
+impl Drop for BreaksAtItsEnd {
+    fn drop(&mut self) {
+        panic!("broke");
+    }
+}
+
+#[actxmgr(teardown_timeout = 50ms)]
+async fn late_and_broken() -> io::Result<()> {
+    yield_().await;
+    let _held = BreaksAtItsEnd;
+    std::future::pending::<()>().await;
+    Ok(())
+}
+
+#[actxmgr]
+async fn beside_a_broken_one(left: Arc<Mutex<bool>>) -> io::Result<()> {
+    yield_().await;
+    // The other one is late by then.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    *left.lock().unwrap() = true;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cut_off_may_panic_as_it_is_dropped() {
+    collected();
+    let late = late_and_broken().await.unwrap();
+    let panic = tokio::spawn(late.exit()).await.unwrap_err().into_panic();
+    assert_eq!(panic.downcast_ref(), Some(&"broke"));
+    let limit = "the teardown of `late_and_broken` was given up: it took longer than 50ms";
+    assert_eq!(texts("late_and_broken"), [limit]);
+
+    // In a group the others go on.
+    let left = Arc::new(Mutex::new(false));
+    let members = group((late_and_broken(), beside_a_broken_one(Arc::clone(&left))));
+    let members = members.await.unwrap();
+    let panic = tokio::spawn(members.exit()).await.unwrap_err().into_panic();
+    assert_eq!(panic.downcast_ref(), Some(&"broke"));
+    assert!(*left.lock().unwrap());
+    assert_eq!(texts("late_and_broken"), [limit]);
+}
