@@ -481,6 +481,23 @@ async fn a_detached_teardown_runs_in_the_span_current_at_enter() {
     assert_eq!(seen.lock().unwrap().as_deref(), Some("request"));
 }
 
+#[tokio::test]
+async fn a_log_that_panics_does_not_hurt_an_exit() {
+    use tracing::Instrument;
+    use tracing_subscriber::fmt::format::FmtSpan;
+    let closed = || -> io::Stderr { panic!("nobody reads the log") };
+    let log = tracing_subscriber::fmt()
+        .with_span_events(FmtSpan::CLOSE)
+        .with_writer(closed)
+        .finish();
+    let _log = tracing::subscriber::set_default(log);
+    let guard = async { traced(Arc::default()).await };
+    let guard = guard.instrument(tracing::info_span!("request")).await;
+    // The last of its span goes with it.
+    let left = guard.exit_as(Err::<(), _>("the first")).await;
+    assert_eq!(left, Err("the first"));
+}
+
 #[actxmgr(borrowed)]
 async fn traced_on_loan(seen: &Mutex<Option<String>>) {
     yield_().await;

@@ -1,6 +1,7 @@
 //! How tasks of a scope fail, end and are cancelled, on both kinds of runtime.
 
 use std::error::Error;
+use std::fmt;
 use std::future::pending;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +19,7 @@ use aioxide::{
 use aioxide_tests::PATIENCE;
 use aioxide_tests::scopes::{Census, Counted, no_tasks, on_both_runtimes, runtimes};
 use tokio::runtime::Builder;
-use tokio::sync::{Barrier, Notify, oneshot};
+use tokio::sync::{Barrier, Mutex as AsyncMutex, Notify, OwnedMutexGuard, oneshot};
 use tokio::task::{LocalSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -1083,4 +1084,50 @@ fn a_body_is_not_polled_any_more_once_a_task_has_failed() {
         assert_eq!(error.to_string(), "the cause");
         assert_eq!(polls.load(Ordering::Relaxed), 1);
     });
+}
+
+/// An error that holds a lock.
+#[derive(Debug)]
+struct Holding(
+    &'static str,
+    #[allow(dead_code)] Option<OwnedMutexGuard<()>>,
+);
+
+impl fmt::Display for Holding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+#[actxmgr]
+async fn locking_at_its_end(lock: Arc<AsyncMutex<()>>) -> Always<()> {
+    yield_().await;
+    drop(lock.lock().await);
+}
+
+#[test]
+fn the_error_of_an_interrupted_body_holds_nothing_while_tasks_end() {
+    let [_, runtime] = runtimes();
+    let lock = Arc::new(AsyncMutex::new(()));
+    let entered = Arc::new(Notify::new());
+    let work = scope::<Holding>().with(async |scope| {
+        let held = Arc::clone(&lock).lock_owned().await;
+        let (context, told) = (locking_at_its_end(Arc::clone(&lock)), Arc::clone(&entered));
+        scope.spawn(async move {
+            let _guard = context.await;
+            told.notify_one();
+            pending::<()>().await;
+        });
+        entered.notified().await;
+        scope.spawn(async { Err::<(), _>(Holding("of a task", None)) });
+        // The task fails while the body is being polled.
+        let start = std::time::Instant::now();
+        while !scope.is_cancelled() {
+            assert!(start.elapsed() < PATIENCE, "the task doesn't fail");
+            std::thread::yield_now();
+        }
+        Err::<(), _>(Holding("of the body", Some(held)))
+    });
+    let error = runtime.block_on(async { timeout(PATIENCE, work).await.expect("it hangs") });
+    assert_eq!(error.unwrap_err().0, "of a task");
 }

@@ -313,6 +313,13 @@ impl<'a, R: Return> Meta<'a, R> {
             .flatten()
     }
 
+    /// A subscriber may panic.
+    #[cold]
+    fn close_span(&mut self) {
+        let span = std::mem::replace(&mut self.span, tracing::Span::none());
+        panic::guarded(|| drop(span));
+    }
+
     /// There is nothing left to wait for.
     #[inline(always)]
     fn begin(&self) -> Before {
@@ -492,11 +499,11 @@ impl<'a, R: Return> Frame<'a, R> {
 
     #[cold]
     fn failed(&mut self, body: R::Body) -> Box<Fault<R>> {
-        let Meta { name, calls, .. } = self.meta();
+        let meta = self.meta();
         Box::new(Fault::Failed(Failed {
-            name,
+            name: meta.name,
             body,
-            failure: calls.failure,
+            failure: meta.calls.failure,
         }))
     }
 
@@ -530,7 +537,7 @@ impl<'a, R: Return> Frame<'a, R> {
         self.meta().before = Before::Settle;
     }
 
-    /// What is pending in the place `body`, which has just been left, is torn down first.
+    /// What is pending in the place `body`, that of its body, which has just ended, is torn down first.
     pub(super) fn contain(&mut self, body: Arc<Node>) {
         let meta = self.meta();
         meta.body = Some(body);
@@ -564,6 +571,9 @@ impl<'a, R: Return> Frame<'a, R> {
     #[inline(always)]
     pub(super) fn discard(mut self) -> Option<Wait> {
         let meta = self.meta();
+        if !meta.span.is_none() {
+            meta.close_span();
+        }
         if meta.over && meta.place.is_empty() && meta.body.is_none() {
             return None;
         }

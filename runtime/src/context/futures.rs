@@ -212,7 +212,7 @@ struct After<R: Return> {
     wait: Wait,
 }
 
-impl<'a, R: Return> Leaving<'a, R> {
+impl<R: Return> Leaving<'_, R> {
     #[inline(always)]
     pub(super) fn poll_left(&mut self, cx: &mut task::Context<'_>) -> Poll<Left<R>> {
         if self.after.is_some() {

@@ -70,11 +70,17 @@ impl<R: Return + 'static> ByThread<R> {
                 });
             },
             receive: || {
-                teardown::reach(|passage: &Cell<Passage<R>>| {
-                    let back = passage.replace(Passage::EMPTY).take_back();
-                    back.map_err(|not_back| passage.set(not_back)).ok()
-                })
-                .flatten()
+                let back = |passage: &Cell<Passage<R>>| match passage
+                    .replace(Passage::EMPTY)
+                    .take_back()
+                {
+                    Ok(back) => Some(back),
+                    Err(not_back) => {
+                        passage.set(not_back);
+                        None
+                    }
+                };
+                teardown::reach(back).flatten()
             },
         }
     }
@@ -102,8 +108,13 @@ impl<R: Return> Channel<R> for BySlot<R> {
 
     fn receive(&mut self) -> Option<(R::Value, Exit)> {
         let mut slot = lock(&self.0);
-        let back = std::mem::replace(&mut *slot, Passage::EMPTY).take_back();
-        back.map_err(|not_back| *slot = not_back).ok()
+        match std::mem::replace(&mut *slot, Passage::EMPTY).take_back() {
+            Ok(back) => Some(back),
+            Err(not_back) => {
+                *slot = not_back;
+                None
+            }
+        }
     }
 }
 

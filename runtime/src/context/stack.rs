@@ -347,8 +347,9 @@ impl ExitStack {
             Err(_) => Exit::Panicked,
         };
         let mut guard = self.guard.take();
+        guard.give_back(exit);
         guard.contain(place);
-        let left = guard.leave(exit).await;
+        let left = guard.left().await;
         match run {
             Ok(result) => after::<Declared, _, _>(result, left, |left| Ok(left?)),
             Err(panic) => {

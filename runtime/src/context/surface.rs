@@ -263,12 +263,13 @@ macro_rules! surface {
                 let mut guard = self.enter().await?;
                 let watch = guard.0.watch();
                 let place = guard.0.beside();
-                let (run, place) = Inside::new(place, watched(watch, body(&mut guard))).await;
-                match &run {
+                let (mut run, place) = Inside::new(place, watched(watch, body(&mut guard))).await;
+                match &mut run {
                     Ok(Run::Ended(Ok(_))) => guard.0.give_back(Exit::Completed),
                     Ok(Run::Ended(Err(error))) => guard.0.give_back(Exit::Failed(in_full(error))),
                     Ok(Run::Interrupted(ended)) => {
-                        if let Some(Err(error)) = ended {
+                        // Nobody gets it, so what it holds isn't held while the context is torn down.
+                        if let Some(Err(error)) = ended.take() {
                             let context = guard.0.name();
                             panic::guarded(|| {
                                 tracing::error!(context, "the body of `{context}` failed too: {error:#}");

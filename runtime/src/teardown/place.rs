@@ -260,11 +260,7 @@ pub(crate) fn reach<T: 'static, O>(with: impl FnOnce(&T) -> O) -> Option<O> {
 /// A place inside another, made when the first context is entered in it.
 #[derive(Debug)]
 pub(crate) enum InnerPlace {
-    /// It began in `outer` at `at`; at 0 it hasn't begun.
-    Empty {
-        outer: Place,
-        at: u64,
-    },
+    Empty { outer: Place, at: u64 },
     Made(Arc<Node>),
 }
 
