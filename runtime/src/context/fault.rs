@@ -32,9 +32,12 @@ pub(super) struct Late<R: Return> {
 
 /// The panic of a function.
 pub(super) struct Panic {
-    pub(super) name: &'static str,
-    pub(super) payload: Box<dyn Any + Send>,
+    name: &'static str,
+    payload: Payload,
 }
+
+/// What a panic carries.
+pub(super) type Payload = Box<dyn Any + Send>;
 
 impl<R: Return> Failed<R> {
     pub(super) fn error(&self) -> TeardownError {
@@ -82,6 +85,11 @@ impl Panic {
 }
 
 impl<R: Return> Fault<R> {
+    #[cold]
+    pub(super) fn panicked(name: &'static str, payload: Payload) -> Box<Self> {
+        Box::new(Fault::Panicked(Panic { name, payload }))
+    }
+
     /// Panics if the teardown did.
     #[cold]
     pub(super) fn into_body(self) -> R::Body {
@@ -96,7 +104,7 @@ impl<R: Return> Fault<R> {
         match self {
             Fault::Failed(failed) => failed.error(),
             Fault::Late(late) => late.error(),
-            Fault::Panicked(Panic { name, payload }) => TeardownError::panicked(name, payload),
+            Fault::Panicked(panic) => TeardownError::panicked(panic.name, panic.payload),
         }
     }
 }

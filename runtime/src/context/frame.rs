@@ -261,7 +261,7 @@ impl<'a, R: Return> Meta<'a, R> {
         }
         self.armed = true;
         if !self.placed {
-            self.place.enter_current(task);
+            self.enter_in(Place::current_in(task));
         }
         self.home.enter_current(task);
         if tracing::dispatcher::has_been_set() {
@@ -537,7 +537,7 @@ impl<'a, R: Return> Frame<'a, R> {
         self.meta().before = Before::Settle;
     }
 
-    /// What is pending in the place `body`, that of its body, which has just ended, is torn down first.
+    /// What is pending in `body`, the place of the body that has just ended, is torn down first.
     pub(super) fn contain(&mut self, body: Arc<Node>) {
         let meta = self.meta();
         meta.body = Some(body);

@@ -1,6 +1,5 @@
 //! What both kinds of contexts, owned and borrowed, have in common: entering, being entered, leaving.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use pin_project_lite::pin_project;
 use sync_wrapper::SyncWrapper;
 use tokio::runtime::Handle;
 
-use super::fault::{Fault, Left, Panic, report};
+use super::fault::{Fault, Left, Payload, report};
 use super::frame::{Frame, Meta, Setup, never_yielded};
 use super::watch::Watch;
 use super::{Exit, Return};
@@ -63,14 +62,13 @@ impl<'a, R: Return> Entering<'a, R> {
         let Some(frame) = self.frame.get_mut() else {
             panic!("`Enter` was polled after its end");
         };
-        let name = frame.meta().name;
         let refused = match ready!(frame.poll_setup(cx)) {
             Ok(Setup::Yielded) => {
                 let frame = self.frame.get_mut().take();
                 return Poll::Ready(Ok(Entered { frame }));
             }
-            Ok(Setup::Ended(body)) => (name, body),
-            Err(late) => (name, late.into_body()),
+            Ok(Setup::Ended(body)) => (frame.meta().name, body),
+            Err(late) => (frame.meta().name, late.into_body()),
         };
         if let Some(frame) = self.frame.get_mut().take() {
             frame.give_up();
@@ -156,25 +154,21 @@ impl<'a, R: Return> Entered<'a, R> {
     #[inline(always)]
     pub(super) fn leave(mut self, exit: Exit) -> Leaving<'a, R> {
         self.give_back(exit);
-        self.left()
+        self.left(None)
     }
 
+    /// The first half of [`leave`](Self::leave): so each reason is written where it belongs, and none is moved.
     #[inline(always)]
     pub(super) fn give_back(&mut self, exit: Exit) {
         self.frame.as_mut().expect(GONE).give_back(exit);
     }
 
-    /// What is pending in the place of its body, which has just ended, is torn down first.
+    /// The other half. What is pending in `body`, the place of the body that has just ended, is torn down first.
     #[inline(always)]
-    pub(super) fn contain(&mut self, body: Option<Arc<Node>>) {
+    pub(super) fn left(&mut self, body: Option<Arc<Node>>) -> Leaving<'a, R> {
         if let (Some(frame), Some(body)) = (&mut self.frame, body) {
             frame.contain(body);
         }
-    }
-
-    /// The value has been given back.
-    #[inline(always)]
-    pub(super) fn left(mut self) -> Leaving<'a, R> {
         let frame = self.frame.take().expect(GONE);
         Leaving {
             frame: SyncWrapper::new(Some(frame)),
@@ -225,7 +219,7 @@ impl<R: Return> Leaving<'_, R> {
         let left = match catch_unwind(AssertUnwindSafe(|| frame.poll_teardown(cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(left)) => left,
-            Err(payload) => Err(panicked(frame.meta().name, payload)),
+            Err(payload) => Err(Fault::panicked(frame.meta().name, payload)),
         };
         #[cfg(feature = "monitor")]
         frame.count_end(&left);
@@ -250,7 +244,7 @@ impl<R: Return> Leaving<'_, R> {
             Ok(Some(wait)) => self.wait_after(left, wait, cx),
             Err(payload) => {
                 report::<R>(left);
-                Poll::Ready(Err(panicked(name, payload)))
+                Poll::Ready(Err(Fault::panicked(name, payload)))
             }
         }
     }
@@ -285,13 +279,6 @@ impl<R: Return> Leaving<'_, R> {
         }
         self
     }
-}
-
-type Payload = Box<dyn Any + Send>;
-
-#[cold]
-fn panicked<R: Return>(name: &'static str, payload: Payload) -> Box<Fault<R>> {
-    Box::new(Fault::Panicked(Panic { name, payload }))
 }
 
 impl<R: Return> Drop for Leaving<'_, R> {

@@ -348,8 +348,7 @@ impl ExitStack {
         };
         let mut guard = self.guard.take();
         guard.give_back(exit);
-        guard.contain(place);
-        let left = guard.left().await;
+        let left = guard.left(place).await;
         match run {
             Ok(result) => after::<Declared, _, _>(result, left, |left| Ok(left?)),
             Err(panic) => {

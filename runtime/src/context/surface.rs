@@ -279,8 +279,7 @@ macro_rules! surface {
                     }
                     Err(_) => guard.0.give_back(Exit::Panicked),
                 }
-                guard.0.contain(place);
-                let left = guard.0.left().await;
+                let left = guard.0.left(place).await;
                 match run {
                     Ok(Run::Ended(result)) => after::<Result<T, E>, _, _>(result, left, |torn_down| Ok(torn_down?)),
                     Ok(Run::Interrupted(_)) => {
@@ -319,8 +318,7 @@ macro_rules! surface {
                     Ok(_) => guard.0.give_back(Exit::Completed),
                     Err(_) => guard.0.give_back(Exit::Panicked),
                 }
-                guard.0.contain(place);
-                let left = guard.0.left().await;
+                let left = guard.0.left(place).await;
                 match run {
                     Ok(output) => {
                         into_body::<Always<T>>(left);

@@ -284,12 +284,6 @@ impl InnerPlace {
         Place::current().inner()
     }
 
-    /// It is inside the current place, in the task `task`. It hasn't begun.
-    #[inline(always)]
-    pub(crate) fn enter_current(&mut self, task: Option<task::Id>) {
-        *self = InnerPlace::of(Place::current_in(task), 0);
-    }
-
     /// The place as it is known to others: it is made now.
     pub(crate) fn place(&mut self) -> Place {
         Place::Inner(self.node())
