@@ -491,11 +491,12 @@ async fn a_log_that_panics_does_not_hurt_an_exit() {
         .with_writer(closed)
         .finish();
     let _log = tracing::subscriber::set_default(log);
-    let guard = async { traced(Arc::default()).await };
-    let guard = guard.instrument(tracing::info_span!("request")).await;
     // The last of its span goes with it.
-    let left = guard.exit_as(Err::<(), _>("the first")).await;
+    let enter =
+        || async { traced(Arc::default()).await }.instrument(tracing::info_span!("request"));
+    let left = enter().await.exit_as(Err::<(), _>("the first")).await;
     assert_eq!(left, Err("the first"));
+    enter().await.exit().await;
 }
 
 #[actxmgr(borrowed)]

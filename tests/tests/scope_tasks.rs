@@ -198,14 +198,16 @@ fn the_panic_of_a_task_goes_on_in_the_caller() {
     });
 }
 
+struct Bad;
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        panic!("in a destructor");
+    }
+}
+
 #[test]
 fn the_panic_of_a_destructor_is_one_of_its_task() {
-    struct Bad;
-    impl Drop for Bad {
-        fn drop(&mut self) {
-            panic!("in a destructor");
-        }
-    }
     on_both_runtimes(|| async {
         for at_the_end in [true, false] {
             let caller = tokio::spawn(async move {
@@ -1130,4 +1132,39 @@ fn the_error_of_an_interrupted_body_holds_nothing_while_tasks_end() {
     });
     let error = runtime.block_on(async { timeout(PATIENCE, work).await.expect("it hangs") });
     assert_eq!(error.unwrap_err().0, "of a task");
+}
+
+#[actxmgr]
+async fn slow_at_its_end(left: Arc<AtomicBool>) -> Always<()> {
+    yield_().await;
+    sleep(Duration::from_millis(20)).await;
+    left.store(true, Ordering::SeqCst);
+}
+
+#[test]
+fn a_body_that_panics_as_it_is_cut_off_waits_for_the_tasks() {
+    on_both_runtimes(|| async {
+        let left = Arc::new(AtomicBool::new(false));
+        let context = slow_at_its_end(Arc::clone(&left));
+        let caller = tokio::spawn(async move {
+            scope::<io::Error>()
+                .with(async |scope| {
+                    let _bad = Bad;
+                    let entered = Arc::new(Notify::new());
+                    let enter = Arc::clone(&entered);
+                    scope.spawn(async move {
+                        let _guard = context.await;
+                        enter.notify_one();
+                        pending::<()>().await;
+                    });
+                    entered.notified().await;
+                    scope.spawn(async { Err::<(), _>(broken("of a task")) });
+                    pending::<io::Result<()>>().await
+                })
+                .await
+        });
+        let panic = caller.await.unwrap_err().into_panic();
+        assert_eq!(*panic.downcast_ref::<&str>().unwrap(), "in a destructor");
+        assert!(left.load(Ordering::SeqCst), "it was left behind");
+    });
 }
