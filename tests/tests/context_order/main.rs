@@ -171,13 +171,17 @@ impl Driver {
                 self.tell(spot, how, |_| Order::Group(id, members, empties));
             }
             Move::Stack => {
-                let is_free = |id: &Id| {
-                    let told = matches!(self.model.contexts[*id].kind, model::Kind::Told(_));
-                    told && !self.model.is_place_inside(place, *id)
-                };
-                let pushed = pick(self.held.iter().copied().filter(is_free), with);
+                let is_told =
+                    |id: &Id| matches!(self.model.contexts[*id].kind, model::Kind::Told(_));
+                let pushed = pick(self.held.iter().copied().filter(is_told), with);
                 let pushed = Vec::from_iter(pushed);
-                let (id, members) = self.model.stack(place, few, &pushed);
+                // What is around the stack waits for what is pushed from now on.
+                let mut trial = self.model.clone();
+                let (id, members) = trial.stack(place, few, &pushed);
+                if trial.has_circle() {
+                    return;
+                }
+                self.model = trial;
                 self.held.insert(id);
                 self.held.retain(|id| !pushed.contains(id));
                 self.tell(spot, how, |_| Order::Stack(id, members, pushed));

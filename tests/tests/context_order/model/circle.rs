@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Child, Id, Kind, Model, Phase, PlaceId, SpotId, State};
+use super::{Child, Id, Kind, Model, Phase, SpotId, State};
 
 impl Model {
     /// Those that have been dropped, or may be.
@@ -87,17 +87,5 @@ impl Model {
             }
             left = waiting;
         }
-    }
-
-    /// Whether a place is inside a context.
-    pub(crate) fn is_place_inside(&self, place: PlaceId, id: Id) -> bool {
-        let mut site = self.places[place].site;
-        while let Some(at) = site {
-            if at == self.contexts[id].site {
-                return true;
-            }
-            site = self.places[self.sites[at].place].site;
-        }
-        false
     }
 }
