@@ -567,7 +567,7 @@ impl Driver {
         let special = self.special.as_ref();
         let told = special.and_then(|special| special.told(&tick));
         let number = tick.number;
-        let mut place = self.place();
+        let mut place = self.place(&*ticks);
         match place.run(|| catch_unwind(AssertUnwindSafe(|| ticks.apart(tick)))) {
             Ok(ticks) => {
                 let special = make(&mut self.special);
@@ -641,7 +641,7 @@ impl Driver {
         }
         if self.settling().is_none() {
             let number = self.shared.counts.started.load(Acquire) - 1;
-            let mut place = self.place();
+            let mut place = self.place(&*ticks);
             let mut timeout = None;
             if let Some(special) = &mut self.special {
                 timeout = special.timeout.as_mut();
@@ -702,10 +702,10 @@ impl Driver {
     }
 
     /// That of the running tick, inside the one that the timer was started in.
-    fn place(&mut self) -> InnerPlace {
+    fn place(&mut self, ticks: &dyn Ticks) -> InnerPlace {
         let special = self.special.as_mut();
         let kept = special.and_then(|special| special.place.take());
-        kept.unwrap_or_else(|| InnerPlace::of(self.shared.starter.clone(), 0))
+        kept.unwrap_or_else(|| InnerPlace::of(ticks.starter().clone(), 0))
     }
 
     /// One in which nothing was entered is as good as a new one.
@@ -736,7 +736,7 @@ impl Driver {
                 }
             }
         } else if self.settling().is_none() {
-            let mut place = self.place();
+            let mut place = self.place(&*ticks);
             place.run(|| self.clear(ticks.as_mut()));
             let special = make(&mut self.special);
             special.fresh = None;
@@ -1050,6 +1050,7 @@ impl Times {
 mod tests {
     use std::mem::offset_of;
 
+    use super::super::ticks::Seat;
     use super::*;
 
     #[test]
@@ -1057,5 +1058,15 @@ mod tests {
         let before_the_schedule = offset_of!(Task, driver) + offset_of!(Driver, schedule);
         assert!(before_the_schedule + Schedule::TOUCHED <= 136);
         assert!(size_of::<Task>() <= 152);
+    }
+
+    #[test]
+    fn timers_lie_at_equal_distances() {
+        // With the counts of an `Arc`, and the eight bytes that glibc adds to what is a multiple of 16 with them.
+        assert!(size_of::<Shared>() + 16 <= 208 - 8);
+        fn seat<F: FnMut(Tick) -> Fut, Fut>(_: F) -> usize {
+            size_of::<Seat<F, Fut>>()
+        }
+        assert!(seat(|_| async {}) <= 32 - 8);
     }
 }

@@ -190,7 +190,7 @@ impl Timer {
     ///
     /// If `interval` is zero or not longer than the jitter, and for a timer that goes by a calendar or has `single`.
     pub fn set_interval(&self, interval: Duration) -> Result<(), InvalidInterval> {
-        check_interval(interval, self.shared.jitter)?;
+        check_interval(interval, self.shared.jitter())?;
         self.shared.request(Request::SetInterval(nanos(interval)));
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::tick::{Tick, TickReturn};
+use crate::teardown::Place;
 
 /// Makes ticks, and holds the one that runs: it lies where the one before it lay, in memory of the timer's.
 pub(super) trait Ticks: Send {
@@ -22,6 +23,9 @@ pub(super) trait Ticks: Send {
 
     /// Drops the tick that is held.
     fn clear(self: Pin<&mut Self>);
+
+    /// Where the timer was started: each tick is a place inside that.
+    fn starter(&self) -> &Place;
 }
 
 pin_project! {
@@ -31,6 +35,7 @@ pin_project! {
         running: Option<Fut>,
         // Absent beside a tick that runs apart, whose place would be compiled as well if it had another type.
         make: Option<F>,
+        starter: Place,
     }
 }
 
@@ -39,6 +44,7 @@ impl<F, Fut> Seat<F, Fut> {
         Seat {
             running: None,
             make: Some(make),
+            starter: Place::current(),
         }
     }
 }
@@ -55,9 +61,11 @@ where
     }
 
     fn apart(self: Pin<&mut Self>, tick: Tick) -> Pin<Box<dyn Ticks>> {
+        let this = self.project();
         Box::pin(Seat {
-            running: self.project().make.as_mut().map(|make| make(tick)),
+            running: this.make.as_mut().map(|make| make(tick)),
             make: None::<F>,
+            starter: this.starter.clone(),
         })
     }
 
@@ -73,6 +81,10 @@ where
 
     fn clear(self: Pin<&mut Self>) {
         self.project().running.set(None);
+    }
+
+    fn starter(&self) -> &Place {
+        &self.starter
     }
 }
 
