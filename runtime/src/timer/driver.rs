@@ -1071,4 +1071,14 @@ mod tests {
         let counts = 2 * size_of::<usize>();
         assert!(counts + size_of::<Shared>() <= 208 - 8);
     }
+
+    #[cfg(feature = "calendar")]
+    #[test]
+    fn timers_by_the_calendar_lie_at_equal_distances() {
+        use super::super::calendar::Calendar;
+        use super::super::schedule::Irregular;
+
+        // With 32 for what most timers do without, 640.
+        assert!(size_of::<Irregular<Calendar>>() <= 96 - 8);
+    }
 }

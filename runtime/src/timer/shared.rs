@@ -77,13 +77,24 @@ pub(super) struct Shared {
 }
 
 /// What most timers do without: thousands of them cost the memory that their ticks touch.
-#[derive(Default)]
 struct Rare {
     jitter: Nanos,
     #[cfg(feature = "calendar")]
-    zone: Option<jiff::tz::TimeZone>,
+    zone: jiff::tz::TimeZone,
     #[cfg(feature = "monitor")]
-    details: Option<Details>,
+    details: Option<Box<Details>>,
+}
+
+impl Rare {
+    fn new(jitter: Nanos) -> Box<Rare> {
+        Box::new(Rare {
+            jitter,
+            #[cfg(feature = "calendar")]
+            zone: jiff::tz::TimeZone::UTC,
+            #[cfg(feature = "monitor")]
+            details: None,
+        })
+    }
 }
 
 /// Written by the task alone, which is why adding is a load and a store.
@@ -122,38 +133,33 @@ impl Shared {
             changed: Notify::new(),
             inbox: Mutex::default(),
             name,
-            rare: (jitter > 0).then(|| {
-                Box::new(Rare {
-                    jitter,
-                    ..Rare::default()
-                })
-            }),
+            rare: (jitter > 0).then(|| Rare::new(jitter)),
         }
     }
 
     /// With what those see who look into the server.
     #[cfg(feature = "monitor")]
     pub(super) fn with_details(mut self, details: Details) -> Shared {
-        self.rare.get_or_insert_default().details = Some(details);
+        self.rare.get_or_insert_with(|| Rare::new(0)).details = Some(Box::new(details));
         self
     }
 
     #[cfg(feature = "monitor")]
     pub(super) fn details(&self) -> Option<&Details> {
-        self.rare.as_ref()?.details.as_ref()
+        self.rare.as_ref()?.details.as_deref()
     }
 
     /// With the zone that ticks tell their due times in.
     #[cfg(feature = "calendar")]
     pub(super) fn in_zone(mut self, zone: jiff::tz::TimeZone) -> Shared {
-        self.rare.get_or_insert_default().zone = Some(zone);
+        self.rare.get_or_insert_with(|| Rare::new(0)).zone = zone;
         self
     }
 
     /// `time` in that zone.
     #[cfg(feature = "calendar")]
     pub(super) fn zoned(&self, time: std::time::SystemTime) -> String {
-        let zone = self.rare.as_ref().and_then(|rare| rare.zone.clone());
+        let zone = self.rare.as_ref().map(|rare| rare.zone.clone());
         let zone = zone.unwrap_or(jiff::tz::TimeZone::UTC);
         match jiff::Timestamp::try_from(time) {
             Ok(time) => time.to_zoned_datetime(zone).to_string(),

@@ -38,9 +38,9 @@ struct Stretch {
     from: i64,
     until: i64,
     /// The zone's clock is ahead of UTC by so many seconds.
-    offset: i64,
+    offset: i32,
     /// How much it was ahead before.
-    before: i64,
+    before: i32,
 }
 
 /// Where in a stretch what the zone's clock shows counts.
@@ -83,7 +83,7 @@ impl Calendar {
         let mut at = second.checked_add(1)?;
         while at < horizon {
             let stretch = self.stretch(at)?;
-            let Stretch { until, offset, .. } = stretch;
+            let (until, offset) = (stretch.until, i64::from(stretch.offset));
             let first = match self.first_in(stretch, at) {
                 First::After(_) => return Some(at),
                 First::From(first) => first,
@@ -112,7 +112,7 @@ impl Calendar {
                 }
                 First::From(first) => first,
             };
-            let (last, offset) = (stretch.until.min(until), stretch.offset);
+            let (last, offset) = (stretch.until.min(until), i64::from(stretch.offset));
             count += self.expression.count_within(first + offset, last + offset);
             at = stretch.until;
         }
@@ -121,12 +121,8 @@ impl Calendar {
 
     /// Where in a stretch, from `at` on, what the zone's clock shows counts.
     fn first_in(&self, stretch: Stretch, at: i64) -> First {
-        let Stretch {
-            from,
-            offset,
-            before,
-            ..
-        } = stretch;
+        let (from, offset) = (stretch.from, i64::from(stretch.offset));
+        let before = i64::from(stretch.before);
         if self.expression.by_elapsed_time() {
             return First::From(at);
         }
@@ -148,7 +144,7 @@ impl Calendar {
         if !(self.stretch.from..self.stretch.until).contains(&at) {
             let now = Timestamp::from_second(at).ok()?;
             let after = Timestamp::from_second(at + 1).ok()?;
-            let offset_at = |at: Timestamp| i64::from(self.zone.to_offset(at).seconds());
+            let offset_at = |at: Timestamp| self.zone.to_offset(at).seconds();
             let offset = offset_at(now);
             let from = self.zone.preceding(after).next();
             let from = from.map_or(i64::MIN, |change| change.timestamp().as_second());

@@ -64,7 +64,7 @@ impl Schedule {
 
     /// The last due time that has passed since they were opened.
     pub(in crate::timer) fn newest_passed(&self) -> Option<Nanos> {
-        self.irregular.as_ref()?.newest
+        self.irregular.as_ref()?.newest()
     }
 
     pub(in crate::timer) fn is_closed(&self) -> bool {
@@ -131,7 +131,7 @@ impl Schedule {
     fn pass_one_irregular(&mut self) {
         let last = self.next.at;
         let next = self.irregular().map_or(NEVER, |irregular| {
-            irregular.newest = Some(last);
+            irregular.pass(last);
             irregular.after(last)
         });
         self.interval = next.saturating_sub(last);

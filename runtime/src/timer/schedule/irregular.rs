@@ -33,16 +33,17 @@ pub(super) const PASSED_OVER: Nanos = 90 * SECOND;
 const STRETCHES: usize = 32;
 
 /// With those that it asks in one piece: thousands of timers that are due together cost the memory that they miss.
+/// With a calendar that is 88 bytes, so that such timers, too, lie at equal distances.
 #[derive(Debug)]
 pub(in crate::timer) struct Irregular<D: ?Sized = dyn Dues> {
     /// The clock when it was last looked at.
     seen: Nanos,
-    /// The last due time that has passed.
-    pub(super) newest: Option<Nanos>,
+    /// The last due time that has passed; [`NEVER`] if none has.
+    newest: Nanos,
     /// Due times that were started: when the clock is put back, none of them is started again.
     started: Stretch,
     /// Those of before the clock was put forward or back.
-    started_earlier: Vec<Stretch>,
+    earlier: Option<Box<Earlier>>,
     /// The clock has been put forward or back, or not been looked at for long, since a tick was last started.
     pub(super) jumped: bool,
     dues: D,
@@ -54,6 +55,10 @@ struct Stretch {
     from: Nanos,
     to: Nanos,
 }
+
+/// The stretches of timers whose clock has ever been put forward or back.
+#[derive(Debug, Default)]
+struct Earlier(Vec<Stretch>);
 
 impl Stretch {
     const NONE: Stretch = Stretch { from: NEVER, to: 0 };
@@ -73,9 +78,9 @@ impl<D: Dues> Irregular<D> {
     pub(in crate::timer) fn new(dues: D, now: Nanos) -> Irregular<D> {
         Irregular {
             seen: now,
-            newest: None,
+            newest: NEVER,
             started: Stretch::NONE,
-            started_earlier: Vec::new(),
+            earlier: None,
             jumped: true,
             dues,
         }
@@ -83,13 +88,23 @@ impl<D: Dues> Irregular<D> {
 }
 
 impl Irregular {
+    pub(super) fn newest(&self) -> Option<Nanos> {
+        (self.newest != NEVER).then_some(self.newest)
+    }
+
+    /// The due time `at` has passed.
+    pub(super) fn pass(&mut self, at: Nanos) {
+        self.newest = at;
+    }
+
     pub(super) fn after(&mut self, mut at: Nanos) -> Nanos {
         loop {
             at = self.dues.after(at);
             if at == NEVER {
                 return at;
             }
-            let mut stretches = iter::once(&self.started).chain(&self.started_earlier);
+            let earlier = self.earlier.iter().flat_map(|earlier| &earlier.0);
+            let mut stretches = iter::once(&self.started).chain(earlier);
             match stretches.find(|stretch| stretch.has(at)) {
                 Some(stretch) => at = stretch.to,
                 None => return at,
@@ -129,8 +144,8 @@ impl Irregular {
 
     /// How many there are after `after` up to `until` that haven't been started.
     fn count(&mut self, after: Nanos, until: Nanos) -> u64 {
-        let started = iter::once(&self.started).chain(&self.started_earlier);
-        let mut started: Vec<Stretch> = started.copied().collect();
+        let earlier = self.earlier.iter().flat_map(|earlier| &earlier.0);
+        let mut started: Vec<Stretch> = iter::once(&self.started).chain(earlier).copied().collect();
         started.retain(|stretch| *stretch != Stretch::NONE);
         started.sort_unstable();
         let (mut at, mut count) = (after, 0);
@@ -158,10 +173,12 @@ impl Irregular {
             None => self.dues.begin(now),
         };
         self.started = self.started.up_to(last).unwrap_or(Stretch::NONE);
-        let earlier = std::mem::take(&mut self.started_earlier).into_iter();
-        self.started_earlier = earlier.filter_map(|stretch| stretch.up_to(last)).collect();
+        if let Some(Earlier(stretches)) = self.earlier.as_deref_mut() {
+            let kept = stretches.iter().filter_map(|stretch| stretch.up_to(last));
+            *stretches = kept.collect();
+        }
         self.jumped = true;
-        self.newest = None;
+        self.newest = NEVER;
         last
     }
 
@@ -179,9 +196,11 @@ impl Irregular {
         let new = Stretch { from: due, to: due };
         let before = std::mem::replace(&mut self.started, new);
         if before != Stretch::NONE {
-            self.started_earlier.push(before);
+            self.earlier.get_or_insert_default().0.push(before);
         }
-        let stretches = &mut self.started_earlier;
+        let Some(Earlier(stretches)) = self.earlier.as_deref_mut() else {
+            return;
+        };
         if stretches.len() >= STRETCHES {
             stretches.push(std::mem::replace(&mut self.started, Stretch::NONE));
             stretches.sort_unstable();
@@ -237,8 +256,9 @@ mod tests {
             assert!(started.insert(now), "{now} is started again");
             irregular.start(now);
         }
-        assert!(irregular.started_earlier.len() <= STRETCHES);
-        assert!(irregular.started_earlier.len() > STRETCHES / 2);
+        let earlier = irregular.earlier.as_ref().map(|earlier| earlier.0.len());
+        assert!(earlier <= Some(STRETCHES));
+        assert!(earlier > Some(STRETCHES / 2));
     }
 
     #[test]
