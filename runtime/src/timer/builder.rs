@@ -386,7 +386,7 @@ impl TimerBuilder {
         F: FnMut(Tick) -> Fut + Send + 'static,
         Fut: Future<Output: TickReturn> + Send + 'static,
     {
-        // Before what the driver and the handle share, beside which it then lies: see there.
+        // Before what the driver and the handle share, beside which it then lies; see `Shared`.
         let ticks = Box::pin(Seat::new(tick));
         Timer {
             shared: driver::spawn(self.driver(), ticks),

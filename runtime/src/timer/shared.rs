@@ -77,7 +77,7 @@ pub(super) struct Shared {
 }
 
 /// What most timers do without: thousands of them cost the memory that their ticks touch.
-struct Rare {
+pub(super) struct Rare {
     jitter: Nanos,
     #[cfg(feature = "calendar")]
     zone: jiff::tz::TimeZone,
@@ -137,10 +137,15 @@ impl Shared {
         }
     }
 
+    #[cfg(any(feature = "calendar", feature = "monitor"))]
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_with(|| Rare::new(0))
+    }
+
     /// With what those see who look into the server.
     #[cfg(feature = "monitor")]
     pub(super) fn with_details(mut self, details: Details) -> Shared {
-        self.rare.get_or_insert_with(|| Rare::new(0)).details = Some(Box::new(details));
+        self.rare().details = Some(Box::new(details));
         self
     }
 
@@ -152,15 +157,15 @@ impl Shared {
     /// With the zone that ticks tell their due times in.
     #[cfg(feature = "calendar")]
     pub(super) fn in_zone(mut self, zone: jiff::tz::TimeZone) -> Shared {
-        self.rare.get_or_insert_with(|| Rare::new(0)).zone = zone;
+        self.rare().zone = zone;
         self
     }
 
     /// `time` in that zone.
     #[cfg(feature = "calendar")]
     pub(super) fn zoned(&self, time: std::time::SystemTime) -> String {
-        let zone = self.rare.as_ref().map(|rare| rare.zone.clone());
-        let zone = zone.unwrap_or(jiff::tz::TimeZone::UTC);
+        let rare = self.rare.as_ref();
+        let zone = rare.map_or(jiff::tz::TimeZone::UTC, |rare| rare.zone.clone());
         match jiff::Timestamp::try_from(time) {
             Ok(time) => time.to_zoned_datetime(zone).to_string(),
             Err(error) => error.to_string(),

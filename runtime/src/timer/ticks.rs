@@ -35,6 +35,7 @@ pin_project! {
         running: Option<Fut>,
         // Absent beside a tick that runs apart, whose place would be compiled as well if it had another type.
         make: Option<F>,
+        // Here, where there is room for it; see `Shared`.
         starter: Place,
     }
 }

@@ -97,15 +97,19 @@ impl Irregular {
         self.newest = at;
     }
 
+    /// The newest first.
+    fn stretches(&self) -> impl Iterator<Item = &Stretch> {
+        let earlier = self.earlier.iter().flat_map(|earlier| &earlier.0);
+        iter::once(&self.started).chain(earlier)
+    }
+
     pub(super) fn after(&mut self, mut at: Nanos) -> Nanos {
         loop {
             at = self.dues.after(at);
             if at == NEVER {
                 return at;
             }
-            let earlier = self.earlier.iter().flat_map(|earlier| &earlier.0);
-            let mut stretches = iter::once(&self.started).chain(earlier);
-            match stretches.find(|stretch| stretch.has(at)) {
+            match self.stretches().find(|stretch| stretch.has(at)) {
                 Some(stretch) => at = stretch.to,
                 None => return at,
             }
@@ -144,8 +148,7 @@ impl Irregular {
 
     /// How many there are after `after` up to `until` that haven't been started.
     fn count(&mut self, after: Nanos, until: Nanos) -> u64 {
-        let earlier = self.earlier.iter().flat_map(|earlier| &earlier.0);
-        let mut started: Vec<Stretch> = iter::once(&self.started).chain(earlier).copied().collect();
+        let mut started: Vec<Stretch> = self.stretches().copied().collect();
         started.retain(|stretch| *stretch != Stretch::NONE);
         started.sort_unstable();
         let (mut at, mut count) = (after, 0);
